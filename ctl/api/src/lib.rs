@@ -1,0 +1,2 @@
+//! Trunkline.
+#![forbid(unsafe_code)]

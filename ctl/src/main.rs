@@ -1,0 +1,3 @@
+//! Trunkline.
+#![forbid(unsafe_code)]
+fn main() {}
