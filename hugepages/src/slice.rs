@@ -1,0 +1,189 @@
+//! [`HugeSlice`]: a zeroed array for tables that are read at random, on hugepages where there are
+//! any, on a NUMA node of choice.
+//!
+//! Read first: `mmap(2)` (`MAP_HUGETLB`, `MAP_NORESERVE`), `mbind(2)`.
+//! A fresh mapping reads as zero and costs no memory until it is written, so an empty table is
+//! nearly free on small pages. Left out: growing. A table that may grow maps its full size at
+//! first and touches what it needs.
+
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+
+/// Types for which all bits zero is a value, and which need no `Drop`.
+///
+/// # Safety
+/// A value made of zero bytes must be valid, and forgetting values must be harmless.
+pub unsafe trait Zeroable {}
+macro_rules! zeroable {
+    ($($t:ty),*) => {$(
+        // SAFETY: an integer; zero is one of its values and it owns nothing.
+        unsafe impl Zeroable for $t {}
+    )*};
+}
+zeroable!(
+    u8, u16, u32, u64, u128, usize, AtomicU8, AtomicU16, AtomicU32, AtomicU64
+);
+// SAFETY: an array of zeroable values is a run of zero bytes too.
+unsafe impl<T: Zeroable, const N: usize> Zeroable for [T; N] {}
+
+/// Which pages a slice lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// 2 MiB hugepages, reserved ones.
+    Huge,
+    /// The system's small pages; the kernel may merge them (transparent hugepages).
+    Small,
+}
+
+/// A fixed-length array in a mapping of its own.
+pub struct HugeSlice<T: Zeroable> {
+    ptr: NonNull<T>,
+    len: usize,
+    bytes: usize,
+    backing: Backing,
+}
+
+// SAFETY: the mapping belongs to this value alone; sharing is as safe as sharing `[T]`.
+unsafe impl<T: Zeroable + Send> Send for HugeSlice<T> {}
+// SAFETY: as above, a shared reference gives only `&[T]`.
+unsafe impl<T: Zeroable + Sync> Sync for HugeSlice<T> {}
+
+const HUGE: usize = 2 << 20;
+
+impl<T: Zeroable> HugeSlice<T> {
+    /// `len` zeros. With `want` [`Backing::Huge`], reserved hugepages are tried first and small
+    /// pages taken where none are free; [`HugeSlice::backing`] tells which it was. `node`, where
+    /// given, is preferred, not forced.
+    ///
+    /// # Errors
+    /// The kernel's `ENOMEM` when the address space or the overcommit limit is used up.
+    pub fn zeroed(len: usize, want: Backing, node: Option<u32>) -> io::Result<Self> {
+        let size = len
+            .checked_mul(size_of::<T>())
+            .and_then(|b| b.max(1).checked_next_multiple_of(HUGE))
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let (at, backing) = match want {
+            Backing::Huge => match map(size, libc::MAP_HUGETLB) {
+                Ok(p) => (p, Backing::Huge),
+                Err(_) => (map(size, libc::MAP_NORESERVE)?, Backing::Small),
+            },
+            Backing::Small => (map(size, libc::MAP_NORESERVE)?, Backing::Small),
+        };
+        if let Some(node) = node {
+            prefer_node(at, size, node);
+        }
+        Ok(Self {
+            ptr: at.cast(),
+            len,
+            bytes: size,
+            backing,
+        })
+    }
+
+    /// The pages it got.
+    pub fn backing(&self) -> Backing {
+        self.backing
+    }
+}
+
+fn map(size: usize, extra: libc::c_int) -> io::Result<NonNull<u8>> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | extra;
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing of ours.
+    let p = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            size,
+            libc::PROT_READ | libc::PROT_WRITE,
+            flags,
+            -1,
+            0,
+        )
+    };
+    if p == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(p.cast()).ok_or_else(io::Error::last_os_error)
+}
+
+/// Asks for the pages of a mapping to come from `node`. Best effort: kernels without NUMA refuse,
+/// and then every page is local anyway.
+fn prefer_node(at: NonNull<u8>, size: usize, node: u32) {
+    if node >= 64 {
+        return;
+    }
+    let mask: libc::c_ulong = 1 << node;
+    // SAFETY: the range is a mapping of ours, `mask` outlives the call and has 64 bits.
+    unsafe {
+        libc::syscall(
+            libc::SYS_mbind,
+            at.as_ptr(),
+            size,
+            libc::MPOL_PREFERRED,
+            &raw const mask,
+            65,
+            0,
+        );
+    }
+}
+
+impl<T: Zeroable> Deref for HugeSlice<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // SAFETY: the mapping holds `len` values, zero or written as `T`, for as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Zeroable> DerefMut for HugeSlice<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`; `&mut self` is the only way in.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Zeroable> Drop for HugeSlice<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `zeroed` with this address and size, and ends here.
+        unsafe { libc::munmap(self.ptr.as_ptr().cast(), self.bytes) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    #[test]
+    fn a_slice_is_zero_writable_and_costs_nothing_until_written() {
+        let before = resident();
+        let mut s = HugeSlice::<u32>::zeroed(1 << 26, Backing::Small, Some(0)).unwrap();
+        assert_eq!(s.len(), 1 << 26);
+        assert_eq!((s[0], s[(1 << 26) - 1]), (0, 0));
+        s[12345] = 7;
+        assert_eq!(s[12345], 7);
+        assert!(
+            resident() - before < 64 << 20,
+            "256 MiB mapped, but resident at once"
+        );
+    }
+
+    #[test]
+    fn without_free_hugepages_small_ones_serve() {
+        let s = HugeSlice::<AtomicU32>::zeroed(1 << 30, Backing::Huge, None).unwrap();
+        s[1 << 29].store(5, Relaxed);
+        assert_eq!(s[1 << 29].load(Relaxed), 5);
+    }
+
+    #[test]
+    fn a_size_beyond_the_address_space_is_an_error() {
+        assert!(HugeSlice::<u64>::zeroed(usize::MAX / 8, Backing::Small, None).is_err());
+        assert!(HugeSlice::<u64>::zeroed(usize::MAX, Backing::Small, None).is_err());
+    }
+
+    fn resident() -> i64 {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<i64>().unwrap() * 4096
+    }
+}
