@@ -1,2 +1,22 @@
-//! Trunkline.
+//! What a frame carries: ids, addresses, prefixes, labels, and views of its headers.
+//!
+//! Three rules hold everywhere in this crate:
+//! - A view proves its length once, when it is made; its accessors cannot fail afterwards.
+//! - Nothing allocates, nothing panics on any input, nothing is `unsafe`.
+//! - Integers are in host order; bytes are in network order.
+//!
+//! Left out on purpose: reassembly (the kernel does it for what is addressed to the router), IGMP and
+//! MLD, and every header beyond the ports of layer 4.
 #![forbid(unsafe_code)]
+
+mod error;
+mod ids;
+mod label;
+mod mac;
+mod prefix;
+
+pub use error::WireError;
+pub use ids::{AdjId, GroupId, IfaceId, PortId, VrfId, WorkerId};
+pub use label::{Label, LabelStack, Lse, MAX_PUSH, ParseLabelError};
+pub use mac::{MacAddr, ParseMacError};
+pub use prefix::{Ip4Prefix, Ip6Prefix, ParsePrefixError};
