@@ -1,0 +1,142 @@
+#define _GNU_SOURCE
+#include "shim.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- frames ---- */
+
+uint16_t tl_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t n, uint64_t *odd)
+{
+	uint16_t got = rte_eth_rx_burst(port, queue, frames, n);
+	uint16_t kept = 0;
+
+	for (uint16_t i = 0; i < got; i++) {
+		struct rte_mbuf *m = frames[i];
+
+		if (unlikely(m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED)) {
+			if (rte_vlan_insert(&m) != 0) {
+				rte_pktmbuf_free(m);
+				(*odd)++;
+				continue;
+			}
+		}
+		if (unlikely(m->nb_segs != 1)) {
+			rte_pktmbuf_free(m);
+			(*odd)++;
+			continue;
+		}
+		frames[kept++] = m;
+	}
+	return kept;
+}
+
+uint16_t tl_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
+{
+	return rte_eth_tx_burst(port, queue, frames, n);
+}
+
+int tl_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **frames, unsigned int n)
+{
+	return rte_pktmbuf_alloc_bulk(pool, frames, n);
+}
+
+void tl_free(struct rte_mbuf *frame)
+{
+	rte_pktmbuf_free(frame);
+}
+
+static void zero_private(struct rte_mempool *pool, void *unused, void *object, unsigned int index)
+{
+	(void)unused;
+	(void)index;
+	memset(rte_mbuf_to_priv(object), 0, rte_pktmbuf_priv_size(pool));
+}
+
+void tl_pool_zero_private(struct rte_mempool *pool)
+{
+	rte_mempool_obj_iter(pool, zero_private, NULL);
+}
+
+uint32_t tl_pool_element_size(const struct rte_mempool *pool)
+{
+	return pool->header_size + pool->elt_size + pool->trailer_size;
+}
+
+/* ---- devices ---- */
+
+int tl_errno(void)
+{
+	return rte_errno;
+}
+
+int tl_link_get(uint16_t port, struct tl_link *out)
+{
+	struct rte_eth_link link;
+	int rc;
+
+	memset(&link, 0, sizeof(link));
+	rc = rte_eth_link_get_nowait(port, &link);
+	if (rc != 0)
+		return rc;
+	out->mbps = link.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN ? 0 : link.link_speed;
+	out->up = link.link_status == RTE_ETH_LINK_UP;
+	out->full_duplex = link.link_duplex == RTE_ETH_LINK_FULL_DUPLEX;
+	return 0;
+}
+
+/* ---- the log ---- */
+
+/* What DPDK says is kept here until somebody asks; when nobody does, the oldest goes. */
+static struct {
+	pthread_mutex_t lock;
+	size_t len;
+	char text[16384];
+} log_buffer = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static ssize_t log_write(void *cookie, const char *text, size_t n)
+{
+	const size_t room = sizeof(log_buffer.text);
+	size_t keep = n < room ? n : room;
+
+	(void)cookie;
+	/* rte_panic and its like log at CRIT and then abort: nobody will ask for the buffer any more. */
+	if (rte_log_cur_msg_loglevel() <= (int)RTE_LOG_CRIT)
+		fwrite(text, 1, n, stderr);
+	pthread_mutex_lock(&log_buffer.lock);
+	if (log_buffer.len + keep > room) {
+		size_t drop = log_buffer.len + keep - room;
+
+		memmove(log_buffer.text, log_buffer.text + drop, log_buffer.len - drop);
+		log_buffer.len -= drop;
+	}
+	memcpy(log_buffer.text + log_buffer.len, text + (n - keep), keep);
+	log_buffer.len += keep;
+	pthread_mutex_unlock(&log_buffer.lock);
+	return (ssize_t)n;
+}
+
+int tl_log_divert(void)
+{
+	cookie_io_functions_t calls = { .write = log_write };
+	FILE *stream = fopencookie(NULL, "w", calls);
+
+	if (stream == NULL)
+		return -errno;
+	setvbuf(stream, NULL, _IONBF, 0);
+	return rte_openlog_stream(stream) == 0 ? 0 : -EINVAL;
+}
+
+size_t tl_log_take(char *out, size_t n)
+{
+	pthread_mutex_lock(&log_buffer.lock);
+	if (n > log_buffer.len)
+		n = log_buffer.len;
+	memcpy(out, log_buffer.text, n);
+	memmove(log_buffer.text, log_buffer.text + n, log_buffer.len - n);
+	log_buffer.len -= n;
+	pthread_mutex_unlock(&log_buffer.lock);
+	return n;
+}
