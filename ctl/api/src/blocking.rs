@@ -44,13 +44,20 @@ impl Client {
     /// [`ConnectError`] when nobody answers there.
     pub fn connect(socket: impl AsRef<Path>) -> Result<Self, ConnectError> {
         let socket = socket.as_ref();
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| ConnectError {
-            socket: socket.to_owned(),
-            reason: e.to_string(),
-            remedy: "the kernel gave no epoll or timer: are too many files open?",
-        })?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| ConnectError {
+                socket: socket.to_owned(),
+                reason: e.to_string(),
+                remedy: "the kernel gave no epoll or timer: are too many files open?",
+            })?;
         let inner = runtime.block_on(connect(socket))?;
-        Ok(Self { runtime, inner, deadline: Duration::from_secs(180) })
+        Ok(Self {
+            runtime,
+            inner,
+            deadline: Duration::from_secs(180),
+        })
     }
 
     /// Gives up on an answer after `deadline` (180 s unless set).
@@ -98,7 +105,10 @@ impl Client {
             (!changes.is_empty()).then_some(CommitRequest { changes })
         });
         let request = self.timed(tokio_stream::iter(stream));
-        let reply = self.runtime.block_on(self.inner.commit(request)).map_err(Box::new)?;
+        let reply = self
+            .runtime
+            .block_on(self.inner.commit(request))
+            .map_err(Box::new)?;
         Ok(reply.into_inner())
     }
 
@@ -106,10 +116,19 @@ impl Client {
     ///
     /// # Errors
     /// The appliance refused, or the connection was lost; also the error that `each` gave.
-    pub fn for_each_route(&mut self, query: RouteQuery, mut each: impl FnMut(Route) -> Answer<()>) -> Answer<()> {
+    pub fn for_each_route(
+        &mut self,
+        query: RouteQuery,
+        mut each: impl FnMut(Route) -> Answer<()>,
+    ) -> Answer<()> {
         let request = self.timed(query);
         self.runtime.block_on(async {
-            let mut stream = self.inner.show_routes(request).await.map_err(Box::new)?.into_inner();
+            let mut stream = self
+                .inner
+                .show_routes(request)
+                .await
+                .map_err(Box::new)?
+                .into_inner();
             while let Some(chunk) = stream.message().await.map_err(Box::new)? {
                 chunk.routes.into_iter().try_for_each(&mut each)?;
             }
@@ -137,7 +156,12 @@ impl Client {
     pub fn labels(&mut self, query: LabelQuery) -> Answer<Vec<LabelRoute>> {
         let request = self.timed(query);
         self.runtime.block_on(async {
-            let mut stream = self.inner.show_labels(request).await.map_err(Box::new)?.into_inner();
+            let mut stream = self
+                .inner
+                .show_labels(request)
+                .await
+                .map_err(Box::new)?
+                .into_inner();
             let mut all = Vec::new();
             while let Some(chunk) = stream.message().await.map_err(Box::new)? {
                 all.extend(chunk.labels);

@@ -29,9 +29,13 @@ impl ConnectError {
     fn new(socket: &Path, error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Kind;
         let remedy = match error.kind() {
-            Kind::NotFound => "start it (systemctl start trunkline), or name its socket with --socket PATH",
+            Kind::NotFound => {
+                "start it (systemctl start trunkline), or name its socket with --socket PATH"
+            }
             Kind::ConnectionRefused => "it is not running (its socket was left behind): start it",
-            Kind::PermissionDenied => "run this as root, or as a member of the group that owns the socket",
+            Kind::PermissionDenied => {
+                "run this as root, or as a member of the group that owns the socket"
+            }
             _ => "is this the socket of a running trunkline?",
         };
         let reason = match error.kind() {
@@ -40,7 +44,11 @@ impl ConnectError {
             Kind::PermissionDenied => "permission denied".to_owned(),
             _ => error.to_string(),
         };
-        Self { socket: socket.to_owned(), reason, remedy }
+        Self {
+            socket: socket.to_owned(),
+            reason,
+            remedy,
+        }
     }
 }
 
@@ -51,7 +59,9 @@ impl ConnectError {
 pub async fn connect(socket: impl AsRef<Path>) -> Result<Client, ConnectError> {
     let path = socket.as_ref().to_owned();
     // The first connection is made here, so that its error is the kernel's own and not wrapped twice.
-    let first = UnixStream::connect(&path).await.map_err(|e| ConnectError::new(&path, &e))?;
+    let first = UnixStream::connect(&path)
+        .await
+        .map_err(|e| ConnectError::new(&path, &e))?;
     let first = std::sync::Mutex::new(Some(first));
     let dial = path.clone();
     let connector = tower::service_fn(move |_: Uri| {
@@ -70,5 +80,7 @@ pub async fn connect(socket: impl AsRef<Path>) -> Result<Client, ConnectError> {
         .connect_with_connector(connector)
         .await
         .map_err(|e| ConnectError::new(&path, &std::io::Error::other(e)))?;
-    Ok(TrunklineClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+    Ok(TrunklineClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE))
 }

@@ -1,1 +1,25 @@
-//! (being written)
+//! The configuration: from the text of a file to a plan that the control thread carries out.
+//!
+//! Phases are types (each can only be had from the one before it):
+//! text → `Candidate` (well formed, every key known, each with its place in the file) → [`Valid`] (makes sense as a
+//! whole) → [`Plan`] (what to do, in order, to get there from another `Valid`). Everything that can be found wrong without
+//! touching the machine is found before there is a `Plan`.
+//!
+//! [`Store`] holds the running configuration and its file, and turns a commit into a `Plan` with the file saved first.
+//! `docs/configuration.md` lists the keys.
+//!
+//! Left out in this version, and refused in plain words: `[bgp]`, `[vrf]`, `[policy]`, `[prefix-set]`.
+
+mod diff;
+mod error;
+mod model;
+mod print;
+mod store;
+
+pub use diff::{Edit, Plan, Restart, Step};
+pub use error::{ConfigError, Problem};
+pub use model::{
+    Dataplane, Discard, Interface, LabelAction, LabelRoute, Memory, NeighborParams, NextHop, Poll,
+    RouteFile, System, Target, TcMode, TtlMode, Valid, Workers,
+};
+pub use store::Store;
