@@ -9,6 +9,14 @@
 //! MLD, and every header beyond the ports of layer 4.
 #![forbid(unsafe_code)]
 
+pub mod checksum;
+pub mod eth;
+pub mod flow;
+pub mod ip4;
+pub mod ip6;
+pub mod l4;
+pub mod mpls;
+
 mod error;
 mod ids;
 mod label;
