@@ -1,0 +1,139 @@
+//! The names that `trunkctl --json` prints are a contract: scripts stand on them.
+
+use serde_json::{Value, json, to_value};
+
+/// Every name of the contract is there, with a value of its kind.
+fn has(value: &impl serde::Serialize, names: &[(&str, &str)]) {
+    let value = to_value(value).unwrap();
+    for (name, kind) in names {
+        let field = value
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} is missing in {value}"));
+        let is = match field {
+            Value::Number(_) => "number",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+            Value::Bool(_) => "bool",
+            Value::Null => "null",
+        };
+        assert_eq!(is, *kind, "{name}");
+    }
+}
+
+#[test]
+fn interface_show() {
+    let mut interface = api::Interface {
+        vlan: Some(7),
+        ..Default::default()
+    };
+    interface.drops.insert("no_route".into(), u64::MAX);
+    let strings =
+        ["name", "device", "mac", "link", "tap", "vrf", "link_local"].map(|n| (n, "string"));
+    let numbers = [
+        "numa",
+        "mtu",
+        "rx_packets",
+        "rx_bytes",
+        "tx_packets",
+        "tx_bytes",
+        "rx_missed",
+        "port",
+        "vlan",
+        "injected",
+        "created",
+        "punted",
+        "rx_errors",
+        "rx_nombuf",
+        "queues",
+        "speed_mbps",
+    ];
+    has(&interface, &strings);
+    has(&interface, &numbers.map(|n| (n, "number")));
+    has(
+        &interface,
+        &[
+            ("address", "array"),
+            ("duplicate", "array"),
+            ("drops", "object"),
+            ("mpls", "bool"),
+            ("up", "bool"),
+        ],
+    );
+    // Counters are numbers, in full.
+    assert_eq!(
+        to_value(&interface).unwrap()["drops"],
+        json!({"no_route": 18_446_744_073_709_551_615_u64})
+    );
+}
+
+#[test]
+fn worker_show() {
+    let numbers = [
+        "worker",
+        "cpu",
+        "numa",
+        "packets",
+        "bursts",
+        "cycles_per_packet",
+        "busy_ratio",
+        "max_loop_us",
+        "rcu_lag",
+    ];
+    has(&api::Worker::default(), &numbers.map(|n| (n, "number")));
+    has(&api::Worker::default(), &[("queues", "array")]);
+}
+
+#[test]
+fn the_other_shows() {
+    has(
+        &api::Drop::default(),
+        &[
+            ("interface", "string"),
+            ("reason", "string"),
+            ("packets", "number"),
+        ],
+    );
+    has(
+        &api::Neighbor::default(),
+        &[
+            ("address", "string"),
+            ("interface", "string"),
+            ("lladdr", "string"),
+            ("state", "string"),
+            ("age_s", "number"),
+        ],
+    );
+    has(
+        &api::Rcu::default(),
+        &[
+            ("epoch", "number"),
+            ("readers", "array"),
+            ("pending", "number"),
+            ("stalled", "array"),
+        ],
+    );
+    has(
+        &api::Route::default(),
+        &[
+            ("prefix", "string"),
+            ("protocol", "string"),
+            ("installed", "bool"),
+            ("via", "array"),
+        ],
+    );
+    has(
+        &api::LabelRoute::default(),
+        &[("label", "number"), ("action", "string"), ("via", "array")],
+    );
+    has(
+        &api::NextHop::default(),
+        &[
+            ("address", "string"),
+            ("interface", "string"),
+            ("label", "array"),
+            ("weight", "number"),
+            ("active", "bool"),
+        ],
+    );
+}
