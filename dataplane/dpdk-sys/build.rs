@@ -12,7 +12,13 @@ const OLDEST: &str = "22.11";
 /// The oldest libclang that reads DPDK's headers and that bindgen accepts.
 const OLDEST_CLANG: u32 = 9;
 /// What the shim and the crate call; the drivers are loaded by the EAL from its own folder.
-const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring"];
+const LIBRARIES: [&str; 5] = [
+    "rte_eal",
+    "rte_ethdev",
+    "rte_mbuf",
+    "rte_mempool",
+    "rte_ring",
+];
 /// Functions that are exported by those libraries and called from Rust.
 const FUNCTIONS: &[&str] = &[
     "tl_.*",
@@ -59,7 +65,10 @@ fn fail(what: &str, remedy: &str) -> ! {
 /// name leaves out `-include` and `-march`, without which the headers do not compile.
 fn dpdk() -> Vec<String> {
     const INSTALL: &str = "apt-get install libdpdk-dev pkg-config";
-    let config = pkg_config::Config::new().cargo_metadata(false).env_metadata(true).to_owned();
+    let config = pkg_config::Config::new()
+        .cargo_metadata(false)
+        .env_metadata(true)
+        .to_owned();
     let found = match config.probe("libdpdk") {
         Ok(found) => found,
         Err(pkg_config::Error::Command { .. }) => {
@@ -70,10 +79,18 @@ fn dpdk() -> Vec<String> {
             INSTALL,
         ),
     };
-    let release = |v: &str| -> Vec<u32> { v.split('.').take(2).filter_map(|n| n.parse().ok()).collect() };
+    let release = |v: &str| -> Vec<u32> {
+        v.split('.')
+            .take(2)
+            .filter_map(|n| n.parse().ok())
+            .collect()
+    };
     if release(&found.version) < release(OLDEST) {
         fail(
-            &format!("DPDK {} is too old: {OLDEST} or newer is needed", found.version),
+            &format!(
+                "DPDK {} is too old: {OLDEST} or newer is needed",
+                found.version
+            ),
             "apt-get install libdpdk-dev (Debian 12 or newer has it), or point PKG_CONFIG_PATH at a newer DPDK",
         );
     }
@@ -81,11 +98,14 @@ fn dpdk() -> Vec<String> {
         println!("cargo:rustc-link-search=native={}", dir.display());
     }
     let pkg_config = std::env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into());
-    let out = Command::new(pkg_config).args(["--cflags", "libdpdk"]).output();
+    let out = Command::new(pkg_config)
+        .args(["--cflags", "libdpdk"])
+        .output();
     match out {
-        Ok(out) if out.status.success() => {
-            String::from_utf8_lossy(&out.stdout).split_whitespace().map(str::to_owned).collect()
-        }
+        Ok(out) if out.status.success() => String::from_utf8_lossy(&out.stdout)
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
         _ => fail("pkg-config does not give the flags of libdpdk", INSTALL),
     }
 }
@@ -98,7 +118,10 @@ fn clang() {
     let version = panic::catch_unwind(bindgen::clang_version);
     panic::set_hook(hook);
     match version {
-        Err(_) => fail("libclang, which reads DPDK's headers, is not installed", INSTALL),
+        Err(_) => fail(
+            "libclang, which reads DPDK's headers, is not installed",
+            INSTALL,
+        ),
         Ok(v) => match v.parsed {
             Some((major, _)) if major < OLDEST_CLANG => fail(
                 &format!("libclang {major} is too old: {OLDEST_CLANG} or newer is needed"),
@@ -133,8 +156,8 @@ fn bindings(cflags: &[String]) {
     let mut builder = bindgen::Builder::default()
         .header("src/shim.h")
         .clang_args(cflags)
-        .allowlist_type("rte_eth_(conf|dev_info|stats|rxconf|txconf)")
-        .allowlist_var("TL_.*")
+        .allowlist_type("tl_.*|rte_eth_(conf|dev_info|stats|rxconf|txconf)")
+        .allowlist_var("TL_.*|RTE_LOG_(WARNING|INFO)")
         .allowlist_recursively(true)
         // bindgen can't lay these out: a packed type with aligned members.
         .opaque_type("rte_arp_ipv4|rte_arp_hdr|rte_gtp_psc_generic_hdr.*")
@@ -151,7 +174,8 @@ fn bindings(cflags: &[String]) {
     match builder.generate() {
         Ok(b) => {
             let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-            b.write_to_file(out.join("bindings.rs")).expect("OUT_DIR can be written");
+            b.write_to_file(out.join("bindings.rs"))
+                .expect("OUT_DIR can be written");
         }
         Err(e) => fail(
             &format!("DPDK's headers can't be read: {e}"),

@@ -6,7 +6,13 @@
 //!
 //! Left out: everything that Trunkline does not call. Nothing here is safe to call as it is; the crate
 //! `trunkline-dataplane` wraps it (`eal`, `mempool`, `mbuf`, `port`), and nobody else should use it.
-#![allow(missing_docs, non_camel_case_types, non_snake_case, non_upper_case_globals, unreachable_pub)]
+#![allow(
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unreachable_pub
+)]
 #![allow(clippy::all, clippy::undocumented_unsafe_blocks)]
 
 include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
@@ -29,6 +35,9 @@ mod tests {
     fn the_library_that_runs_is_the_one_that_was_bound() {
         // SAFETY: takes nothing, returns a static string.
         let version = unsafe { std::ffi::CStr::from_ptr(rte_version()) };
-        assert!(version.to_string_lossy().starts_with("DPDK "), "{version:?}");
+        assert!(
+            version.to_string_lossy().starts_with("DPDK "),
+            "{version:?}"
+        );
     }
 }

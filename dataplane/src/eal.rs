@@ -1,0 +1,260 @@
+//! DPDK's Environment Abstraction Layer: started once a process, with no device; ports are plugged in later.
+//!
+//! Read the DPDK "Linux Getting Started Guide" on EAL parameters. With hugepages nothing is left in the file system
+//! (`--in-memory`), so neither `kill -9` nor a second appliance finds anything in its way. Without, memory is ordinary
+//! (`--no-huge`), which DPDK does not take together with `--in-memory`.
+//!
+//! DPDK's own log is diverted into a buffer: it becomes the cause in an error, or the control thread reports it
+//! ([`take_log`]).
+//!
+//! Left out: secondary processes, lcores other than the control thread's (workers are plain threads that register
+//! themselves), telemetry.
+
+use dpdk_sys as sys;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::fs;
+use std::marker::PhantomData;
+use std::sync::Mutex;
+
+/// Where frames' memory comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Hugepages that the machine has reserved.
+    Hugepages,
+    /// Ordinary pages: slower, needs nothing reserved, and no NIC can be driven from it without an IOMMU.
+    NoHuge,
+}
+
+/// How to start the EAL.
+#[derive(Clone, Debug)]
+pub struct EalConfig {
+    /// Kind of memory.
+    pub memory: Memory,
+    /// MiB: for [`Memory::Hugepages`] what is taken at start (more is taken as pools need it, 0 for nothing), for
+    /// [`Memory::NoHuge`] all there will ever be.
+    pub mem_mb: u32,
+    /// CPU of the calling thread, which becomes the EAL's main lcore. The EAL pins the thread to it.
+    pub control_cpu: usize,
+    /// Whether PCI devices will be used. None is touched before a port names it.
+    pub pci: bool,
+}
+
+impl Default for EalConfig {
+    /// No hugepages, 256 MiB, CPU 0, no PCI.
+    fn default() -> Self {
+        Self {
+            memory: Memory::NoHuge,
+            mem_mb: 256,
+            control_cpu: 0,
+            pci: false,
+        }
+    }
+}
+
+/// Why the EAL did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EalError {
+    /// DPDK allows one start a process, ever.
+    #[error("the EAL was started before in this process; DPDK starts once a process")]
+    Again,
+    /// No free hugepage at all.
+    #[error(
+        "no free hugepages: reserve some (`sysctl vm.nr_hugepages=256`, or `trunkctl doctor`), or set `memory = \"no-huge\"`"
+    )]
+    NoHugepages,
+    /// Fewer hugepages than asked for.
+    #[error(
+        "too few free hugepages: {need} MiB are needed, {free} MiB are free; reserve more \
+         (`sysctl vm.nr_hugepages={}`), or set `memory = \"no-huge\"`", need / 2
+    )]
+    FewHugepages {
+        /// MiB asked for.
+        need: u32,
+        /// MiB free.
+        free: u64,
+    },
+    /// Anything else, in DPDK's words.
+    #[error("DPDK did not start: {0}")]
+    Dpdk(String),
+    /// A thread could not be registered.
+    #[error("a thread could not be registered with DPDK: {0}")]
+    Thread(String),
+}
+
+/// That the EAL is up. Dropping it cleans up; it can't be started again in this process.
+#[derive(Debug)]
+pub struct Eal {
+    memory: Memory,
+    pci: bool,
+}
+
+static STARTED: Mutex<bool> = Mutex::new(false);
+
+impl Eal {
+    /// Starts the EAL on the calling thread.
+    ///
+    /// # Errors
+    /// When it was started before, or when DPDK refuses: too few hugepages above all.
+    pub fn init(config: &EalConfig) -> Result<Self, EalError> {
+        let mut started = STARTED
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *started {
+            return Err(EalError::Again);
+        }
+        if config.memory == Memory::Hugepages {
+            check_hugepages(config.mem_mb)?;
+        }
+        *started = true;
+        // The kernel's default program for XDP sockets is enough: libxdp's dispatcher would only warn.
+        // SAFETY: called on the control thread before there are others (workers start after the EAL).
+        unsafe { std::env::set_var("LIBXDP_SKIP_DISPATCHER", "1") };
+
+        let args: Vec<CString> = arguments(config)
+            .into_iter()
+            .map(|a| CString::new(a).expect("no NUL"))
+            .collect();
+        // DPDK permutes and keeps the pointers, so they are left to it for good.
+        let mut argv: Vec<*mut c_char> = args.into_iter().map(CString::into_raw).collect();
+        argv.push(std::ptr::null_mut());
+        let argc = (argv.len() - 1) as c_int;
+        let argv = Box::leak(argv.into_boxed_slice());
+        // SAFETY: first call of DPDK in this process; `argv` lives for good and ends in NULL.
+        let rc = unsafe {
+            if sys::tl_log_divert() != 0 {
+                return Err(EalError::Dpdk("its log can't be diverted".into()));
+            }
+            sys::rte_log_set_global_level(sys::RTE_LOG_WARNING);
+            sys::rte_eal_init(argc, argv.as_mut_ptr())
+        };
+        if rc < 0 {
+            return Err(EalError::Dpdk(last_error()));
+        }
+        take_log();
+        Ok(Self {
+            memory: config.memory,
+            pci: config.pci,
+        })
+    }
+
+    /// Kind of memory it was started with.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// Whether PCI devices can be used.
+    #[must_use]
+    pub fn pci(&self) -> bool {
+        self.pci
+    }
+}
+
+impl Drop for Eal {
+    fn drop(&mut self) {
+        // SAFETY: whoever owns this has closed the ports and let the pools go; those that were not are given back by
+        // the process ending.
+        unsafe { sys::rte_eal_cleanup() };
+    }
+}
+
+fn arguments(config: &EalConfig) -> Vec<String> {
+    let mut args = vec!["trunkline".to_owned(), "--no-telemetry".into()];
+    match config.memory {
+        // memif wants its memory in one file a page size.
+        Memory::Hugepages => args.extend(["--in-memory".into(), "--single-file-segments".into()]),
+        Memory::NoHuge => args.extend(["--no-huge".into(), "--no-shconf".into()]),
+    }
+    if config.mem_mb > 0 {
+        args.extend(["-m".into(), config.mem_mb.to_string()]);
+    }
+    if config.pci {
+        // A list of allowed devices with nothing real in it: none is probed until a port names it.
+        args.extend(["-a".into(), "ffff:ff:1f.7".into()]);
+    } else {
+        args.push("--no-pci".into());
+    }
+    args.extend(["--lcores".into(), format!("0@{}", config.control_cpu)]);
+    args
+}
+
+/// Compares what is asked for with what sysfs says is free, over all page sizes.
+fn check_hugepages(need: u32) -> Result<(), EalError> {
+    let mut free = 0u64;
+    for size in fs::read_dir("/sys/kernel/mm/hugepages")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = size.file_name();
+        let kb = name
+            .to_str()
+            .and_then(|n| n.strip_prefix("hugepages-")?.strip_suffix("kB"));
+        let kb: u64 = kb.and_then(|n| n.parse().ok()).unwrap_or(0);
+        let pages = fs::read_to_string(size.path().join("free_hugepages"));
+        let pages: u64 = pages.ok().and_then(|n| n.trim().parse().ok()).unwrap_or(0);
+        free += pages * kb / 1024;
+    }
+    match free {
+        0 => Err(EalError::NoHugepages),
+        _ if free < u64::from(need) => Err(EalError::FewHugepages { need, free }),
+        _ => Ok(()),
+    }
+}
+
+/// Takes what DPDK logged (warnings and worse) since the last call, a line each.
+pub fn take_log() -> Vec<String> {
+    let mut text = vec![0u8; 16384];
+    // SAFETY: `text` has that many bytes.
+    let n = unsafe { sys::tl_log_take(text.as_mut_ptr().cast(), text.len()) };
+    text.truncate(n);
+    String::from_utf8_lossy(&text)
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What DPDK logged, or else what `rte_errno` says of its last failure, in one line.
+pub(crate) fn last_error() -> String {
+    let log = take_log();
+    if log.is_empty() {
+        // SAFETY: reads a variable of this thread.
+        error_text(unsafe { sys::tl_errno() })
+    } else {
+        log.join("; ")
+    }
+}
+
+/// DPDK's name for an errno, positive or negative.
+pub(crate) fn error_text(errno: c_int) -> String {
+    // SAFETY: returns a static or per-thread C string.
+    unsafe { CStr::from_ptr(sys::rte_strerror(errno.abs())) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// That this thread is known to the EAL, and so has caches of its own in the pools. Ends when dropped, on the same thread.
+#[derive(Debug)]
+pub struct Registered(PhantomData<*const ()>);
+
+/// Makes the calling thread known to the EAL. To be called by each worker before its first frame.
+///
+/// # Errors
+/// When the EAL is not up, or 128 threads are registered.
+pub fn register_thread() -> Result<Registered, EalError> {
+    // SAFETY: safe from any thread once the EAL is up, and refused before.
+    if unsafe { sys::rte_thread_register() } == 0 {
+        Ok(Registered(PhantomData))
+    } else {
+        Err(EalError::Thread(last_error()))
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        // SAFETY: `!Send`, so this is the thread that registered.
+        unsafe { sys::rte_thread_unregister() }
+    }
+}

@@ -1,0 +1,437 @@
+//! Ports: what gives and takes frames.
+//!
+//! A port is opened and closed by the control thread while the workers run; its queues are handed out one by one, each
+//! to one worker, and all must be back (dropped) before [`Port::close`]. All ports are plugged in after the EAL is up,
+//! the first ones too: one path.
+//!
+//! | device string | what it is | file |
+//! |---|---|---|
+//! | `af_packet:IF` | our own reader of packet(7) sockets, see there why | `packet.rs` |
+//! | `af_xdp:IF` | DPDK's AF_XDP driver | `dpdk.rs`, `kernel.rs`, `xdp.rs` |
+//! | `tap:NAME`, `memif:SOCKET`, `pci:ADDRESS`, `dpdk:ARGS` | DPDK's drivers | `dpdk.rs` |
+//! | (tests) | two queues in memory | `mem.rs` |
+//!
+//! What every port promises:
+//! - a frame has one segment, and its VLAN tags are in it, whatever the device strips;
+//! - frames up to the MTU fit, with an Ethernet header, two VLAN tags and a full label stack ([`L2_OVERHEAD`]) where the
+//!   device allows; longer ones are counted in [`PortStats`], never cut and passed on;
+//! - multicast is received (IPv6 ND needs it) without leaving the device promiscuous behind;
+//! - what a killed process left on the device does not stop the next one.
+//!
+//! Left out: TX offloads, scattered RX, RX interrupts, flow rules.
+
+mod device;
+mod dpdk;
+mod kernel;
+mod mem;
+mod packet;
+mod xdp;
+
+pub use device::{Device, DeviceError};
+pub use dpdk::{DpdkRx, DpdkTx};
+pub use mem::{MemPort, MemRx, MemTx, MemWire};
+pub use packet::{PacketRx, PacketTx};
+
+use crate::burst::Burst;
+use crate::eal::Eal;
+use crate::mempool::{PoolError, Pools};
+use net::{MacAddr, PortId};
+
+/// Bytes of a frame beside its L3 packet: Ethernet header 14, two VLAN tags 8, eight labels 32.
+pub const L2_OVERHEAD: u16 = 54;
+/// What a device's own MTU must have beyond the L3 MTU for that: everything but the Ethernet header.
+pub const MTU_SLACK: u16 = L2_OVERHEAD - 14;
+
+/// The receiving half of a queue.
+pub trait Rx: Send {
+    /// Adds frames to the burst, as many as there are and fit. Returns how many.
+    fn rx(&mut self, burst: &mut Burst) -> usize;
+}
+
+/// The sending half of a queue.
+pub trait Tx: Send {
+    /// Takes frames from the front of the burst, as many as the device has room for. Returns how many; the rest stay.
+    fn tx(&mut self, burst: &mut Burst) -> usize;
+}
+
+/// A receiving queue of any kind. `match` once a burst; or run a loop generic over the kinds.
+#[derive(Debug)]
+pub enum AnyRx {
+    /// Of a DPDK device.
+    Dpdk(DpdkRx),
+    /// Of a packet socket.
+    Packet(PacketRx),
+    /// In memory.
+    Mem(MemRx),
+}
+
+/// A sending queue of any kind.
+#[derive(Debug)]
+pub enum AnyTx {
+    /// Of a DPDK device.
+    Dpdk(DpdkTx),
+    /// Of a packet socket.
+    Packet(PacketTx),
+    /// In memory.
+    Mem(MemTx),
+}
+
+impl Rx for AnyRx {
+    #[inline]
+    fn rx(&mut self, burst: &mut Burst) -> usize {
+        match self {
+            Self::Dpdk(q) => q.rx(burst),
+            Self::Packet(q) => q.rx(burst),
+            Self::Mem(q) => q.rx(burst),
+        }
+    }
+}
+
+impl Tx for AnyTx {
+    #[inline]
+    fn tx(&mut self, burst: &mut Burst) -> usize {
+        match self {
+            Self::Dpdk(q) => q.tx(burst),
+            Self::Packet(q) => q.tx(burst),
+            Self::Mem(q) => q.tx(burst),
+        }
+    }
+}
+
+/// What to open, and how.
+#[derive(Clone, Debug)]
+pub struct PortSpec {
+    /// The device.
+    pub device: Device,
+    /// RX queues (and TX queues); none: as many as there are workers where that costs nothing, else what the device has.
+    pub queues: Option<u16>,
+    /// Greatest L3 packet in bytes.
+    pub mtu: u16,
+    /// Workers that will poll it.
+    pub workers: u16,
+    /// Frames that an RX queue holds; the device may take another number near it.
+    pub rx_desc: u16,
+    /// Frames that a TX queue holds.
+    pub tx_desc: u16,
+}
+
+impl PortSpec {
+    /// MTU 1500, one worker, queues of 1,024.
+    #[must_use]
+    pub fn new(device: Device) -> Self {
+        Self {
+            device,
+            queues: None,
+            mtu: 1500,
+            workers: 1,
+            rx_desc: 1024,
+            tx_desc: 1024,
+        }
+    }
+}
+
+/// The state of the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether frames can pass.
+    pub up: bool,
+    /// Mbit/s; 0 where nobody knows.
+    pub mbps: u32,
+}
+
+/// What a port lost before or after anybody could count it per interface. Totals since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortStats {
+    /// Frames that arrived when the queue was full.
+    pub rx_missed: u64,
+    /// Frames that arrived broken.
+    pub rx_errors: u64,
+    /// Times that no buffer was free for a frame.
+    pub rx_nombuf: u64,
+    /// Frames longer than the port takes, or in several pieces.
+    pub rx_oversize: u64,
+    /// Frames that the device took and failed to send.
+    pub tx_errors: u64,
+}
+
+/// Why a port could not be opened, changed or closed: cause and remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// The string does not name a device that exists and can be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// No memory for its frames.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The device can't do what the configuration wants.
+    #[error("{device}: {what}")]
+    Limit {
+        /// The device.
+        device: String,
+        /// What is wrong, and what would be right.
+        what: String,
+    },
+    /// A call of the kernel failed.
+    #[error("{device}: {what}: {cause}")]
+    Kernel {
+        /// The device.
+        device: String,
+        /// What was tried.
+        what: String,
+        /// What the kernel said.
+        cause: std::io::Error,
+    },
+    /// A call of DPDK failed.
+    #[error("{device}: {what}: {cause}")]
+    Dpdk {
+        /// The device.
+        device: String,
+        /// What was tried.
+        what: &'static str,
+        /// What DPDK said.
+        cause: String,
+    },
+    /// Its queues are still out.
+    #[error("{device}: {queues} of its queues are still in use")]
+    InUse {
+        /// The device.
+        device: String,
+        /// Queues that somebody holds.
+        queues: usize,
+    },
+}
+
+/// The three kinds of ports.
+#[derive(Debug)]
+enum Backend {
+    Dpdk(dpdk::DpdkPort),
+    Packet(packet::PacketPort),
+    Mem(MemPort),
+}
+
+/// An open port: the control thread's side of it.
+#[derive(Debug)]
+pub struct Port {
+    id: PortId,
+    device: String,
+    mac: MacAddr,
+    node: u32,
+    mtu: u16,
+    rx: Vec<Option<AnyRx>>,
+    tx: Vec<Option<AnyTx>>,
+    warnings: Vec<String>,
+    // Dropped after the queues that are still here, and in this order.
+    backend: Backend,
+}
+
+impl Port {
+    /// Opens a port, brings it up and starts it. `pools` makes the pool of its node when there is none yet.
+    ///
+    /// # Errors
+    /// See [`PortError`]; nothing of the port is left behind then.
+    pub fn open(
+        eal: &Eal,
+        spec: &PortSpec,
+        id: PortId,
+        pools: &mut Pools,
+    ) -> Result<Self, PortError> {
+        let device = spec.device.to_string();
+        if spec.mtu < 68 || spec.mtu > MAX_MTU {
+            let what = format!("MTU {} is out of range: 68 to {MAX_MTU}", spec.mtu);
+            return Err(PortError::Limit { device, what });
+        }
+        if spec.queues == Some(0) {
+            return Err(PortError::Limit {
+                device,
+                what: "0 queues: at least 1 is needed".into(),
+            });
+        }
+        match &spec.device {
+            Device::AfPacket { .. } => {
+                let opened = packet::PacketPort::open(eal, spec, pools)?;
+                let node = opened.port.node();
+                let mac = opened.port.mac();
+                Ok(Self::assemble(
+                    id,
+                    device,
+                    mac,
+                    node,
+                    spec.mtu,
+                    opened.rx.into_iter().map(AnyRx::Packet).collect(),
+                    opened.tx.into_iter().map(AnyTx::Packet).collect(),
+                    opened.warnings,
+                    Backend::Packet(opened.port),
+                ))
+            }
+            _ => {
+                let opened = dpdk::DpdkPort::open(eal, spec, id, pools)?;
+                let node = opened.port.node();
+                let mac = opened.port.mac();
+                Ok(Self::assemble(
+                    id,
+                    device,
+                    mac,
+                    node,
+                    spec.mtu,
+                    opened.rx.into_iter().map(AnyRx::Dpdk).collect(),
+                    opened.tx.into_iter().map(AnyTx::Dpdk).collect(),
+                    opened.warnings,
+                    Backend::Dpdk(opened.port),
+                ))
+            }
+        }
+    }
+
+    /// A port of queues in memory, for tests: frames go in and come out by its [`MemPort::wire`]s.
+    #[must_use]
+    pub fn mem(id: PortId, mac: MacAddr, mtu: u16, mut mem: MemPort) -> Self {
+        let (rx, tx) = mem.take_queues();
+        Self::assemble(
+            id,
+            format!("mem:{id}"),
+            mac,
+            0,
+            mtu,
+            rx.into_iter().map(AnyRx::Mem).collect(),
+            tx.into_iter().map(AnyTx::Mem).collect(),
+            Vec::new(),
+            Backend::Mem(mem),
+        )
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn assemble(
+        id: PortId,
+        device: String,
+        mac: MacAddr,
+        node: u32,
+        mtu: u16,
+        rx: Vec<AnyRx>,
+        tx: Vec<AnyTx>,
+        warnings: Vec<String>,
+        backend: Backend,
+    ) -> Self {
+        let rx = rx.into_iter().map(Some).collect();
+        let tx = tx.into_iter().map(Some).collect();
+        Self {
+            id,
+            device,
+            mac,
+            node,
+            mtu,
+            rx,
+            tx,
+            warnings,
+            backend,
+        }
+    }
+
+    /// Its slot in the router's port table.
+    #[must_use]
+    pub fn id(&self) -> PortId {
+        self.id
+    }
+
+    /// The device string it was opened with.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Its hardware address.
+    #[must_use]
+    pub fn mac(&self) -> MacAddr {
+        self.mac
+    }
+
+    /// The NUMA node it is on; 0 where it is on none.
+    #[must_use]
+    pub fn node(&self) -> u32 {
+        self.node
+    }
+
+    /// The L3 MTU it was opened for, or set to.
+    #[must_use]
+    pub fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
+    /// How many RX queues it has; every one must be polled, or frames are lost.
+    #[must_use]
+    pub fn rx_queues(&self) -> u16 {
+        self.rx.len() as u16
+    }
+
+    /// How many TX queues it has.
+    #[must_use]
+    pub fn tx_queues(&self) -> u16 {
+        self.tx.len() as u16
+    }
+
+    /// The RX queue, for the one worker that will poll it. `None` when it is out already.
+    pub fn take_rx(&mut self, queue: u16) -> Option<AnyRx> {
+        self.rx.get_mut(usize::from(queue))?.take()
+    }
+
+    /// The TX queue, for the one worker that will send on it. `None` when it is out already.
+    pub fn take_tx(&mut self, queue: u16) -> Option<AnyTx> {
+        self.tx.get_mut(usize::from(queue))?.take()
+    }
+
+    /// What the operator should know: the kernel also has addresses on the device, and the like.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The state of the wire.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        match &self.backend {
+            Backend::Dpdk(p) => p.link(),
+            Backend::Packet(p) => p.link(),
+            Backend::Mem(p) => p.link(),
+        }
+    }
+
+    /// What it lost. `&mut` because some devices forget what they have told.
+    pub fn stats(&mut self) -> PortStats {
+        match &mut self.backend {
+            Backend::Dpdk(p) => p.stats(),
+            Backend::Packet(p) => p.stats(),
+            Backend::Mem(p) => p.stats(),
+        }
+    }
+
+    /// Changes the L3 MTU while the port runs.
+    ///
+    /// # Errors
+    /// When its buffers or its device do not allow it: closing and opening it with the new MTU may.
+    pub fn set_mtu(&mut self, mtu: u16) -> Result<(), PortError> {
+        match &mut self.backend {
+            Backend::Dpdk(p) => p.set_mtu(mtu)?,
+            Backend::Packet(p) => p.set_mtu(mtu)?,
+            Backend::Mem(_) => {}
+        }
+        self.mtu = mtu;
+        Ok(())
+    }
+
+    /// Stops the port and gives the device back as it was. Every queue must have been dropped.
+    ///
+    /// # Errors
+    /// [`PortError::InUse`] when one was not: the device then stays open until the process ends, for frames may still be
+    /// on their way through it.
+    pub fn close(mut self) -> Result<(), PortError> {
+        self.rx.clear();
+        self.tx.clear();
+        match self.backend {
+            Backend::Dpdk(p) => p.close(),
+            Backend::Packet(p) => p.close(),
+            Backend::Mem(_) => Ok(()),
+        }
+    }
+}
+
+/// The greatest L3 MTU of any port.
+pub const MAX_MTU: u16 = crate::mempool::JUMBO_ROOM - 128;
