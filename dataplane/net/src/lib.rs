@@ -9,13 +9,21 @@
 //! MLD, and every header beyond the ports of layer 4.
 #![forbid(unsafe_code)]
 
+pub mod arp;
 pub mod checksum;
 pub mod eth;
 pub mod flow;
+pub mod frag;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+pub mod icmp4;
+pub mod icmp6;
+pub mod icmp_error;
 pub mod ip4;
 pub mod ip6;
 pub mod l4;
 pub mod mpls;
+pub mod nd;
 
 mod error;
 mod ids;
