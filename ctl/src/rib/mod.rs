@@ -1,1 +1,781 @@
-//! (being written)
+//! The RIB: routes by prefix, the best of each resolved to groups and adjacencies in the forwarding tables.
+//!
+//! Read RFC 1812 5.2.4 (how a route is chosen); the resolution of next hops is in [`resolve`], the sharing of groups in
+//! `sets`. The RIB does no I/O and knows no time: changes are recorded, and
+//! [`Rib::drain`] writes what they come down to into a [`Sink`], at most so many entries at a time, so that a table of a
+//! million routes never keeps a punted frame waiting (HABITS 20).
+//!
+//! Kinds of routes: connected and local ones follow from the addresses of the interfaces, static ones are set, neighbours
+//! come from ARP and ND. Left out: VRFs and BGP routes (not in this version), metrics among routes of one source.
+
+mod adjs;
+pub mod resolve;
+mod sets;
+pub mod sink;
+pub mod spec;
+pub mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::ops::Bound;
+
+use ipnet::IpNet;
+use net::{AdjId, IfaceId, Label, MacAddr};
+
+use adjs::Adjs;
+pub use adjs::Want;
+use resolve::{Resolved, Resolver, Target, View};
+use sets::{SetId, Sets};
+use sink::{Full, OutLabel, OutPath, OutTarget, Sink};
+use spec::{
+    Discard, Hop, IfaceSpec, LabelAction, LabelSpec, PathSpec, PathsSpec, Problem, Source, TtlMode,
+};
+use table::{Table, bounds, host, prefix};
+
+/// Sets with more prefixes than this queue them behind single changes.
+const FEW: usize = 64;
+
+/// What the table holds for a prefix.
+#[derive(Debug, Default)]
+struct Entry {
+    /// Its routes, best first.
+    routes: Vec<(Source, SetId)>,
+    /// What the forwarding table has.
+    installed: Option<SetId>,
+}
+
+/// What the table holds for a label.
+#[derive(Debug)]
+struct LabelEntry {
+    /// What was asked for; `None` once it is deleted.
+    spec: Option<LabelSpec>,
+    set: Option<SetId>,
+    installed: Option<(OutLabel, Option<SetId>)>,
+}
+
+/// How far a drain came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Entries looked at.
+    pub done: usize,
+    /// True: there is more to do.
+    pub more: bool,
+    /// The first refusal of a full table in this drain.
+    pub full: Option<Full>,
+}
+
+/// A route as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteView {
+    /// Its prefix.
+    pub prefix: IpNet,
+    /// Where it comes from.
+    pub source: Source,
+    /// What it asks for.
+    pub spec: PathsSpec,
+    /// Do frames take it?
+    pub installed: bool,
+    /// What each path of `spec` comes down to, or why it carries nothing.
+    pub paths: Vec<Result<Vec<Resolved>, Problem>>,
+}
+
+/// A label as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelView {
+    /// The label.
+    pub label: Label,
+    /// What it asks for.
+    pub spec: LabelSpec,
+    /// Do frames take it?
+    pub installed: bool,
+    /// What each path comes down to, or why it carries nothing.
+    pub paths: Vec<Result<Vec<Resolved>, Problem>>,
+}
+
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Prefixes with a route.
+    pub prefixes: usize,
+    /// Labels.
+    pub labels: usize,
+    /// Groups.
+    pub groups: usize,
+    /// Adjacencies.
+    pub adjacencies: usize,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct Rib {
+    ifaces: BTreeMap<IfaceId, IfaceSpec>,
+    table: Table<Entry>,
+    labels: BTreeMap<Label, LabelEntry>,
+    sets: Sets,
+    adjs: Adjs,
+    /// Prefixes to look at: single changes, then what hangs on great sets.
+    soon: BTreeSet<IpNet>,
+    later: BTreeSet<IpNet>,
+    dirty_labels: BTreeSet<Label>,
+    /// What a full table refused; tried again once something was removed.
+    refused_sets: BTreeSet<SetId>,
+    refused: BTreeSet<IpNet>,
+    freed: bool,
+}
+
+impl View for Rib {
+    fn longest(
+        &self,
+        address: IpAddr,
+    ) -> Option<(IpNet, impl Iterator<Item = (Source, &[PathSpec])>)> {
+        let is_route = |(s, _): &&(Source, SetId)| *s != Source::Neighbor;
+        let (p, entry) = self
+            .table
+            .covering(address)
+            .find(|(_, e)| e.routes.iter().any(|r| is_route(&r)))?;
+        let routes = entry.routes.iter().filter(is_route);
+        Some((
+            *p,
+            routes.filter_map(|(s, id)| Some((*s, &self.sets.get(*id)?.spec.paths[..]))),
+        ))
+    }
+
+    fn is_up(&self, iface: IfaceId) -> bool {
+        self.ifaces.get(&iface).is_some_and(|i| i.up)
+    }
+}
+
+// ---- changes ----
+
+impl Rib {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an interface or replaces what is known of it: its addresses make connected and local routes.
+    pub fn set_interface(&mut self, id: IfaceId, spec: IfaceSpec) {
+        let old = self.ifaces.insert(id, spec.clone());
+        let (before, was_up) = old
+            .as_ref()
+            .map_or((&[][..], false), |o| (&o.addresses[..], o.up));
+        if old.is_none() || was_up != spec.up {
+            self.sets.touch_iface(id);
+        }
+        if old.as_ref().is_none_or(|o| {
+            (o.port, o.vlan, o.mac, o.mtu) != (spec.port, spec.vlan, spec.mac, spec.mtu)
+        }) {
+            self.adjs.touch_iface(id);
+        }
+        if before != spec.addresses {
+            let gone = routes_of(id, before);
+            let come = routes_of(id, &spec.addresses);
+            for (p, source, hop) in gone.difference(&come) {
+                self.remove_route(*p, *source, &PathsSpec::single(*hop));
+            }
+            for (p, source, hop) in come.difference(&gone) {
+                self.add_route(*p, *source, PathsSpec::single(*hop));
+            }
+        }
+    }
+
+    /// Takes an interface up or down; its routes leave the forwarding tables or come back.
+    pub fn set_up(&mut self, id: IfaceId, up: bool) {
+        if let Some(i) = self.ifaces.get_mut(&id).filter(|i| i.up != up) {
+            i.up = up;
+            self.sets.touch_iface(id);
+        }
+    }
+
+    /// Removes an interface with its routes and neighbours.
+    pub fn remove_interface(&mut self, id: IfaceId) {
+        let Some(old) = self.ifaces.remove(&id) else {
+            return;
+        };
+        for (p, source, hop) in routes_of(id, &old.addresses) {
+            self.remove_route(p, source, &PathsSpec::single(hop));
+        }
+        let gone: Vec<IpAddr> = self
+            .adjs
+            .known
+            .keys()
+            .filter(|k| k.0 == id)
+            .map(|k| k.1)
+            .collect();
+        for address in gone {
+            self.neighbor_lost(id, address);
+        }
+        self.sets.touch_iface(id);
+    }
+
+    /// Sets the static route of a prefix, or removes it.
+    pub fn set_static(&mut self, p: IpNet, spec: Option<PathsSpec>) {
+        let p = p.trunc();
+        let old = self
+            .table
+            .0
+            .get(&p)
+            .and_then(|e| e.routes.iter().find(|(s, _)| *s == Source::Static))
+            .copied();
+        if let Some((_, id)) = old {
+            if self.sets.get(id).map(|s| &s.spec) == spec.as_ref() {
+                return;
+            }
+            // The new set is held before the old is let go, so that what both share stays.
+            if let Some(spec) = spec {
+                self.add_route(p, Source::Static, spec);
+            }
+            self.remove_id(p, Source::Static, id);
+        } else if let Some(spec) = spec {
+            self.add_route(p, Source::Static, spec);
+        }
+    }
+
+    /// Sets a label's entry, or removes it.
+    pub fn set_label(&mut self, label: Label, spec: Option<LabelSpec>) {
+        if self.labels.get(&label).map(|e| &e.spec) == Some(&spec) {
+            return;
+        }
+        let set = match &spec {
+            Some(LabelSpec {
+                action: LabelAction::Forward(paths),
+                ..
+            }) => {
+                let id = self.sets.intern(paths.clone());
+                self.sets.hold(id);
+                if let Some(s) = self.sets.get_mut(id) {
+                    s.labels.insert(label);
+                }
+                Some(id)
+            }
+            _ => None,
+        };
+        if spec.is_none() && !self.labels.contains_key(&label) {
+            return;
+        }
+        let entry = self.labels.entry(label).or_insert(LabelEntry {
+            spec: None,
+            set: None,
+            installed: None,
+        });
+        entry.spec = spec;
+        if let Some(old) = std::mem::replace(&mut entry.set, set) {
+            if let Some(s) = self.sets.get_mut(old).filter(|_| Some(old) != set) {
+                s.labels.remove(&label);
+            }
+            self.sets.release(old);
+        }
+        self.dirty_labels.insert(label);
+    }
+
+    /// A neighbour answered (again): its adjacency is complete, and packets to it no longer go by way of the glean.
+    pub fn neighbor(&mut self, iface: IfaceId, address: IpAddr, mac: MacAddr) {
+        let key = (iface, address);
+        if self.adjs.known.insert(key, mac) == Some(mac) {
+            return;
+        }
+        self.adjs.dirty.insert(key);
+        // Link-local addresses are per link, and never in the table.
+        if !matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
+            let hop = Hop::Neighbor {
+                dev: iface,
+                address,
+            };
+            self.add_route(host(address), Source::Neighbor, PathsSpec::single(hop));
+        }
+    }
+
+    /// A neighbour answers no more.
+    pub fn neighbor_lost(&mut self, iface: IfaceId, address: IpAddr) {
+        if self.adjs.known.remove(&(iface, address)).is_some() {
+            self.adjs.dirty.insert((iface, address));
+            let hop = Hop::Neighbor {
+                dev: iface,
+                address,
+            };
+            self.remove_route(host(address), Source::Neighbor, &PathsSpec::single(hop));
+        }
+    }
+
+    fn add_route(&mut self, p: IpNet, source: Source, spec: PathsSpec) {
+        let id = self.sets.intern(spec.clone());
+        let entry = self.table.0.entry(p).or_default();
+        if entry.routes.contains(&(source, id)) {
+            return;
+        }
+        // Among routes of one source the order is that of their paths, so that it does not matter which came first.
+        let spec_of = |id: SetId| self.sets.get(id).map(|s| &s.spec);
+        let at = entry
+            .routes
+            .partition_point(|(s, id)| (*s, spec_of(*id)) < (source, Some(&spec)));
+        entry.routes.insert(at, (source, id));
+        self.sets.hold(id);
+        if let Some(s) = self.sets.get_mut(id) {
+            s.prefixes.insert(p);
+        }
+        self.touch(p, source);
+    }
+
+    fn remove_route(&mut self, p: IpNet, source: Source, spec: &PathsSpec) {
+        let Some(entry) = self.table.0.get(&p) else {
+            return;
+        };
+        let is_it = |id: &SetId| self.sets.get(*id).is_some_and(|s| s.spec == *spec);
+        if let Some((_, id)) = entry
+            .routes
+            .iter()
+            .find(|(s, id)| *s == source && is_it(id))
+            .copied()
+        {
+            self.remove_id(p, source, id);
+        }
+    }
+
+    fn remove_id(&mut self, p: IpNet, source: Source, id: SetId) {
+        let Some(entry) = self.table.0.get_mut(&p) else {
+            return;
+        };
+        let Some(at) = entry.routes.iter().position(|r| *r == (source, id)) else {
+            return;
+        };
+        entry.routes.remove(at);
+        if !entry.routes.iter().any(|r| r.1 == id) {
+            if let Some(s) = self.sets.get_mut(id) {
+                s.prefixes.remove(&p);
+            }
+        }
+        self.sets.release(id);
+        self.touch(p, source);
+    }
+
+    /// The routes of `p` have changed.
+    fn touch(&mut self, p: IpNet, source: Source) {
+        if source == Source::Static {
+            self.later.insert(p);
+        } else {
+            self.soon.insert(p);
+        }
+        if source != Source::Neighbor {
+            let (first, last) = bounds(&p);
+            self.sets.touch_addresses(first, last);
+        }
+    }
+}
+
+/// The routes that an interface's addresses make.
+fn routes_of(id: IfaceId, addresses: &[IpNet]) -> BTreeSet<(IpNet, Source, Hop)> {
+    let mut out = BTreeSet::new();
+    for a in addresses {
+        let own = host(a.addr());
+        out.insert((own, Source::Local, Hop::Local(id)));
+        let connected = prefix(a.addr(), a.prefix_len());
+        if connected != own {
+            out.insert((connected, Source::Connected, Hop::Dev(id)));
+        }
+    }
+    out
+}
+
+// ---- the drain ----
+
+impl Rib {
+    /// Writes at most `budget` entries of what has changed into `sink`. What concerns neighbours, groups and single routes
+    /// comes before what a great table change has left behind.
+    pub fn drain(&mut self, sink: &mut impl Sink, budget: usize) -> Progress {
+        let mut progress = Progress::default();
+        if std::mem::take(&mut self.freed) {
+            self.sets.dirty.append(&mut self.refused_sets);
+            self.later.append(&mut self.refused);
+        }
+        while progress.done < budget && self.step(sink, &mut progress.full) {
+            progress.done += 1;
+        }
+        if progress.done > 0 {
+            sink.flush();
+        }
+        progress.more = self.is_dirty();
+        progress
+    }
+
+    /// Is there anything to drain?
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        let none = self.adjs.dirty.is_empty()
+            && self.sets.dirty.is_empty()
+            && self.soon.is_empty()
+            && self.dirty_labels.is_empty()
+            && self.later.is_empty();
+        let retry = self.freed && !(self.refused.is_empty() && self.refused_sets.is_empty());
+        !none || retry
+    }
+
+    /// Does one thing; false when there is none.
+    fn step(&mut self, sink: &mut impl Sink, full: &mut Option<Full>) -> bool {
+        let result = if let Some(key) = self.adjs.dirty.pop_first() {
+            if let Some(spec) = self.ifaces.get(&key.0) {
+                self.adjs.write(key, spec, sink);
+            }
+            Ok(())
+        } else if let Some(id) = self.sets.dirty.pop_first() {
+            self.refresh_set(id, sink).inspect_err(|_| {
+                self.refused_sets.insert(id);
+            })
+        } else if let Some(p) = self.soon.pop_first() {
+            self.later.remove(&p);
+            self.sync_prefix(p, sink)
+        } else if let Some(label) = self.dirty_labels.pop_first() {
+            self.sync_label(label, sink)
+        } else if let Some(p) = self.later.pop_first() {
+            self.sync_prefix(p, sink)
+        } else {
+            return false;
+        };
+        if let Err(e) = result {
+            full.get_or_insert(e);
+        }
+        true
+    }
+
+    /// Resolves a set anew and writes its group; removes it when nothing names it.
+    fn refresh_set(&mut self, id: SetId, sink: &mut impl Sink) -> Result<(), Full> {
+        let Some(set) = self.sets.get(id) else {
+            return Ok(());
+        };
+        if set.refs == 0 {
+            self.drop_set(id, sink);
+            return Ok(());
+        }
+        let mut resolver = Resolver::new(&*self);
+        let resolved = resolver.paths(&set.spec.paths);
+        let deps = std::mem::take(&mut resolver.deps);
+        if resolved == set.resolved && set.group.is_some() {
+            self.sets.set_deps(id, deps);
+            return Ok(());
+        }
+        let (was_live, ttl) = (set.live(), set.spec.ttl);
+        let want = wants(&set.spec);
+        let paths = self.hold_paths(&resolved, want, ttl, sink)?;
+        let written = match set_group(self.sets.get(id)) {
+            Some(group) => sink.replace_group(group, &paths).map(|()| group),
+            None => sink.add_group(&paths),
+        };
+        self.sets.set_deps(id, deps);
+        let Some(set) = self.sets.get_mut(id) else {
+            return Ok(());
+        };
+        let group = match written {
+            Ok(group) => group,
+            Err(full) => {
+                release_paths(&mut self.adjs, &resolved, want, sink);
+                return Err(full);
+            }
+        };
+        if set.group.replace(group).is_none() {
+            self.dirty_labels.extend(&set.labels);
+        }
+        let old = std::mem::replace(&mut set.resolved, resolved);
+        if was_live != set.live() {
+            let queue = if set.prefixes.len() <= FEW {
+                &mut self.soon
+            } else {
+                &mut self.later
+            };
+            queue.extend(&set.prefixes);
+        }
+        self.freed |= !old.is_empty();
+        release_paths(&mut self.adjs, &old, want, sink);
+        Ok(())
+    }
+
+    /// The paths of a group, the adjacency of each held.
+    fn hold_paths(
+        &mut self,
+        resolved: &[Resolved],
+        want: bool,
+        ttl: TtlMode,
+        sink: &mut impl Sink,
+    ) -> Result<Vec<OutPath>, Full> {
+        let mut out = Vec::with_capacity(resolved.len().max(1));
+        for (n, r) in resolved.iter().enumerate() {
+            let target = match r.target {
+                Target::Glean(i) => Ok(OutTarget::Glean(i)),
+                Target::Local(i) => Ok(OutTarget::Local(i)),
+                Target::Discard(d) => Ok(OutTarget::Discard(d)),
+                Target::Neighbor(i, address) => match self.ifaces.get(&i) {
+                    Some(spec) => self
+                        .adjs
+                        .hold((i, address), want, spec, sink)
+                        .map(OutTarget::Adjacency),
+                    None => Err(Full("the interface is gone".into())),
+                },
+            };
+            match target {
+                Ok(target) => out.push(OutPath {
+                    target,
+                    push: r.labels.clone(),
+                    ttl,
+                    weight: r.weight,
+                }),
+                Err(full) => {
+                    release_paths(&mut self.adjs, &resolved[..n], want, sink);
+                    return Err(full);
+                }
+            }
+        }
+        if out.is_empty() {
+            // Frames already on the way to a group that has just lost its last path.
+            let target = OutTarget::Discard(Discard::Unreachable);
+            out.push(OutPath {
+                target,
+                push: net::LabelStack::new(),
+                ttl,
+                weight: 1,
+            });
+        }
+        Ok(out)
+    }
+
+    fn drop_set(&mut self, id: SetId, sink: &mut impl Sink) {
+        let Some(set) = self.sets.remove(id) else {
+            return;
+        };
+        self.refused_sets.remove(&id);
+        if let Some(group) = set.group {
+            sink.remove_group(group);
+        }
+        release_paths(&mut self.adjs, &set.resolved, wants(&set.spec), sink);
+        self.freed = true;
+    }
+
+    /// Makes the forwarding table's entry of a prefix what it is to be.
+    fn sync_prefix(&mut self, p: IpNet, sink: &mut impl Sink) -> Result<(), Full> {
+        self.refused.remove(&p);
+        let Some(entry) = self.table.0.get_mut(&p) else {
+            return Ok(());
+        };
+        let live = |id: SetId| self.sets.get(id).filter(|s| s.live()).and_then(|s| s.group);
+        let best = entry
+            .routes
+            .iter()
+            .find_map(|(_, id)| Some((*id, live(*id)?)));
+        let old = entry.installed;
+        match best {
+            Some((id, _)) if old == Some(id) => return Ok(()),
+            Some((id, group)) => {
+                if let Err(full) = sink.set(p, group) {
+                    self.refused.insert(p);
+                    return Err(full);
+                }
+                entry.installed = Some(id);
+                self.sets.hold(id);
+            }
+            None if old.is_some() => {
+                sink.del(p);
+                entry.installed = None;
+                self.freed = true;
+            }
+            None => {}
+        }
+        if entry.routes.is_empty() && entry.installed.is_none() {
+            self.table.0.remove(&p);
+        }
+        if let Some(old) = old {
+            self.sets.release(old);
+        }
+        Ok(())
+    }
+
+    /// Makes a label's entry what it is to be. A label whose paths carry nothing stays: its frames are unreachable.
+    fn sync_label(&mut self, label: Label, sink: &mut impl Sink) -> Result<(), Full> {
+        let Some(entry) = self.labels.get_mut(&label) else {
+            return Ok(());
+        };
+        let group = entry
+            .set
+            .and_then(|id| Some((id, self.sets.get(id)?.group?)));
+        let wanted = match (&entry.spec, group) {
+            (
+                Some(LabelSpec {
+                    action: LabelAction::PopLookup,
+                    ttl,
+                }),
+                _,
+            ) => Some((OutLabel::PopLookup(*ttl), None)),
+            (Some(spec), Some((id, group))) => Some((OutLabel::Forward(group, spec.ttl), Some(id))),
+            // The group is still to be made: the set's own refresh brings the label here again.
+            (Some(_), None) => return Ok(()),
+            (None, _) => None,
+        };
+        match &wanted {
+            _ if wanted == entry.installed => {}
+            Some((out, id)) => {
+                sink.set_label(label, *out)?;
+                if let Some(id) = id {
+                    self.sets.hold(*id);
+                }
+            }
+            None => sink.del_label(label),
+        }
+        if wanted != entry.installed
+            && let Some((_, Some(old))) = std::mem::replace(&mut entry.installed, wanted)
+        {
+            self.sets.release(old);
+        }
+        if entry.spec.is_none() {
+            self.labels.remove(&label);
+        }
+        Ok(())
+    }
+
+    /// The neighbours that became, or ceased to be, next hops of routes since this was last asked.
+    pub fn take_wants(&mut self) -> Vec<Want> {
+        std::mem::take(&mut self.adjs.wants)
+    }
+}
+
+fn set_group(set: Option<&sets::Set>) -> Option<net::GroupId> {
+    set?.group
+}
+
+/// Do the next hops of these paths have to be kept resolved? Not those of a neighbour's own route.
+fn wants(spec: &PathsSpec) -> bool {
+    !matches!(
+        spec.paths.first(),
+        Some(PathSpec {
+            hop: Hop::Neighbor { .. },
+            ..
+        })
+    )
+}
+
+fn release_paths(adjs: &mut Adjs, resolved: &[Resolved], want: bool, sink: &mut impl Sink) {
+    for r in resolved {
+        if let Target::Neighbor(i, address) = r.target {
+            adjs.release((i, address), want, sink);
+        }
+    }
+}
+
+// ---- questions ----
+
+impl Rib {
+    /// The adjacency of a neighbour, if a route leads to it.
+    #[must_use]
+    pub fn adjacency(&self, iface: IfaceId, address: IpAddr) -> Option<AdjId> {
+        self.adjs.get((iface, address))
+    }
+
+    /// The MAC address of a neighbour, if it is known.
+    #[must_use]
+    pub fn neighbor_mac(&self, iface: IfaceId, address: IpAddr) -> Option<MacAddr> {
+        self.adjs.known.get(&(iface, address)).copied()
+    }
+
+    /// The static route of a prefix.
+    #[must_use]
+    pub fn static_route(&self, p: &IpNet) -> Option<&PathsSpec> {
+        let e = self.table.0.get(p)?;
+        let (_, id) = e.routes.iter().find(|(s, _)| *s == Source::Static)?;
+        Some(&self.sets.get(*id)?.spec)
+    }
+
+    /// The installed prefix that packets to `address` follow.
+    #[must_use]
+    pub fn lookup(&self, address: IpAddr) -> Option<IpNet> {
+        self.table
+            .covering(address)
+            .find(|(_, e)| e.installed.is_some())
+            .map(|(p, _)| *p)
+    }
+
+    /// The routes of a prefix, best first.
+    pub fn routes_at(&self, p: IpNet) -> impl Iterator<Item = RouteView> {
+        self.table
+            .0
+            .get(&p)
+            .into_iter()
+            .flat_map(move |e| self.views(p, e))
+    }
+
+    /// The routes of all prefixes after `after`, in order.
+    pub fn routes_after(&self, after: Option<IpNet>) -> impl Iterator<Item = RouteView> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.table
+            .0
+            .range((from, Bound::Unbounded))
+            .flat_map(|(p, e)| self.views(*p, e))
+    }
+
+    /// The labels after `after`, in order.
+    pub fn labels_after(&self, after: Option<Label>) -> impl Iterator<Item = LabelView> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.labels
+            .range((from, Bound::Unbounded))
+            .filter_map(|(l, e)| self.label_view(*l, e))
+    }
+
+    /// One label's entry.
+    #[must_use]
+    pub fn label(&self, label: Label) -> Option<LabelView> {
+        self.label_view(label, self.labels.get(&label)?)
+    }
+
+    /// How much there is of everything.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            prefixes: self.table.0.len(),
+            labels: self.labels.len(),
+            groups: self.sets.iter().filter(|s| s.group.is_some()).count(),
+            adjacencies: self.adjs.len(),
+        }
+    }
+
+    fn views(&self, p: IpNet, e: &Entry) -> impl Iterator<Item = RouteView> {
+        let installed = e.installed;
+        e.routes.iter().filter_map(move |(source, id)| {
+            let spec = self.sets.get(*id)?.spec.clone();
+            let paths = self.explain(&spec);
+            Some(RouteView {
+                prefix: p,
+                source: *source,
+                spec,
+                installed: installed == Some(*id),
+                paths,
+            })
+        })
+    }
+
+    fn label_view(&self, label: Label, e: &LabelEntry) -> Option<LabelView> {
+        let spec = e.spec.clone()?;
+        let paths = match &spec.action {
+            LabelAction::Forward(p) => self.explain(p),
+            LabelAction::PopLookup => Vec::new(),
+        };
+        let live = e
+            .set
+            .is_none_or(|id| self.sets.get(id).is_some_and(sets::Set::live));
+        Some(LabelView {
+            label,
+            spec,
+            installed: live && e.installed.is_some(),
+            paths,
+        })
+    }
+
+    fn explain(&self, spec: &PathsSpec) -> Vec<Result<Vec<Resolved>, Problem>> {
+        let one = |p: &PathSpec| {
+            let mut r = Resolver::new(self);
+            let found = r.paths(std::slice::from_ref(p));
+            if found.is_empty() {
+                Err(r.problem.unwrap_or(Problem::TooManyLabels))
+            } else {
+                Ok(found)
+            }
+        };
+        spec.paths.iter().map(one).collect()
+    }
+}

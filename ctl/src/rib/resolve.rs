@@ -1,0 +1,305 @@
+//! From next hops to the wire: recursive resolution over the RIB (RFC 4271 5.1.3 and 9.1.2.1 use the same word).
+//!
+//! A next hop without an interface is looked up in the RIB itself, at the longest prefix that contains it, and takes
+//! over what the best usable route there comes down to, with that route's labels outside its own. A prefix that comes up
+//! twice on the way is a loop, and carries nothing.
+//!
+//! Departure: the longest prefix decides even while none of its routes is usable; the next hop is then unreachable, and
+//! does not fall back to a shorter prefix. So the answer depends on the routes only, never on the order in
+//! which they came, and a host behind a dead link is not sought behind the default route.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use net::{IfaceId, LabelStack};
+
+use super::spec::{Discard, Hop, PathSpec, Problem, Source};
+
+/// How many routes may stand on one another.
+const MAX_DEPTH: usize = 8;
+/// How many look-ups one resolution may take: nested multipath routes multiply.
+const MAX_LOOKUPS: usize = 512;
+/// Most paths of one group; those beyond are left out.
+pub(crate) const MAX_PATHS: usize = 64;
+
+/// What a path comes down to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// A neighbour on the wire.
+    Neighbor(IfaceId, IpAddr),
+    /// Whoever has the destination address on that link.
+    Glean(IfaceId),
+    /// The router itself.
+    Local(IfaceId),
+    /// Nowhere.
+    Discard(Discard),
+}
+
+/// A path to a target, with everything that is pushed on the way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Resolved {
+    /// The target.
+    pub target: Target,
+    /// The labels, outermost first.
+    pub labels: LabelStack,
+    /// Its share against the others.
+    pub weight: u32,
+}
+
+/// What a resolution looked at: when any of it changes, the resolution is done again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Deps {
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) ifaces: Vec<IfaceId>,
+}
+
+/// What resolution asks of the RIB.
+pub(crate) trait View {
+    /// The longest prefix that contains `address` and has a route (neighbours are none), and the paths of its routes,
+    /// best first.
+    fn longest(
+        &self,
+        address: IpAddr,
+    ) -> Option<(IpNet, impl Iterator<Item = (Source, &[PathSpec])>)>;
+    /// Is that interface there and up?
+    fn is_up(&self, iface: IfaceId) -> bool;
+}
+
+/// One resolution.
+pub(crate) struct Resolver<'a, V> {
+    view: &'a V,
+    pub(crate) deps: Deps,
+    pub(crate) problem: Option<Problem>,
+    visited: Vec<IpNet>,
+    lookups: usize,
+}
+
+impl<'a, V: View> Resolver<'a, V> {
+    pub(crate) fn new(view: &'a V) -> Self {
+        Self {
+            view,
+            deps: Deps::default(),
+            problem: None,
+            visited: Vec::new(),
+            lookups: 0,
+        }
+    }
+
+    /// What `paths` come down to; empty when they carry nothing.
+    pub(crate) fn paths(&mut self, paths: &[PathSpec]) -> Vec<Resolved> {
+        let mut parts = Vec::with_capacity(paths.len());
+        for p in paths {
+            let inner = self.path(p);
+            if !inner.is_empty() {
+                parts.push((p.weight.max(1), inner));
+            }
+        }
+        combine(parts)
+    }
+
+    fn fail(&mut self, p: Problem) -> Vec<Resolved> {
+        self.problem.get_or_insert(p);
+        Vec::new()
+    }
+
+    fn up(&mut self, iface: IfaceId) -> bool {
+        self.deps.ifaces.push(iface);
+        self.view.is_up(iface)
+    }
+
+    /// What one path comes down to, its labels pushed inside those of what it stands on.
+    fn path(&mut self, p: &PathSpec) -> Vec<Resolved> {
+        let below = match p.hop {
+            Hop::Dev(i) | Hop::Local(i) | Hop::Via { dev: Some(i), .. } if !self.up(i) => {
+                return self.fail(Problem::Down(i));
+            }
+            Hop::Dev(i) => single(Target::Glean(i)),
+            Hop::Local(i) => single(Target::Local(i)),
+            Hop::Discard(d) => single(Target::Discard(d)),
+            Hop::Via {
+                address,
+                dev: Some(i),
+            } => single(Target::Neighbor(i, address)),
+            Hop::Via { address, dev: None } => self.recurse(address),
+            Hop::Neighbor { dev, address } => self.on_link(dev, address),
+        };
+        let mut out = Vec::with_capacity(below.len());
+        for mut r in below {
+            if !matches!(r.target, Target::Discard(_)) {
+                if p.pushed().any(|l| r.labels.try_push(l).is_err()) {
+                    self.problem.get_or_insert(Problem::TooManyLabels);
+                    continue;
+                }
+            }
+            out.push(r);
+        }
+        out
+    }
+
+    /// What the route to `address` comes down to.
+    fn recurse(&mut self, address: IpAddr) -> Vec<Resolved> {
+        self.deps.addresses.push(address);
+        self.lookups += 1;
+        if self.visited.len() >= MAX_DEPTH || self.lookups > MAX_LOOKUPS {
+            return self.fail(Problem::TooDeep(address));
+        }
+        let view = self.view;
+        let Some((prefix, routes)) = view.longest(address) else {
+            return self.fail(Problem::NoRoute(address));
+        };
+        if self.visited.contains(&prefix) {
+            return self.fail(Problem::Loop(address));
+        }
+        self.visited.push(prefix);
+        let mut found = Vec::new();
+        for (source, paths) in routes {
+            found = if source == Source::Local {
+                self.fail(Problem::OwnAddress(address))
+            } else {
+                self.paths(paths)
+            };
+            if !found.is_empty() || source == Source::Local {
+                break;
+            }
+        }
+        self.visited.pop();
+        for r in &mut found {
+            if let Target::Glean(i) = r.target {
+                r.target = Target::Neighbor(i, address);
+            }
+        }
+        found
+    }
+
+    /// A neighbour is used only while the route to it is the link that it answered on.
+    fn on_link(&mut self, dev: IfaceId, address: IpAddr) -> Vec<Resolved> {
+        let reached = self.recurse(address);
+        let target = Target::Neighbor(dev, address);
+        if reached
+            .iter()
+            .any(|r| r.target == target && r.labels.is_empty())
+        {
+            single(target)
+        } else {
+            self.fail(Problem::Overridden)
+        }
+    }
+}
+
+fn single(target: Target) -> Vec<Resolved> {
+    vec![Resolved {
+        target,
+        labels: LabelStack::new(),
+        weight: 1,
+    }]
+}
+
+fn gcd(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// Puts together what several paths come down to: each keeps its share of the whole, divided among its own parts by
+/// their weights; equal parts become one.
+fn combine(parts: Vec<(u32, Vec<Resolved>)>) -> Vec<Resolved> {
+    let total = |p: &[Resolved]| p.iter().map(|r| u64::from(r.weight)).sum::<u64>().max(1);
+    let mut scale = 1u64;
+    for (_, p) in &parts {
+        let t = total(p);
+        // The least common multiple, as long as it stays small; beyond that, shares are rounded.
+        let next = scale / gcd(scale, t) * t;
+        if next <= 1 << 24 {
+            scale = next;
+        }
+    }
+    let mut out: Vec<(Resolved, u64)> = Vec::new();
+    for (share, p) in parts {
+        let t = total(&p);
+        for r in p {
+            let w = (u64::from(share) * u64::from(r.weight)).saturating_mul(scale) / t;
+            let same = out
+                .iter()
+                .position(|(o, _)| o.target == r.target && o.labels == r.labels);
+            match same {
+                Some(at) => out[at].1 = out[at].1.saturating_add(w),
+                None if out.len() < MAX_PATHS => out.push((r, w.max(1))),
+                None => {}
+            }
+        }
+    }
+    let divisor = out.iter().fold(0, |g, (_, w)| gcd(g, *w)).max(1);
+    let greatest = out.iter().map(|(_, w)| w / divisor).max().unwrap_or(1);
+    // Sums of weights must fit in 32 bits.
+    let shift = 64u32
+        .saturating_sub(greatest.leading_zeros())
+        .saturating_sub(24);
+    out.into_iter()
+        .map(|(mut r, w)| {
+            r.weight = u32::try_from((w / divisor) >> shift)
+                .unwrap_or(u32::MAX)
+                .max(1);
+            r
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(n: u8, weight: u32) -> Resolved {
+        let address = IpAddr::from([192, 0, 2, n]);
+        Resolved {
+            target: Target::Neighbor(IfaceId(1), address),
+            labels: LabelStack::new(),
+            weight,
+        }
+    }
+
+    fn weights(r: &[Resolved]) -> Vec<u32> {
+        r.iter().map(|r| r.weight).collect()
+    }
+
+    #[test]
+    fn shares_are_divided_below() {
+        // 1/2 over three equal ones, 1/2 over one: 1:1:1:3
+        let c = combine(vec![
+            (1, vec![to(1, 1), to(2, 1), to(3, 1)]),
+            (1, vec![to(4, 1)]),
+        ]);
+        assert_eq!(weights(&c), [1, 1, 1, 3]);
+        // 2/3 over 1:3, 1/3 over one: 1/6, 1/2, 1/3
+        let c = combine(vec![(2, vec![to(1, 1), to(2, 3)]), (1, vec![to(3, 7)])]);
+        assert_eq!(weights(&c), [1, 3, 2]);
+    }
+
+    #[test]
+    fn equal_paths_become_one() {
+        let c = combine(vec![
+            (1, vec![to(1, 1)]),
+            (2, vec![to(1, 1)]),
+            (3, vec![to(2, 1)]),
+        ]);
+        assert_eq!(weights(&c), [1, 1]);
+    }
+
+    #[test]
+    fn great_weights_stay_summable() {
+        let c = combine(vec![
+            (u32::MAX, vec![to(1, u32::MAX), to(2, 1)]),
+            (1, vec![to(3, 1)]),
+        ]);
+        assert_eq!(c.len(), 3);
+        assert!(c.iter().all(|r| r.weight >= 1));
+        assert!(c.iter().map(|r| u64::from(r.weight)).sum::<u64>() <= u64::from(u32::MAX));
+        assert!(c[0].weight > 1000 * c[1].weight);
+    }
+
+    #[test]
+    fn groups_are_bounded() {
+        let many = (0..200).map(|n| (1, vec![to(n, 1)])).collect();
+        assert_eq!(combine(many).len(), MAX_PATHS);
+    }
+}

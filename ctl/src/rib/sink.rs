@@ -1,0 +1,108 @@
+//! Where the RIB puts what it has decided: the forwarding tables, or a mirror of them in tests.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use net::{AdjId, GroupId, IfaceId, Label, LabelStack, MacAddr, PortId};
+
+use super::spec::{Discard, TtlMode};
+
+/// A table has no room for one more entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Full(pub String);
+
+/// Where a path of a group leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OutTarget {
+    /// To the neighbour of that adjacency.
+    Adjacency(AdjId),
+    /// To whoever has the destination address on that link.
+    Glean(IfaceId),
+    /// To the router itself.
+    Local(IfaceId),
+    /// Nowhere.
+    Discard(Discard),
+}
+
+/// A path of a group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OutPath {
+    /// Where it leads.
+    pub target: OutTarget,
+    /// Labels to push, outermost first.
+    pub push: LabelStack,
+    /// How their TTL is set.
+    pub ttl: TtlMode,
+    /// Its share.
+    pub weight: u32,
+}
+
+/// An adjacency: everything that is needed to write the L2 header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutAdjacency {
+    /// The interface to leave by.
+    pub iface: IfaceId,
+    /// Its port.
+    pub port: PortId,
+    /// Its VLAN.
+    pub vlan: Option<u16>,
+    /// Its own MAC address.
+    pub source: MacAddr,
+    /// The largest packet that it takes.
+    pub mtu: u16,
+    /// The neighbour's address.
+    pub next_hop: IpAddr,
+    /// Its MAC address, once known.
+    pub mac: Option<MacAddr>,
+}
+
+/// What happens to a packet with a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutLabel {
+    /// Pop and look up what is under it.
+    PopLookup(TtlMode),
+    /// Pop and forward by that group.
+    Forward(GroupId, TtlMode),
+}
+
+/// The forwarding tables, as the RIB writes them.
+pub trait Sink {
+    /// Makes a group.
+    ///
+    /// # Errors
+    /// When there is no room.
+    fn add_group(&mut self, paths: &[OutPath]) -> Result<GroupId, Full>;
+    /// Replaces what a group holds, in one step for readers.
+    ///
+    /// # Errors
+    /// When there is no room; the group is as it was.
+    fn replace_group(&mut self, id: GroupId, paths: &[OutPath]) -> Result<(), Full>;
+    /// Removes a group that nothing names any more.
+    fn remove_group(&mut self, id: GroupId);
+    /// Makes an adjacency.
+    ///
+    /// # Errors
+    /// When there is no room.
+    fn add_adjacency(&mut self, adj: &OutAdjacency) -> Result<AdjId, Full>;
+    /// Replaces an adjacency, in one step for readers.
+    fn replace_adjacency(&mut self, id: AdjId, adj: &OutAdjacency);
+    /// Removes an adjacency that no group names any more.
+    fn remove_adjacency(&mut self, id: AdjId);
+    /// Points a prefix at a group.
+    ///
+    /// # Errors
+    /// When there is no room; the prefix is as it was.
+    fn set(&mut self, prefix: IpNet, group: GroupId) -> Result<(), Full>;
+    /// Removes a prefix.
+    fn del(&mut self, prefix: IpNet);
+    /// Sets a label's entry.
+    ///
+    /// # Errors
+    /// When there is no room.
+    fn set_label(&mut self, label: Label, entry: OutLabel) -> Result<(), Full>;
+    /// Removes a label's entry.
+    fn del_label(&mut self, label: Label);
+    /// Ends a batch: what was removed in it may be freed once no reader can hold it.
+    fn flush(&mut self);
+}

@@ -1,0 +1,193 @@
+//! What a route asks for: the words of the configuration, as the RIB keeps them.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use net::{IfaceId, Label, LabelStack, MacAddr, PortId};
+
+/// Where a route comes from. The order is the order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// An address of the router itself.
+    Local,
+    /// The prefix of an address of an interface.
+    Connected,
+    /// The configuration or `trunkctl route add`.
+    Static,
+    /// A resolved neighbour: shortens the way past the glean of its connected prefix, and never overrides a route.
+    Neighbor,
+}
+
+impl Source {
+    /// Its administrative distance: lower wins.
+    #[must_use]
+    pub fn distance(self) -> u8 {
+        match self {
+            Self::Local | Self::Connected => 0,
+            Self::Static => 1,
+            Self::Neighbor => 255,
+        }
+    }
+
+    /// Its name in the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Connected => "connected",
+            Self::Static => "static",
+            Self::Neighbor => "neighbor",
+        }
+    }
+}
+
+/// What becomes of packets that a route is not to carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Discard {
+    /// Dropped in silence.
+    Blackhole,
+    /// Answered with "host unreachable" (for IPv6 "no route").
+    Unreachable,
+    /// Answered with "administratively prohibited".
+    Prohibit,
+}
+
+/// What the inner TTL has to do with that of labels: RFC 3443.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TtlMode {
+    /// Copied in on push and out on pop: the hops of the LSP count.
+    #[default]
+    Uniform,
+    /// The LSP counts as one hop.
+    Pipe,
+}
+
+/// Where a path leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hop {
+    /// To this next hop: on that interface when one is named, else wherever the RIB says that it is.
+    Via {
+        /// The next hop.
+        address: IpAddr,
+        /// The interface that it is on; needed for a link-local next hop.
+        dev: Option<IfaceId>,
+    },
+    /// The destination is itself on the link of that interface.
+    Dev(IfaceId),
+    /// To the router itself, by the TAP of that interface.
+    Local(IfaceId),
+    /// To a neighbour that answered on that interface.
+    Neighbor {
+        /// Where it answered.
+        dev: IfaceId,
+        /// Its address.
+        address: IpAddr,
+    },
+    /// Nowhere.
+    Discard(Discard),
+}
+
+/// One path of a route.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathSpec {
+    /// Where it leads.
+    pub hop: Hop,
+    /// Its share of the flows, against those of the others; 0 is taken as 1.
+    pub weight: u32,
+    /// Labels pushed, outermost first. Implicit null is not pushed.
+    pub labels: LabelStack,
+}
+
+impl PathSpec {
+    /// A path of weight 1 that pushes nothing.
+    #[must_use]
+    pub fn new(hop: Hop) -> Self {
+        Self {
+            hop,
+            weight: 1,
+            labels: LabelStack::new(),
+        }
+    }
+
+    /// The labels that are really pushed.
+    pub(crate) fn pushed(&self) -> impl Iterator<Item = Label> + '_ {
+        self.labels
+            .iter()
+            .copied()
+            .filter(|l| *l != Label::IMPLICIT_NULL)
+    }
+}
+
+/// The paths of a route, and how labels that they push deal with the TTL. Routes that ask for the same share one group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathsSpec {
+    /// The paths, in the order in which they were given.
+    pub paths: Vec<PathSpec>,
+    /// The TTL mode.
+    pub ttl: TtlMode,
+}
+
+impl PathsSpec {
+    /// One path alone.
+    #[must_use]
+    pub fn single(hop: Hop) -> Self {
+        Self {
+            paths: vec![PathSpec::new(hop)],
+            ttl: TtlMode::Uniform,
+        }
+    }
+}
+
+/// What becomes of a packet that arrives with a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelAction {
+    /// Popped, and what is under it looked up in the global table.
+    PopLookup,
+    /// Popped, the labels of the path pushed (none: penultimate hop popping), and sent on.
+    Forward(PathsSpec),
+}
+
+/// A label's entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelSpec {
+    /// What becomes of the packet.
+    pub action: LabelAction,
+    /// How its TTL is dealt with when it is popped.
+    pub ttl: TtlMode,
+}
+
+/// What the RIB must know of an interface to make adjacencies on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IfaceSpec {
+    /// Its port.
+    pub port: PortId,
+    /// Its VLAN.
+    pub vlan: Option<u16>,
+    /// Its MAC address.
+    pub mac: MacAddr,
+    /// The largest packet that it takes, in bytes.
+    pub mtu: u16,
+    /// Is it up, by configuration and by link?
+    pub up: bool,
+    /// Its addresses with their prefixes, without link-local ones.
+    pub addresses: Vec<IpNet>,
+}
+
+/// Why a path carries nothing now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The interface is down, or there is none of that id.
+    Down(IfaceId),
+    /// No route leads to the next hop.
+    NoRoute(IpAddr),
+    /// The next hop is an address of this router.
+    OwnAddress(IpAddr),
+    /// The way to the next hop leads through this very route.
+    Loop(IpAddr),
+    /// Too many routes stand on one another.
+    TooDeep(IpAddr),
+    /// The stack would hold more labels than 8.
+    TooManyLabels,
+    /// A more specific route than the neighbour's connected prefix leads to it.
+    Overridden,
+}
