@@ -119,27 +119,20 @@ impl<T: Send + 'static> Table<T> {
     }
 
     /// Sets, replaces or (with `None`) clears a slot; the old value is freed by [`Writer::reclaim`] after every reader
-    /// has reported. Returns whether there was an old value.
+    /// has reported.
     ///
     /// # Panics
     /// `writer` is of another domain, or `index` out of bounds.
-    pub fn publish<O: Orders>(
-        &self,
-        writer: &mut Writer<O>,
-        index: usize,
-        next: Option<Box<T>>,
-    ) -> bool {
+    pub fn publish<O: Orders>(&self, writer: &mut Writer<O>, index: usize, next: Option<Box<T>>) {
         self.check(writer.domain().id());
         let next = next.map_or(ptr::null_mut(), Box::into_raw);
         // Release: pairs with the Acquire load in `Slot::get`; who finds the value finds it complete. Acquire: pairs
         // with the Release of the publication before, which may have been made by another thread's writer.
         let old = self.slots[index].0.swap(next, Ordering::AcqRel);
-        if old.is_null() {
-            return false;
+        if !old.is_null() {
+            // SAFETY: `old` is a Box's (all are), the swap unlinked it, and only this call got it.
+            unsafe { writer.retire(old) };
         }
-        // SAFETY: `old` is a Box's (all are), the swap unlinked it, and only this call got it.
-        unsafe { writer.retire(old) };
-        true
     }
 }
 

@@ -120,7 +120,7 @@ fn a_reader_that_sleeps_is_safe() {
 macro_rules! negative_control {
     ($test:ident, $scenario:ident, $(const $name:ident: $ty:ty = $value:expr;)*) => {
         #[test]
-        #[should_panic]
+        #[should_panic(expected = "Causality violation")]
         fn $test() {
             struct Weak;
             impl Orders for Weak {

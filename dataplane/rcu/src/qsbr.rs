@@ -356,6 +356,11 @@ impl<O: Orders> Writer<O> {
         self.epoch
     }
 
+    /// The epoch opened last. What is unlinked now is out of reach once [`completed`](Self::completed) is beyond it.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// The last epoch that every reader has seen.
     pub fn completed(&mut self) -> u64 {
         self.domain.horizon().0.min(self.epoch)

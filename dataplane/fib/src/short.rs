@@ -1,0 +1,94 @@
+//! The shortest prefixes, kept out of the big tables.
+//!
+//! A default route covers everything: written into every entry it would cost the writer milliseconds and the process
+//! all the memory that an empty table saves. So prefixes of at most `bits` bits live in this little table, and a
+//! lookup that finds nothing longer asks here.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use net::GroupId;
+
+use crate::rib::Owner;
+
+/// One replica: a group for each value of the first `bits` bits, 0 for none.
+pub(crate) struct Short {
+    /// Counts changes, each *before* it is made; see [`Short::resolve`].
+    changes: AtomicU32,
+    slots: Box<[AtomicU32]>,
+}
+
+impl Short {
+    pub(crate) fn new(bits: u32) -> Self {
+        Self {
+            changes: AtomicU32::new(0),
+            slots: (0..1 << bits).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+
+    /// The answer for an address whose entry in the big table was found to be 0. `again` loads that entry once more.
+    ///
+    /// Two loads are not one: between them a longer prefix may come and the short one go, and the address would seem
+    /// to have no route though it had one all the time. So the entry is loaded again after `changes`, and the answer
+    /// stands if `changes` stayed: then the short table was the same throughout, or is being changed right now, during
+    /// which the one writer does not touch the big table.
+    #[inline]
+    pub(crate) fn resolve(&self, index: usize, again: impl Fn() -> u32) -> GroupId {
+        loop {
+            // Acquire: pairs with the Release store in `begin_change`; entries are as new as that change.
+            let before = self.changes.load(Ordering::Acquire);
+            let entry = again();
+            if entry != 0 {
+                return GroupId(entry);
+            }
+            // Acquire: pairs with the Release store in `ShortWriter::write`; who sees the slot sees that change begun.
+            let group = self.slots[index].load(Ordering::Acquire);
+            // Relaxed: the Acquire above keeps it in its place, and only equality is asked; pairs with `begin_change`.
+            if before == self.changes.load(Ordering::Relaxed) {
+                return GroupId(group);
+            }
+        }
+    }
+
+    fn begin_change(&self) {
+        // Relaxed load: only the writer stores. Release: pairs with the Acquire load in `resolve`.
+        self.changes.store(
+            self.changes.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Release,
+        );
+    }
+}
+
+/// The writer's side: who owns each slot.
+pub(crate) struct ShortWriter {
+    bits: u32,
+    depth: Box<[u8]>,
+}
+
+impl ShortWriter {
+    pub(crate) fn new(bits: u32) -> Self {
+        Self {
+            bits,
+            depth: vec![0; 1 << bits].into_boxed_slice(),
+        }
+    }
+
+    /// Gives the slots of a prefix (its first bits, its length) to `to`, as far as `takes` says of their depth.
+    pub(crate) fn write<'t>(
+        &mut self,
+        replicas: impl Iterator<Item = &'t Short> + Clone,
+        (first, len): (usize, u8),
+        to: Owner,
+        takes: impl Fn(u8) -> bool,
+    ) {
+        replicas.clone().for_each(Short::begin_change);
+        for slot in first..first + (1 << (self.bits - u32::from(len))) {
+            if takes(self.depth[slot]) {
+                self.depth[slot] = to.len;
+                // Release: pairs with the Acquire load in `Short::resolve`.
+                replicas
+                    .clone()
+                    .for_each(|t| t.slots[slot].store(to.group.0, Ordering::Release));
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The tables as workers see them.
+
+use std::io;
+
+use net::{AdjId, GroupId, Label};
+use rcu::{Domain, Reader};
+
+use crate::lfib::Lfib;
+use crate::v4::Dir24_8;
+use crate::v6::Trie6;
+use crate::{Adjacency, Group, LabelEntry};
+
+/// How much fits. Tables are mapped at full size and cost memory as they fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Blocks of 256 addresses that hold IPv4 prefixes longer than 24 bits; 1 KiB each.
+    pub tbl8: usize,
+    /// Nodes of the IPv6 table; 288 bytes each.
+    pub nodes6: usize,
+    /// Next-hop groups, at most 2^28 - 1.
+    pub groups: usize,
+    /// Adjacencies.
+    pub adjacencies: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            tbl8: 1 << 17,
+            nodes6: 1 << 20,
+            groups: 1 << 17,
+            adjacencies: 1 << 17,
+        }
+    }
+}
+
+/// One replica of all forwarding tables, on one NUMA node. Workers look into it through [`Tables::read`]; only the
+/// [`crate::FibWriter`] changes it.
+pub struct Tables {
+    pub(crate) v4: Dir24_8,
+    pub(crate) v6: Trie6,
+    pub(crate) labels: Lfib,
+    pub(crate) groups: rcu::Table<Group>,
+    pub(crate) adjs: rcu::Table<Adjacency>,
+    pub(crate) node: u32,
+}
+
+impl Tables {
+    pub(crate) fn new(
+        sizes: &Sizes,
+        node: u32,
+        place: Option<u32>,
+        domain: &Domain,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            v4: Dir24_8::new(sizes.tbl8, place)?,
+            v6: Trie6::new(sizes.nodes6, place)?,
+            labels: Lfib::new(place)?,
+            // Group 0 is "no route": its slot stays empty.
+            groups: rcu::Table::new(domain, sizes.groups + 1),
+            adjs: rcu::Table::new(domain, sizes.adjacencies),
+            node,
+        })
+    }
+
+    /// The tables as they can be read until `reader` reports. Once a burst.
+    ///
+    /// # Panics
+    /// `reader` is offline, or of another domain than the writer.
+    #[inline]
+    pub fn read<'r>(&'r self, reader: &'r Reader) -> View<'r> {
+        let guard = reader.guard();
+        View {
+            tables: self,
+            groups: self.groups.read(guard),
+            adjs: self.adjs.read(guard),
+        }
+    }
+
+    /// The NUMA node that the replica was made for.
+    pub fn node(&self) -> u32 {
+        self.node
+    }
+}
+
+impl std::fmt::Debug for Tables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tables")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The tables under the protection of a reader: nothing that is found here is freed as long as this lives.
+///
+/// Ids found in a view are good in that view. Do not carry one over a report: it may then name something else.
+#[derive(Clone, Copy)]
+pub struct View<'r> {
+    tables: &'r Tables,
+    groups: rcu::View<'r, Group>,
+    adjs: rcu::View<'r, Adjacency>,
+}
+
+impl<'r> View<'r> {
+    /// The group of the longest IPv4 prefix that covers `dst` (host order); [`GroupId::NONE`] when none does.
+    #[inline]
+    pub fn lookup4(self, dst: u32) -> GroupId {
+        self.tables.v4.lookup(dst)
+    }
+
+    /// [`View::lookup4`] of a burst: `out[i]` is for `dst[i]`. The shorter of the two says how many.
+    #[inline]
+    pub fn lookup4_burst(self, dst: &[u32], out: &mut [GroupId]) {
+        self.tables.v4.lookup_burst(dst, out);
+    }
+
+    /// The group of the longest IPv6 prefix that covers `dst` (host order); [`GroupId::NONE`] when none does.
+    #[inline]
+    pub fn lookup6(self, dst: u128) -> GroupId {
+        self.tables.v6.lookup(dst)
+    }
+
+    /// [`View::lookup6`] of a burst: `out[i]` is for `dst[i]`. The shorter of the two says how many.
+    #[inline]
+    pub fn lookup6_burst(self, dst: &[u128], out: &mut [GroupId]) {
+        self.tables.v6.lookup_burst(dst, out);
+    }
+
+    /// What is done with a labelled frame.
+    #[inline]
+    pub fn label(self, label: Label) -> LabelEntry {
+        self.tables.labels.get(label)
+    }
+
+    /// Asks for a label's cache line, ahead of [`View::label`].
+    #[inline]
+    pub fn prefetch_label(self, label: Label) {
+        crate::prefetch::prefetch(self.tables.labels.slot(label));
+    }
+
+    /// A group; `None` for [`GroupId::NONE`] and for ids that were never given out.
+    #[inline]
+    pub fn group(self, id: GroupId) -> Option<&'r Group> {
+        self.groups.get(id.index())
+    }
+
+    /// Asks for the cache line that leads to a group, ahead of [`View::group`].
+    #[inline]
+    pub fn prefetch_group(self, id: GroupId) {
+        self.groups.prefetch(id.index());
+    }
+
+    /// An adjacency; `None` for ids that were never given out.
+    #[inline]
+    pub fn adj(self, id: AdjId) -> Option<&'r Adjacency> {
+        self.adjs.get(id.index())
+    }
+
+    /// Asks for the cache line that leads to an adjacency, ahead of [`View::adj`].
+    #[inline]
+    pub fn prefetch_adj(self, id: AdjId) {
+        self.adjs.prefetch(id.index());
+    }
+}
+
+impl std::fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("View").field(self.tables).finish()
+    }
+}
