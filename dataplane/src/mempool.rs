@@ -119,7 +119,7 @@ impl Mempool {
     /// A frame that holds `bytes`; `None` when the pool is empty or the bytes do not fit.
     #[must_use]
     pub fn alloc_from(&self, bytes: &[u8]) -> Option<Mbuf> {
-        if bytes.len() > self.room.into() {
+        if bytes.len() > usize::from(self.room) {
             return None;
         }
         let mut m = self.alloc()?;
