@@ -2,7 +2,7 @@
 //!
 //! Start with DESIGN section 2. A frame enters at [`port`], is run to completion by a [`worker`] through the stages of
 //! [`pipeline`], and leaves by a port, by a ring to the control thread ([`punt`]), or under a named reason ([`drops`]).
-//! [`Dataplane`](runtime::Dataplane) is the whole of it as the control thread sees it.
+//! [`Dataplane`] is the whole of it as the control thread sees it.
 
 pub mod burst;
 pub mod counters;
@@ -15,6 +15,9 @@ pub mod pipeline;
 pub mod plan;
 pub mod port;
 pub mod punt;
+pub mod runtime;
 pub mod stats;
 pub mod tap;
 pub mod worker;
+
+pub use runtime::{Config, Dataplane};

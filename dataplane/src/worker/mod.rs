@@ -1,0 +1,233 @@
+//! The worker: one pinned thread that runs each frame to completion. Read DESIGN sections 2 and 4, HABITS 11 and 19.
+//!
+//! A loop is: orders from the control thread (rare), a burst from each of its RX queues through the stages, a burst from
+//! the inject ring, a burst from each peer's hand-over ring, everything out, one quiescent report. When loops find
+//! nothing, it waits as [`idle`] says. It never logs or locks; it makes a system call only to sleep and, when it is idle
+//! anyway, to wake the control thread for frames that it punted.
+//!
+//! What runs over the frames is a [`Stages`]: the [`Pipeline`], or something smaller in tests. It is a type parameter of
+//! the worker, so the choice is made when it starts; which driver a queue belongs to is asked once a burst.
+
+pub(crate) mod command;
+pub mod idle;
+pub(crate) mod out;
+pub(crate) mod park;
+
+use crate::burst::{BURST, Burst};
+use crate::drops::Drop;
+use crate::interface::InterfaceTable;
+use crate::mbuf::Mbuf;
+use crate::mempool::Mempool;
+use crate::pipeline::{Env, Output, Pipeline};
+use crate::port::Rx;
+use crate::stats::{WorkerCells, cycles};
+use command::{Answer, Command, Order, Outcome, RxSlot};
+use fib::Tables;
+use idle::{Idle, Next, Poll};
+use net::PortId;
+use out::{In, Out};
+use park::{Bed, ControlBell};
+use rcu::ring::{Consumer, Producer};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What happens to frames between a port and the ways out. It takes every frame of a burst: forwards it by
+/// [`Output::tx`], punts it, or counts a drop.
+pub trait Stages: Send + 'static {
+    /// Takes a burst that came from `port`, and leaves it empty.
+    fn rx<O: Output>(&mut self, env: &Env<'_>, port: PortId, burst: &mut Burst, out: &mut O);
+    /// Takes a frame that the control thread sent; its metadata says what is to be done with it.
+    fn inject<O: Output>(&mut self, env: &Env<'_>, frame: Mbuf, out: &mut O);
+}
+
+impl Stages for Pipeline {
+    #[inline]
+    fn rx<O: Output>(&mut self, env: &Env<'_>, port: PortId, burst: &mut Burst, out: &mut O) {
+        Pipeline::rx(self, env, port, burst, out);
+    }
+
+    #[inline]
+    fn inject<O: Output>(&mut self, env: &Env<'_>, frame: Mbuf, out: &mut O) {
+        Pipeline::inject(self, env, frame, out);
+    }
+}
+
+/// Everything a worker has. Moved into its thread whole.
+pub(crate) struct Worker<S> {
+    pub stages: S,
+    pub poll: Poll,
+    pub reader: rcu::Reader,
+    pub tables: Arc<Tables>,
+    pub ifaces: Arc<rcu::Cell<InterfaceTable>>,
+    pub pool: Arc<Mempool>,
+    pub rx: Vec<RxSlot>,
+    pub out: Out,
+    pub peers: In,
+    pub inject: Consumer<Mbuf>,
+    pub orders: Consumer<Order>,
+    pub answers: Producer<Answer>,
+    pub bed: Arc<Bed>,
+    pub control: Arc<ControlBell>,
+    pub cells: Arc<WorkerCells>,
+}
+
+impl<S: Stages> Worker<S> {
+    /// Loops until [`Command::Stop`].
+    pub(crate) fn run(mut self) {
+        let clock = Instant::now();
+        let mut burst = Burst::new();
+        let mut idle = Idle::new(self.poll, 0);
+        let mut before: Option<u64> = None;
+        let mut ticks = cycles();
+        loop {
+            let now = clock.elapsed().as_nanos() as u64;
+            if let Some(before) = before.replace(now) {
+                self.cells.max_loop_ns.raise(now.saturating_sub(before));
+            }
+            let mut work = 0;
+            if !self.orders.is_empty() {
+                work += 1;
+                if self.obey() {
+                    return self.end(now);
+                }
+            }
+            work += self.turn(now, &mut burst);
+            self.reader.quiescent();
+
+            let took = cycles().wrapping_sub(ticks);
+            ticks = ticks.wrapping_add(took);
+            self.cells.loops.add(1);
+            self.cells.cycles.add(took);
+            if work > 0 {
+                self.cells.busy_cycles.add(took);
+                idle.worked(now);
+                continue;
+            }
+            if let Next::Sleep(ns) = self.wait(&mut idle, now) {
+                self.sleep(ns);
+                before = None;
+            }
+        }
+    }
+
+    /// One round over everything that may hold a frame. Returns how many were moved, waiting ones counted as moving.
+    fn turn(&mut self, now: u64, burst: &mut Burst) -> usize {
+        self.out.now = now;
+        let env = Env {
+            tables: &self.tables,
+            reader: &self.reader,
+            ifaces: self.ifaces.read(&self.reader),
+            pool: &self.pool,
+            now,
+        };
+        let mut work = 0;
+        for slot in &mut self.rx {
+            let n = slot.rx.rx(burst);
+            if n > 0 {
+                self.cells.packets.add(n as u64);
+                self.cells.bursts.add(1);
+                work += n;
+                self.stages.rx(&env, slot.port, burst, &mut self.out);
+                debug_assert!(burst.is_empty(), "the stages left frames");
+            }
+        }
+        for frame in self.inject.drain(BURST) {
+            work += 1;
+            self.stages.inject(&env, frame, &mut self.out);
+        }
+        work += self.peers.drain(&mut self.out);
+        work += self.out.flush();
+        work + usize::from(self.out.waiting() || self.finish_closing())
+    }
+
+    /// Gives back the TX queues that have nothing left to send. True while there are others.
+    fn finish_closing(&mut self) -> bool {
+        if !self.out.closing() {
+            return false;
+        }
+        while let Some(answer) = self.out.close_finished(self.peers.popped()) {
+            self.answer(answer.seq, answer.outcome);
+        }
+        true
+    }
+
+    /// A loop found nothing: wakes the control thread if it has something to do, and says what to do next.
+    fn wait(&mut self, idle: &mut Idle, now: u64) -> Next {
+        if self.poll == Poll::Adaptive
+            && std::mem::take(&mut self.out.punted)
+            && self.control.ring()
+        {
+            self.cells.wakes.add(1);
+        }
+        let next = idle.next(now);
+        if next == Next::Spin {
+            std::hint::spin_loop();
+        }
+        next
+    }
+
+    fn sleep(&mut self, ns: u64) {
+        self.cells.sleeps.add(1);
+        self.reader.offline();
+        let (orders, inject, peers) = (&mut self.orders, &mut self.inject, &mut self.peers);
+        self.bed.sleep(ns, || {
+            orders.is_empty() && inject.is_empty() && peers.is_empty()
+        });
+        self.reader.online();
+    }
+
+    /// Carries out what the control thread ordered. True at the order to stop.
+    #[cold]
+    fn obey(&mut self) -> bool {
+        while let Some(Order { seq, command }) = self.orders.pop() {
+            let outcome = match command {
+                Command::StartRx(slot) => {
+                    self.rx.push(slot);
+                    Outcome::Done
+                }
+                Command::StopRx(port) => {
+                    Outcome::Rx(self.rx.extract_if(.., |s| s.port == port).collect())
+                }
+                Command::StartTx(port, way) => {
+                    self.out.open(port, way);
+                    Outcome::Done
+                }
+                Command::ShutTx(port) => {
+                    self.out.shut(port);
+                    Outcome::Done
+                }
+                Command::StopTx(port) => {
+                    let until = self.peers.until();
+                    if self.out.close(port, seq, until) {
+                        continue; // answered when it is empty
+                    }
+                    Outcome::Done
+                }
+                Command::UsePool(pool) => {
+                    self.pool = pool;
+                    Outcome::Done
+                }
+                Command::Stop => return true,
+            };
+            self.answer(seq, outcome);
+        }
+        false
+    }
+
+    /// The ring holds more answers than the control thread ever leaves open, so none is lost.
+    fn answer(&mut self, seq: u64, outcome: Outcome) {
+        let _ = self.answers.push(Answer { seq, outcome });
+    }
+
+    /// Drops what is left, each frame under its reason.
+    fn end(mut self, now: u64) {
+        self.out.now = now;
+        while self.peers.drain(&mut self.out) > 0 {}
+        while let Some(frame) = self.inject.pop() {
+            let iface = frame.meta().iface;
+            self.out.counters.injected(iface, 1);
+            self.out.counters.drop(iface, Drop::Shutdown);
+        }
+        self.out.discard();
+    }
+}
