@@ -11,10 +11,18 @@
 //! Left out in this version, and refused in plain words: `[bgp]`, `[vrf]`, `[policy]`, `[prefix-set]`.
 
 mod diff;
+mod edit;
 mod error;
 mod model;
+mod parse;
 mod print;
+mod reader;
+mod routefile;
+mod save;
+mod spec;
 mod store;
+mod terms;
+mod validate;
 
 pub use diff::{Edit, Plan, Restart, Step};
 pub use error::{ConfigError, Problem};
@@ -22,4 +30,8 @@ pub use model::{
     Dataplane, Discard, Interface, LabelAction, LabelRoute, Memory, NeighborParams, NextHop, Poll,
     RouteFile, System, Target, TcMode, TtlMode, Valid, Workers,
 };
-pub use store::Store;
+pub use save::SaveError;
+pub use store::{Saved, Staged, Store};
+
+#[cfg(test)]
+mod tests;

@@ -246,7 +246,7 @@ pub enum LabelAction {
 }
 
 /// The static routes of a `route-file`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct RouteFile {
     /// As written in the configuration.
     pub written: String,
@@ -254,6 +254,27 @@ pub struct RouteFile {
     pub path: PathBuf,
     /// Sorted by prefix, each once.
     pub routes: Vec<(IpNet, Arc<Target>)>,
+    /// Everything that its routes do, once each.
+    pub(super) targets: Vec<FileTarget>,
+}
+
+/// What some lines of a route file do.
+#[derive(Clone, Debug)]
+pub(super) struct FileTarget {
+    pub(super) target: Arc<Target>,
+    /// The first of those lines.
+    pub(super) line: u32,
+    /// One of them is an IPv4 route.
+    pub(super) four: bool,
+    /// One of them is an IPv6 route.
+    pub(super) six: bool,
+}
+
+impl PartialEq for RouteFile {
+    /// The same file with the same routes, wherever their lines are.
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.routes == other.routes
+    }
 }
 
 impl RouteFile {

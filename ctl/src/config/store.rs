@@ -1,16 +1,71 @@
-//! The running configuration and the file it is saved in.
+//! The running configuration and the file it is saved in; commits, from what was asked for to a plan.
+//!
+//! The order of a commit: `stage_*` (nothing is touched) → [`Store::save`] → the control thread applies the plan →
+//! [`Store::keep`], or [`Store::undo`] when it refused. So what runs is always in the file, and what can't be saved never runs.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::error::ConfigError;
+use api::Change;
+use toml_edit::{DocumentMut, value};
+
+use super::diff::Plan;
+use super::edit::edit;
+use super::error::{ConfigError, Problem};
 use super::model::Valid;
+use super::parse::parse;
+use super::save::{SaveError, describe, save};
+use super::validate::Files;
 
 /// Holds the running configuration and its file. The API thread owns it; the control thread only sees plans.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
+    text: String,
     running: Arc<Valid>,
+}
+
+/// A commit that was found good and waits to be saved and applied.
+#[derive(Debug)]
+pub struct Staged {
+    text: String,
+    /// What to do, with the configuration that it leads to.
+    pub plan: Plan,
+}
+
+/// What [`Store::undo`] needs to take a save back.
+#[derive(Debug)]
+pub struct Saved {
+    /// `None`: the file said the same already.
+    old: Option<String>,
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> ConfigError {
+    let remedy = match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            "write one (docs/configuration.md shows how), or name another with -c FILE"
+        }
+        std::io::ErrorKind::InvalidData => "it is not text in UTF-8",
+        _ => "name another with -c FILE",
+    };
+    let message = format!("cannot read it: {}; {remedy}", describe(error));
+    Problem {
+        file: Some(path.to_owned()),
+        line: 0,
+        key: String::new(),
+        message,
+    }
+    .into()
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))
+}
+
+/// Checks a text as the configuration file `path`.
+fn understand(path: &Path, text: &str, files: Files<'_>) -> Result<Valid, ConfigError> {
+    parse(path, text)?.validate(path, text, files)
 }
 
 impl Store {
@@ -19,9 +74,14 @@ impl Store {
     /// # Errors
     /// The file can't be read, or is wrong.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        // Absolute, because the route file's place follows from it and the working directory may change.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let text = read(&path)?;
+        let running = Arc::new(understand(&path, &text, Files::Read)?);
         Ok(Self {
-            path: path.to_owned(),
-            running: Arc::default(),
+            path,
+            text,
+            running,
         })
     }
 
@@ -35,5 +95,128 @@ impl Store {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The text of the running configuration, as it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Checks `text` as a configuration that lies at `path` (empty: where the running one does) against itself alone.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, text: &str, path: &Path) -> Result<Arc<Valid>, ConfigError> {
+        let path = self.place(path);
+        understand(path, text, Files::Read).map(Arc::new)
+    }
+
+    fn place<'p>(&'p self, path: &'p Path) -> &'p Path {
+        if path.as_os_str().is_empty() {
+            &self.path
+        } else {
+            path
+        }
+    }
+
+    /// A whole configuration in the place of the running one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn stage_file(&self, text: &str, path: &Path) -> Result<Staged, ConfigError> {
+        let path = self.place(path);
+        let next = understand(path, text, Files::Read)?;
+        let text = self.moved(text, path, &next).into_owned();
+        Ok(Staged {
+            text,
+            plan: Arc::new(next).diff(&self.running),
+        })
+    }
+
+    /// The text as it has to be in our own file: a relative `route-file` of another directory gets its whole path.
+    fn moved<'t>(&self, text: &'t str, from: &Path, next: &Valid) -> Cow<'t, str> {
+        let Some(file) = &next.route_file else {
+            return Cow::Borrowed(text);
+        };
+        if from.parent() == self.path.parent() || Path::new(&file.written).is_absolute() {
+            return Cow::Borrowed(text);
+        }
+        let Ok(mut doc) = text.parse::<DocumentMut>() else {
+            return Cow::Borrowed(text);
+        };
+        doc["route-file"] = value(file.path.to_string_lossy().as_ref());
+        Cow::Owned(doc.to_string())
+    }
+
+    /// Changes to the running configuration, all or none, edited into its file.
+    ///
+    /// # Errors
+    /// A change can't be made, what comes out is wrong, or the file was changed by hand meanwhile.
+    pub fn stage_changes(&self, changes: &[Change]) -> Result<Staged, ConfigError> {
+        let disk = read(&self.path)?;
+        let keep = Files::Keep(self.running.route_file.as_ref());
+        if disk != self.text {
+            let same = understand(&self.path, &disk, keep).is_ok_and(|disk| disk == *self.running);
+            if !same {
+                let file = self.path.display();
+                let message = format!(
+                    "was changed by hand since it was loaded; \"config diff {file}\" shows how, \"config apply {file}\" takes it over; nothing was changed"
+                );
+                return Err(Problem {
+                    file: Some(self.path.clone()),
+                    line: 0,
+                    key: String::new(),
+                    message,
+                }
+                .into());
+            }
+        }
+        let text = edit(&disk, &self.running, changes)?;
+        let next = understand(&self.path, &text, keep).map_err(|mut error| {
+            // The lines are those of a text nobody has seen; and all was well before the change.
+            for problem in error
+                .problems
+                .iter_mut()
+                .filter(|p| p.file.as_deref() == Some(&self.path))
+            {
+                (problem.file, problem.line) = (None, 0);
+            }
+            error
+        })?;
+        Ok(Staged {
+            text,
+            plan: Arc::new(next).diff(&self.running),
+        })
+    }
+
+    /// Writes a commit into the file.
+    ///
+    /// # Errors
+    /// It can't be written; it is as it was.
+    pub fn save(&self, staged: &Staged) -> Result<Saved, SaveError> {
+        let disk = std::fs::read_to_string(&self.path).ok();
+        if disk.as_ref() == Some(&staged.text) {
+            return Ok(Saved { old: None });
+        }
+        save(&self.path, &staged.text)?;
+        Ok(Saved { old: disk })
+    }
+
+    /// The commit was applied: it is the running configuration now.
+    pub fn keep(&mut self, staged: Staged) {
+        self.text = staged.text;
+        self.running = staged.plan.next;
+    }
+
+    /// The commit was refused: the file gets its old text back.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn undo(&self, saved: Saved) -> Result<(), SaveError> {
+        match saved.old {
+            Some(old) => save(&self.path, &old),
+            None => Ok(()),
+        }
     }
 }

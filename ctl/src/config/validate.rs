@@ -1,0 +1,518 @@
+//! A `Candidate` into a [`Valid`]: what only the whole can show. Addresses given twice, subnets that overlap, parents and
+//! interfaces that are not there, next hops that are the router itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use api::grammar::nearest;
+use ipnet::IpNet;
+
+use super::error::ConfigError;
+use super::model::{Interface, LabelAction, NextHop, RouteFile, Target, Valid};
+use super::parse::{Candidate, InterfaceDraft};
+use super::reader::{At, Log};
+use super::{routefile, terms};
+
+/// Where the routes of a `route-file` come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Files<'a> {
+    /// They are read.
+    Read,
+    /// They are those of the running configuration, if it names the same file; a changed file is left for `config apply`.
+    Keep(Option<&'a Arc<RouteFile>>),
+}
+
+/// MTU of a port that says nothing.
+const DEFAULT_MTU: u16 = 1500;
+/// The least that IPv6 works with (RFC 8200 5).
+const MIN_IPV6_MTU: u16 = 1280;
+/// Most interfaces, VLANs counted.
+const MAX_INTERFACES: usize = 1000;
+
+impl Candidate {
+    /// Checks the whole. `file` and `text` are where it was read from.
+    pub(super) fn validate(
+        self,
+        file: &Path,
+        text: &str,
+        files: Files<'_>,
+    ) -> Result<Valid, ConfigError> {
+        let mut log = Log::new(file, text);
+        let interfaces = interfaces(self.interfaces, &mut log);
+        let mut valid = Valid {
+            system: self.system,
+            dataplane: self.dataplane,
+            neighbor: self.neighbor,
+            ..Valid::default()
+        };
+        let own = Own::new(&interfaces);
+        if let Some(written) = &self.route_file {
+            valid.route_file = route_file(written, file, files, &own, &mut log);
+        }
+        routes(self.routes, &own, &mut valid, &mut log);
+        labels(self.labels, &own, &mut valid, &mut log);
+        neighbors(self.neighbors, &own, &mut valid, &mut log);
+        valid.interfaces = interfaces;
+        log.verdict(valid)
+    }
+}
+
+/// What is the router's own.
+pub(super) struct Own<'a> {
+    addresses: HashMap<IpAddr, &'a str>,
+    interfaces: &'a BTreeMap<String, Interface>,
+}
+
+impl<'a> Own<'a> {
+    fn new(interfaces: &'a BTreeMap<String, Interface>) -> Self {
+        let mut addresses = HashMap::new();
+        for interface in interfaces.values() {
+            for net in &interface.addresses {
+                addresses.insert(net.addr(), interface.name.as_str());
+            }
+        }
+        Self {
+            addresses,
+            interfaces,
+        }
+    }
+
+    /// Whether frames can be sent to these next hops.
+    pub(super) fn check(&self, hops: &[NextHop]) -> Result<(), String> {
+        for hop in hops {
+            if let Some(name) = &hop.interface {
+                self.exists(name)?;
+            }
+            let Some(address) = hop.address else { continue };
+            if let Some(name) = self.addresses.get(&address) {
+                return Err(format!(
+                    "next hop {address} is the router's own address (interface {name}); name the neighbour's"
+                ));
+            }
+            let link_local = hop
+                .interface
+                .as_ref()
+                .and_then(|name| self.interfaces.get(name)?.link_local);
+            if link_local.is_some_and(|own| own == address) {
+                return Err(format!(
+                    "next hop {address} is the router's own link-local address; name the neighbour's"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is an interface of this name.
+    fn exists(&self, name: &str) -> Result<(), String> {
+        if self.interfaces.contains_key(name) {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.interfaces.keys().map(String::as_str).collect();
+        let hint = match nearest(name, &names) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None if names.is_empty() => "no interface is configured".to_owned(),
+            None if names.len() <= 8 => format!("the interfaces are {}", names.join(", ")),
+            None => "trunkctl interface show lists them".to_owned(),
+        };
+        Err(format!("there is no interface {name:?}; {hint}"))
+    }
+}
+
+fn interfaces(drafts: Vec<At<InterfaceDraft>>, log: &mut Log<'_>) -> BTreeMap<String, Interface> {
+    if drafts.len() > MAX_INTERFACES {
+        let message = format!(
+            "{} interfaces; at most {MAX_INTERFACES} are possible",
+            drafts.len()
+        );
+        log.at(drafts[MAX_INTERFACES].at, "interface", message);
+    }
+    devices(&drafts, log);
+    addresses(&drafts, log);
+    let mtus: HashMap<&str, u16> = drafts
+        .iter()
+        .map(|d| {
+            (
+                d.value.name.as_str(),
+                d.value.mtu.as_ref().map_or(DEFAULT_MTU, |mtu| mtu.value),
+            )
+        })
+        .collect();
+    let mut out = BTreeMap::new();
+    for draft in &drafts {
+        let interface = interface(draft, &mtus, log);
+        out.insert(interface.name.clone(), interface);
+    }
+    out
+}
+
+fn interface(
+    draft: &At<InterfaceDraft>,
+    mtus: &HashMap<&str, u16>,
+    log: &mut Log<'_>,
+) -> Interface {
+    let At { at, value: draft } = draft;
+    let key = format!("interface.{}", quoted(&draft.name));
+    let parent = draft
+        .vlan
+        .as_ref()
+        .map(|(parent, _)| (parent, mtus.get(parent.as_str()).copied()));
+    if let Some((parent, None)) = parent {
+        let names: Vec<&str> = mtus
+            .keys()
+            .copied()
+            .filter(|name| !name.contains('.'))
+            .collect();
+        let hint = nearest(parent, &names).map_or_else(
+            || format!("add [interface.{parent}] with its device"),
+            |near| {
+                format!(
+                    "did you mean \"{near}.{}\"?",
+                    draft.vlan.as_ref().map_or(0, |v| v.1)
+                )
+            },
+        );
+        log.at(
+            *at,
+            &key,
+            format!("there is no interface {parent:?} for this VLAN; {hint}"),
+        );
+    }
+    let above = parent.and_then(|(_, mtu)| mtu);
+    let mtu = draft
+        .mtu
+        .as_ref()
+        .map_or_else(|| above.unwrap_or(DEFAULT_MTU), |mtu| mtu.value);
+    let mtu_at = draft.mtu.as_ref().map_or(*at, |mtu| mtu.at);
+    if let (Some((parent, _)), Some(most)) = (&draft.vlan, above)
+        && mtu > most
+    {
+        log.at(
+            mtu_at,
+            format!("{key}.mtu"),
+            format!("{mtu} is more than the {most} of {parent}; raise that, or lower this"),
+        );
+    }
+    let six = draft
+        .addresses
+        .iter()
+        .any(|a| matches!(a.value, IpNet::V6(_)));
+    if six && mtu < MIN_IPV6_MTU {
+        let message = format!(
+            "{mtu} is too little for IPv6, which needs {MIN_IPV6_MTU}; raise it, or remove the IPv6 addresses"
+        );
+        log.at(mtu_at, format!("{key}.mtu"), message);
+    }
+    let is_link_local =
+        |net: &IpNet| matches!(net.addr(), IpAddr::V6(a) if a.is_unicast_link_local());
+    let mut link_local = None;
+    for address in draft.addresses.iter().filter(|a| is_link_local(&a.value)) {
+        if let IpAddr::V6(own) = address.value.addr()
+            && link_local.replace(own).is_some()
+        {
+            log.at(
+                address.at,
+                format!("{key}.address"),
+                "an interface has one link-local address; leave this one out",
+            );
+        }
+    }
+    Interface {
+        name: draft.name.clone(),
+        device: draft.device.clone(),
+        vlan: draft.vlan.clone(),
+        addresses: draft
+            .addresses
+            .iter()
+            .map(|a| a.value)
+            .filter(|net| !is_link_local(net))
+            .collect(),
+        link_local,
+        mtu,
+        mpls: draft.mpls,
+        queues: draft.queues,
+        up: draft.up,
+    }
+}
+
+fn quoted(name: &str) -> String {
+    if name.contains('.') {
+        format!("\"{name}\"")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// No device has two masters.
+fn devices(drafts: &[At<InterfaceDraft>], log: &mut Log<'_>) {
+    let mut seen: HashMap<String, &str> = HashMap::new();
+    for draft in in_order(drafts) {
+        let Some(device) = &draft.value.device else {
+            continue;
+        };
+        let claim = terms::claim(device);
+        match seen.get(&claim) {
+            Some(other) => {
+                let message =
+                    format!("{claim} belongs to {other} already; each interface needs its own");
+                log.at(
+                    draft.at,
+                    format!("interface.{}.device", quoted(&draft.value.name)),
+                    message,
+                );
+            }
+            None => {
+                seen.insert(claim, &draft.value.name);
+            }
+        }
+    }
+}
+
+/// As the file has them.
+fn in_order(drafts: &[At<InterfaceDraft>]) -> Vec<&At<InterfaceDraft>> {
+    let mut all: Vec<_> = drafts.iter().collect();
+    all.sort_by_key(|draft| draft.at);
+    all
+}
+
+/// Every address once, and no subnet on two interfaces (a frame could not know where to go).
+fn addresses(drafts: &[At<InterfaceDraft>], log: &mut Log<'_>) {
+    let key = |name: &str| format!("interface.{}.address", quoted(name));
+    let mut owners: HashMap<IpAddr, &str> = HashMap::new();
+    let mut subnets: Vec<(IpNet, &str, usize)> = Vec::new();
+    for draft in in_order(drafts) {
+        let name = draft.value.name.as_str();
+        for address in &draft.value.addresses {
+            let own = address.value.addr();
+            if matches!(own, IpAddr::V6(a) if a.is_unicast_link_local()) {
+                continue;
+            }
+            if let Some(other) = owners.insert(own, name) {
+                let place = if other == name {
+                    "here".to_owned()
+                } else {
+                    format!("on {other}")
+                };
+                log.at(
+                    address.at,
+                    key(name),
+                    format!("{own} is {place} already; an address is given once"),
+                );
+                continue;
+            }
+            subnets.push((address.value.trunc(), name, address.at));
+        }
+    }
+    // Sorted, a subnet comes right after those that contain it.
+    subnets.sort_by_key(|(net, _, at)| (net.network(), net.prefix_len(), *at));
+    let mut around: Vec<(IpNet, &str, usize)> = Vec::new();
+    for (net, name, at) in subnets {
+        while around
+            .last()
+            .is_some_and(|(outer, ..)| !outer.contains(&net))
+        {
+            around.pop();
+        }
+        if let Some((outer, other, other_at)) = around.iter().find(|(_, other, _)| *other != name) {
+            let (at, name, net, other, outer) = if at > *other_at {
+                (at, name, net, *other, *outer)
+            } else {
+                (*other_at, *other, *outer, name, net)
+            };
+            let message = format!(
+                "its subnet {net} overlaps {outer} of {other}; a subnet belongs to one interface"
+            );
+            log.at(at, key(name), message);
+        }
+        around.push((net, name, at));
+    }
+}
+
+fn route_file(
+    written: &At<String>,
+    config: &Path,
+    files: Files<'_>,
+    own: &Own<'_>,
+    log: &mut Log<'_>,
+) -> Option<Arc<RouteFile>> {
+    let directory = config.parent().unwrap_or(Path::new(""));
+    let path = directory.join(&written.value);
+    let kept = match files {
+        Files::Keep(Some(file)) if file.path == path => Some(Arc::clone(file)),
+        _ => None,
+    };
+    let file = match kept {
+        Some(file) => Ok(file),
+        None => routefile::read(&written.value, &path).map(Arc::new),
+    };
+    match file.and_then(|file| file.check(own).map(|()| file)) {
+        Ok(file) => Some(file),
+        Err(routefile::Error::Io(error)) => {
+            let message = format!(
+                "cannot read {}: {error}; correct the name, or leave it out",
+                path.display()
+            );
+            log.at(written.at, "route-file", message);
+            None
+        }
+        Err(routefile::Error::Lines(problems)) => {
+            log.others(problems);
+            None
+        }
+    }
+}
+
+/// Routes that do the same share one target.
+#[derive(Default)]
+struct Pool(HashMap<Arc<Target>, ()>);
+
+impl Pool {
+    fn share(&mut self, target: Target) -> Arc<Target> {
+        if let Some((have, ())) = self.0.get_key_value(&target) {
+            return Arc::clone(have);
+        }
+        let target = Arc::new(target);
+        self.0.insert(Arc::clone(&target), ());
+        target
+    }
+}
+
+fn routes(drafts: Vec<At<(IpNet, Target)>>, own: &Own<'_>, valid: &mut Valid, log: &mut Log<'_>) {
+    let mut pool = Pool::default();
+    let mut places: HashMap<IpNet, usize> = HashMap::with_capacity(drafts.len());
+    for At {
+        at,
+        value: (prefix, target),
+    } in drafts
+    {
+        let key = format_args!("route {prefix}").to_string();
+        if let Some(first) = places.insert(prefix, at) {
+            let line = log.line(first);
+            let message = format!(
+                "is there twice, first in line {line}; several next hops go into one route's via"
+            );
+            log.at(at, key, message);
+            continue;
+        }
+        if valid
+            .route_file
+            .as_ref()
+            .is_some_and(|file| file.get(&prefix).is_some())
+        {
+            let name = valid.route_file.as_ref().map_or("", |file| &file.written);
+            log.at(
+                at,
+                key,
+                format!("is in {name} too; a route is written once"),
+            );
+            continue;
+        }
+        if let Err(message) = check_target(own, &prefix, &target) {
+            log.at(at, key, message);
+        }
+        valid.routes.insert(prefix, pool.share(target));
+    }
+}
+
+/// Whether a route to `prefix` can do this.
+pub(super) fn check_target(own: &Own<'_>, prefix: &IpNet, target: &Target) -> Result<(), String> {
+    let Target::Via { hops, .. } = target else {
+        return Ok(());
+    };
+    own.check(hops)?;
+    fits_family(hops, matches!(prefix, IpNet::V6(_)))
+}
+
+/// Explicit null at the bottom of a stack tells the packet's version (RFC 3032 2.1).
+pub(super) fn fits_family(hops: &[NextHop], six: bool) -> Result<(), String> {
+    let (wrong, right) = if six {
+        (net::Label::IPV4_EXPLICIT_NULL, 2)
+    } else {
+        (net::Label::IPV6_EXPLICIT_NULL, 0)
+    };
+    let version = if six { "IPv6" } else { "IPv4" };
+    match hops.iter().any(|hop| hop.label.last() == Some(&wrong)) {
+        true => Err(format!(
+            "label {wrong} is the explicit null of the other protocol; for {version} it is {right}"
+        )),
+        false => Ok(()),
+    }
+}
+
+fn labels(
+    drafts: Vec<At<(net::Label, super::LabelRoute)>>,
+    own: &Own<'_>,
+    valid: &mut Valid,
+    log: &mut Log<'_>,
+) {
+    let mut places: HashMap<net::Label, usize> = HashMap::new();
+    for At {
+        at,
+        value: (label, route),
+    } in drafts
+    {
+        let key = format!("label {label}");
+        if let Some(first) = places.insert(label, at) {
+            let line = log.line(first);
+            log.at(
+                at,
+                key,
+                format!("is there twice, first in line {line}; several next hops go into one via"),
+            );
+            continue;
+        }
+        if let LabelAction::Forward(hops) = &route.action {
+            let gone = hops.iter().find(|hop| hop.address.is_none());
+            let verdict = match gone {
+                Some(hop) => Err(format!(
+                    "next hop {} has no address; a labelled frame needs a neighbour (via)",
+                    terms::name(hop)
+                )),
+                None => own.check(hops),
+            };
+            if let Err(message) = verdict {
+                log.at(at, key, message);
+            }
+        }
+        valid.labels.insert(label, Arc::new(route));
+    }
+}
+
+fn neighbors(
+    drafts: Vec<At<(String, IpAddr, net::MacAddr)>>,
+    own: &Own<'_>,
+    valid: &mut Valid,
+    log: &mut Log<'_>,
+) {
+    for At {
+        at,
+        value: (dev, address, mac),
+    } in drafts
+    {
+        let key = format!("neighbor.static {address}");
+        if let Err(message) = own.exists(&dev) {
+            log.at(at, key, message);
+            continue;
+        }
+        if let Some(name) = own.addresses.get(&address) {
+            log.at(
+                at,
+                key,
+                format!("is the router's own address (interface {name})"),
+            );
+            continue;
+        }
+        if address.is_multicast() || address.is_unspecified() || address.is_loopback() {
+            log.at(at, key, "is not the address of a neighbour");
+            continue;
+        }
+        if valid
+            .neighbors
+            .insert((dev.clone(), address), mac)
+            .is_some()
+        {
+            log.at(at, key, format!("is there twice for {dev}"));
+        }
+    }
+}
