@@ -88,6 +88,16 @@ pub struct Eal {
     pci: bool,
 }
 
+/// Tells libxdp that the kernel's default program for XDP sockets is enough: its dispatcher would only warn.
+const SKIP_DISPATCHER: &str = "LIBXDP_SKIP_DISPATCHER";
+
+/// Sets up the environment that libraries under DPDK read. To be called first of all in `main`, before there is a second
+/// thread, by a program that may start the EAL when there are others.
+pub fn prepare_process() {
+    // SAFETY: called before there are other threads (workers start after the EAL), so nobody reads it meanwhile.
+    unsafe { std::env::set_var(SKIP_DISPATCHER, "1") };
+}
+
 static STARTED: Mutex<bool> = Mutex::new(false);
 
 impl Eal {
@@ -106,9 +116,9 @@ impl Eal {
             check_hugepages(config.mem_mb)?;
         }
         *started = true;
-        // The kernel's default program for XDP sockets is enough: libxdp's dispatcher would only warn.
-        // SAFETY: called on the control thread before there are others (workers start after the EAL).
-        unsafe { std::env::set_var("LIBXDP_SKIP_DISPATCHER", "1") };
+        if std::env::var_os(SKIP_DISPATCHER).is_none() {
+            prepare_process();
+        }
 
         let args: Vec<CString> = arguments(config)
             .into_iter()
@@ -214,6 +224,12 @@ pub fn take_log() -> Vec<String> {
         .filter(|l| !l.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// Has libxdp and libbpf, which DPDK's AF_XDP driver uses, print into the log too.
+pub(crate) fn divert_xdp_log() {
+    // SAFETY: looks for libraries that are loaded and sets a function pointer in them.
+    unsafe { sys::tl_log_divert_xdp() }
 }
 
 /// What DPDK logged, or else what `rte_errno` says of its last failure, in one line.

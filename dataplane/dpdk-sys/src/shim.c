@@ -1,8 +1,10 @@
 #define _GNU_SOURCE
 #include "shim.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -96,15 +98,11 @@ static struct {
 	char text[16384];
 } log_buffer = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static ssize_t log_write(void *cookie, const char *text, size_t n)
+static void log_keep(const char *text, size_t n)
 {
 	const size_t room = sizeof(log_buffer.text);
 	size_t keep = n < room ? n : room;
 
-	(void)cookie;
-	/* rte_panic and its like log at CRIT and then abort: nobody will ask for the buffer any more. */
-	if (rte_log_cur_msg_loglevel() <= (int)RTE_LOG_CRIT)
-		fwrite(text, 1, n, stderr);
 	pthread_mutex_lock(&log_buffer.lock);
 	if (log_buffer.len + keep > room) {
 		size_t drop = log_buffer.len + keep - room;
@@ -115,6 +113,15 @@ static ssize_t log_write(void *cookie, const char *text, size_t n)
 	memcpy(log_buffer.text + log_buffer.len, text + (n - keep), keep);
 	log_buffer.len += keep;
 	pthread_mutex_unlock(&log_buffer.lock);
+}
+
+static ssize_t log_write(void *cookie, const char *text, size_t n)
+{
+	(void)cookie;
+	/* rte_panic and its like log at CRIT and then abort: nobody will ask for the buffer any more. */
+	if (rte_log_cur_msg_loglevel() <= (int)RTE_LOG_CRIT)
+		fwrite(text, 1, n, stderr);
+	log_keep(text, n);
 	return (ssize_t)n;
 }
 
@@ -127,6 +134,41 @@ int tl_log_divert(void)
 		return -errno;
 	setvbuf(stream, NULL, _IONBF, 0);
 	return rte_openlog_stream(stream) == 0 ? 0 : -EINVAL;
+}
+
+/* The type of both libraries' printing functions; level 0 is a warning or worse. */
+static int print_xdp(int level, const char *format, va_list args)
+{
+	char line[512];
+	int n;
+
+	if (level != 0)
+		return 0;
+	n = vsnprintf(line, sizeof(line), format, args);
+	if (n > 0)
+		log_keep(line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+	return n;
+}
+
+void tl_log_divert_xdp(void)
+{
+	static const char *const names[][2] = {
+		{ "libxdp.so.1", "libxdp_set_print" },
+		{ "libbpf.so.1", "libbpf_set_print" },
+		{ "libbpf.so.0", "libbpf_set_print" },
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		void *library = dlopen(names[i][0], RTLD_NOW | RTLD_NOLOAD);
+		void *(*set_print)(int (*)(int, const char *, va_list));
+
+		if (library == NULL)
+			continue;
+		*(void **)&set_print = dlsym(library, names[i][1]);
+		if (set_print != NULL)
+			set_print(print_xdp);
+		dlclose(library);
+	}
 }
 
 size_t tl_log_take(char *out, size_t n)

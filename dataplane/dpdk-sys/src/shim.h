@@ -76,6 +76,8 @@ int tl_link_get(uint16_t port, struct tl_link *link);
 /* Diverts DPDK's log into a buffer of this process: 0, or a negative errno. Only what precedes an abort also goes
  * to stderr. Must be called before rte_eal_init. */
 int tl_log_divert(void);
+/* Diverts what libxdp and libbpf print likewise, once they are loaded (by the AF_XDP driver). */
+void tl_log_divert_xdp(void);
 /* Moves up to n bytes of the log into out; returns how many. */
 size_t tl_log_take(char *out, size_t n);
 

@@ -1,62 +1,693 @@
-//! soon
-use super::{Link, PortError, PortSpec, PortStats, Rx, Tx};
+//! Ports of DPDK's drivers: plugged in while the EAL runs, unplugged when closed.
+//!
+//! Read the DPDK programmer's guide, "Poll Mode Driver" and "Device hot-plug". Every device goes the same way: make its
+//! arguments, `rte_dev_probe`, configure, set queues up, start; and back: stop, close, `rte_dev_remove`.
+//!
+//! Left out: TX offloads; drivers whose devices have several ports (the first is taken, and a warning says so).
+
+use super::kernel::{Claim, devices};
+use super::{Device, DeviceError, L2_OVERHEAD, Link, MTU_SLACK, PortError, PortSpec, PortStats};
+use super::{Rx, Tx, xdp};
 use crate::burst::Burst;
-use crate::eal::Eal;
-use crate::mempool::Pools;
+use crate::eal::{self, Eal};
+use crate::mempool::{Mempool, Pools, SMALL_MTU};
+use dpdk_sys as sys;
 use net::{MacAddr, PortId};
-/// Queue.
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString, c_int};
+use std::fs;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What AF_XDP takes at most: its driver puts frames into mbufs whose size is that of [`Pools`]' small ones, where the
+/// kernel keeps 256 bytes before the frame for itself.
+const XDP_MAX_MTU: u16 = crate::mempool::SMALL_ROOM - 256 - L2_OVERHEAD;
+
+/// A receiving queue.
 #[derive(Debug)]
-pub struct DpdkRx;
-/// Queue.
-#[derive(Debug)]
-pub struct DpdkTx;
+pub struct DpdkRx {
+    port: u16,
+    queue: u16,
+    odd: u64,
+    odd_shared: Arc<AtomicU64>,
+    _pool: Arc<Mempool>,
+    _alive: Arc<()>,
+}
+
+impl DpdkRx {
+    fn new(of: &Plugged, queue: u16, odd: &Arc<AtomicU64>, pool: &Arc<Mempool>) -> Self {
+        let (odd_shared, alive) = (odd.clone(), of.alive.clone());
+        Self {
+            port: of.port,
+            queue,
+            odd: 0,
+            odd_shared,
+            _pool: pool.clone(),
+            _alive: alive,
+        }
+    }
+}
+
 impl Rx for DpdkRx {
-    fn rx(&mut self, _: &mut Burst) -> usize {
-        0
+    #[inline]
+    fn rx(&mut self, burst: &mut Burst) -> usize {
+        let (to, room) = burst.room_raw();
+        let before = self.odd;
+        // SAFETY: the port is started and this is the queue's only user; `to` has room for `room` frames, of which the
+        // first `n` are ours afterwards.
+        let n = unsafe {
+            let n = sys::tl_rx_burst(self.port, self.queue, to, room, &raw mut self.odd);
+            burst.grow(n);
+            n
+        };
+        if self.odd != before {
+            self.odd_shared
+                .fetch_add(self.odd - before, Ordering::Relaxed);
+        }
+        n.into()
     }
 }
-impl Tx for DpdkTx {
-    fn tx(&mut self, _: &mut Burst) -> usize {
-        0
-    }
-}
+
+/// A sending queue.
 #[derive(Debug)]
-pub(super) struct DpdkPort;
-pub(super) struct Opened {
-    pub port: DpdkPort,
-    pub rx: Vec<DpdkRx>,
-    pub tx: Vec<DpdkTx>,
-    pub warnings: Vec<String>,
+pub struct DpdkTx {
+    port: u16,
+    queue: u16,
+    _alive: Arc<()>,
 }
+
+impl DpdkTx {
+    fn new(of: &Plugged, queue: u16) -> Self {
+        Self {
+            port: of.port,
+            queue,
+            _alive: of.alive.clone(),
+        }
+    }
+}
+
+impl Tx for DpdkTx {
+    #[inline]
+    fn tx(&mut self, burst: &mut Burst) -> usize {
+        let (from, len) = burst.live_raw();
+        // SAFETY: the port is started and this is the queue's only user; the driver owns the first `n` frames afterwards.
+        unsafe {
+            let n = sys::tl_tx_burst(self.port, self.queue, from, len);
+            burst.taken(n);
+            n.into()
+        }
+    }
+}
+
+/// A device that was plugged in; dropping it stops, closes and unplugs it, unless its queues are still out.
+#[derive(Debug)]
+struct Plugged {
+    device: String,
+    port: u16,
+    handle: *mut sys::rte_device,
+    started: bool,
+    alive: Arc<()>,
+}
+
+// SAFETY: the handle is only given back to DPDK, which locks around plugging.
+unsafe impl Send for Plugged {}
+
+impl Plugged {
+    fn err(&self, what: &'static str, code: c_int) -> PortError {
+        let mut cause = eal::take_log().join("; ");
+        if cause.is_empty() {
+            cause = eal::error_text(code);
+        }
+        PortError::Dpdk {
+            device: self.device.clone(),
+            what,
+            cause,
+        }
+    }
+
+    fn check(&self, what: &'static str, code: c_int) -> Result<(), PortError> {
+        if code < 0 {
+            Err(self.err(what, code))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn queues_out(&self) -> usize {
+        Arc::strong_count(&self.alive) - 1
+    }
+
+    /// Stops, closes and unplugs it; the second time nothing.
+    fn unplug(&mut self) -> Result<(), PortError> {
+        let handle = std::mem::replace(&mut self.handle, std::ptr::null_mut());
+        if handle.is_null() {
+            return Ok(());
+        }
+        eal::take_log();
+        // SAFETY: the port is ours and no queue of it is in use any more.
+        unsafe {
+            if std::mem::take(&mut self.started) {
+                sys::rte_eth_dev_stop(self.port);
+            }
+            let closed = sys::rte_eth_dev_close(self.port);
+            let removed = sys::rte_dev_remove(handle);
+            self.check("can't close it", closed)?;
+            self.check("can't unplug it", removed)
+        }
+    }
+}
+
+/// The control thread's side.
+#[derive(Debug)]
+pub(super) struct DpdkPort {
+    /// Mostly one; an interface whose queues are not paired is one for each.
+    plugged: Vec<Plugged>,
+    node: u32,
+    mac: MacAddr,
+    max_mtu: u16,
+    odd: Arc<AtomicU64>,
+    pool: Arc<Mempool>,
+    claim: Option<Claim>,
+}
+
+/// What opening gives.
+pub(super) struct Opened {
+    pub(super) port: DpdkPort,
+    pub(super) rx: Vec<DpdkRx>,
+    pub(super) tx: Vec<DpdkTx>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What a device is configured with.
+struct Shape {
+    rx_queues: u16,
+    tx_queues: u16,
+    rx_desc: u16,
+    tx_desc: u16,
+    mtu: u16,
+}
+
 impl DpdkPort {
     pub(super) fn open(
-        _: &Eal,
-        s: &PortSpec,
-        _: PortId,
-        _: &mut Pools,
+        eal: &Eal,
+        spec: &PortSpec,
+        id: PortId,
+        pools: &mut Pools,
     ) -> Result<Opened, PortError> {
-        Err(PortError::Dpdk {
-            device: s.device.to_string(),
-            what: "soon",
-            cause: String::new(),
+        let mut claim = None;
+        let args = arguments(eal, spec, id, &mut claim)?;
+        let mut warnings = Vec::new();
+        let (mut plugged, mut rx, mut tx) = (Vec::new(), Vec::new(), Vec::new());
+        let odd = Arc::new(AtomicU64::new(0));
+        let mut first: Option<(u32, Arc<Mempool>, u16)> = None;
+        for args in &args {
+            let mut one = plug(&spec.device, args, &mut warnings)?;
+            let info = info(&one)?;
+            let shape = shape(spec, &info)?;
+            // SAFETY: the port was just plugged in.
+            let node = unsafe { sys::rte_eth_dev_socket_id(one.port) };
+            let node = u32::try_from(node).unwrap_or(0);
+            let pool = pools.get(eal, node, spec.mtu)?;
+            configure(&one, &info, &shape)?;
+            set_up(&one, &shape, &pool, node)?;
+            // SAFETY: configured, and all queues are set up.
+            one.check("can't start it", unsafe {
+                sys::rte_eth_dev_start(one.port)
+            })?;
+            one.started = true;
+            if claim.is_none() {
+                listen(&one);
+            }
+            rx.extend((0..shape.rx_queues).map(|queue| DpdkRx::new(&one, queue, &odd, &pool)));
+            tx.extend((0..shape.tx_queues).map(|queue| DpdkTx::new(&one, queue)));
+            plugged.push(one);
+            first.get_or_insert((node, pool, shape.mtu));
+        }
+        let (node, pool, max_mtu) = first.expect("a device has arguments");
+        if max_mtu < spec.mtu + MTU_SLACK {
+            warnings.push(format!(
+                "{}: the device takes packets of {max_mtu} bytes: full-sized ones with labels will not pass",
+                spec.device
+            ));
+        }
+        if let Some(claim) = &mut claim {
+            warnings.extend(claim.take_warnings());
+        }
+        let mac = mac(&plugged[0], id)?;
+        let port = Self {
+            plugged,
+            node,
+            mac,
+            max_mtu,
+            odd,
+            pool,
+            claim,
+        };
+        Ok(Opened {
+            port,
+            rx,
+            tx,
+            warnings,
         })
     }
+
+    fn queues_out(&self) -> usize {
+        self.plugged.iter().map(Plugged::queues_out).sum()
+    }
+
     pub(super) fn node(&self) -> u32 {
-        0
+        self.node
     }
+
     pub(super) fn mac(&self) -> MacAddr {
-        MacAddr::ZERO
+        self.mac
     }
+
     pub(super) fn link(&self) -> Link {
-        Link::default()
+        // The AF_XDP driver does not look at the wire.
+        if let Some(claim) = &self.claim {
+            return claim.link();
+        }
+        let mut link = sys::tl_link {
+            mbps: 0,
+            up: 0,
+            full_duplex: 0,
+        };
+        // SAFETY: an open port.
+        let rc = unsafe { sys::tl_link_get(self.plugged[0].port, &raw mut link) };
+        if rc == 0 {
+            Link {
+                up: link.up != 0,
+                mbps: link.mbps,
+            }
+        } else {
+            Link::default()
+        }
     }
-    pub(super) fn stats(&mut self) -> PortStats {
-        PortStats::default()
+
+    pub(super) fn stats(&self) -> PortStats {
+        let mut sum = PortStats::default();
+        for one in &self.plugged {
+            let mut s = MaybeUninit::<sys::rte_eth_stats>::zeroed();
+            // SAFETY: an open port; all zeros is a valid value, should the call fail.
+            let s = unsafe {
+                sys::rte_eth_stats_get(one.port, s.as_mut_ptr());
+                s.assume_init()
+            };
+            sum.rx_missed += s.imissed;
+            sum.rx_errors += s.ierrors;
+            sum.rx_nombuf += s.rx_nombuf;
+            sum.tx_errors += s.oerrors;
+        }
+        sum.rx_oversize = self.odd.load(Ordering::Relaxed);
+        sum
     }
-    pub(super) fn set_mtu(&mut self, _: u16) -> Result<(), PortError> {
-        Ok(())
+
+    pub(super) fn set_mtu(&mut self, mtu: u16) -> Result<(), PortError> {
+        let fits = self
+            .pool
+            .data_room()
+            .saturating_sub(L2_OVERHEAD)
+            .min(self.max_mtu);
+        if mtu > fits {
+            let device = self.plugged[0].device.clone();
+            let what = format!("MTU {mtu} is over {fits}; close and open the port");
+            return Err(PortError::Limit { device, what });
+        }
+        match &mut self.claim {
+            Some(claim) => claim.room_for(mtu),
+            None => Ok(()), // it was configured with all the room there is
+        }
     }
-    pub(super) fn close(self) -> Result<(), PortError> {
-        Ok(())
+
+    pub(super) fn close(mut self) -> Result<(), PortError> {
+        match self.queues_out() {
+            0 => {
+                let mut all = std::mem::take(&mut self.plugged);
+                let done: Vec<_> = all.iter_mut().map(Plugged::unplug).collect();
+                done.into_iter().collect()
+            }
+            queues => Err(PortError::InUse {
+                device: self.plugged[0].device.clone(),
+                queues,
+            }),
+        }
+        // Dropping `self` gives the rest back, or in the error's case keeps it for good.
     }
+}
+
+impl Drop for DpdkPort {
+    fn drop(&mut self) {
+        if self.queues_out() > 0 {
+            // Somebody still holds a queue: the device stays for good, and so does what it stands on.
+            std::mem::forget(std::mem::take(&mut self.plugged));
+            std::mem::forget(self.claim.take());
+        }
+    }
+}
+
+impl Drop for Plugged {
+    fn drop(&mut self) {
+        // Nobody to tell; close() tells.
+        let _ = self.unplug();
+    }
+}
+
+/// The device's arguments for DPDK, mostly of one DPDK device; takes over the kernel's interface where it stands on one.
+fn arguments(
+    eal: &Eal,
+    spec: &PortSpec,
+    id: PortId,
+    claim: &mut Option<Claim>,
+) -> Result<Vec<String>, PortError> {
+    let device = spec.device.to_string();
+    let bad = |what: String| {
+        PortError::from(DeviceError {
+            device: device.clone(),
+            what,
+        })
+    };
+    let args = match &spec.device {
+        Device::AfPacket { .. } => unreachable!("packet.rs opens it"),
+        Device::AfXdp { iface, args } => {
+            if spec.mtu > XDP_MAX_MTU {
+                let what = format!(
+                    "MTU {} is over {XDP_MAX_MTU}, the most that af_xdp takes; use af_packet:{iface}",
+                    spec.mtu
+                );
+                return Err(PortError::Limit { device, what });
+            }
+            let taken = claim.insert(Claim::new(&spec.device, iface, spec.mtu)?);
+            xdp::clear_leftover(taken, iface)?;
+            if let Some(queues) = spec.queues {
+                taken.set_channels(queues.into())?;
+            }
+            // Frames of a queue without a socket would go to the kernel, so each gets one.
+            let queues = taken.channels();
+            eal::divert_xdp_log();
+            if queues.paired {
+                let count = queues.count;
+                format!("net_af_xdp_{id},iface={iface},start_queue=0,queue_count={count}{args}")
+            } else {
+                // The driver knows pairs alone and takes such a device for one with a single queue.
+                let one = |q| format!("net_af_xdp_{id}_{q},iface={iface},start_queue={q}{args}");
+                return Ok((0..queues.count).map(one).collect());
+            }
+        }
+        Device::Tap { iface, args } => {
+            if devices().split(", ").any(|d| d == iface) {
+                return Err(bad(
+                    "there is a device of that name already; choose another".into(),
+                ));
+            }
+            format!("net_tap_{id},iface={iface}{args}")
+        }
+        Device::Memif { socket, args } => {
+            let role = if args.contains(",role=") {
+                ""
+            } else {
+                ",role=server"
+            };
+            let number = if args.contains(",id=") { "" } else { ",id=0" };
+            let kind = if args.contains(",socket-abstract=") {
+                ""
+            } else {
+                ",socket-abstract=no"
+            };
+            format!("net_memif_{id},socket={socket}{role}{number}{kind}{args}")
+        }
+        Device::Pci { address, args } => {
+            check_pci(eal, address).map_err(bad)?;
+            format!("pci:{address}{args}")
+        }
+        Device::Dpdk { args } => args.clone(),
+    };
+    Ok(vec![args])
+}
+
+/// Drivers of the kernel that leave the device to DPDK.
+const PCI_DRIVERS: [&str; 7] = [
+    "vfio-pci",
+    "uio_pci_generic",
+    "igb_uio",
+    "mlx4_core",
+    "mlx5_core",
+    "mana",
+    "nfp",
+];
+
+/// Whether there is a NIC at that address, with a driver that DPDK can work with.
+fn check_pci(eal: &Eal, address: &str) -> Result<(), String> {
+    const ROOT: &str = "/sys/bus/pci/devices";
+    let class = |a: &str| fs::read_to_string(format!("{ROOT}/{a}/class")).unwrap_or_default();
+    if class(address).is_empty() {
+        let all = fs::read_dir(ROOT).into_iter().flatten().flatten();
+        let names = all.filter_map(|d| d.file_name().into_string().ok());
+        let nics: Vec<String> = names.filter(|n| class(n).starts_with("0x02")).collect();
+        let nics = if nics.is_empty() {
+            "none".into()
+        } else {
+            nics.join(", ")
+        };
+        return Err(format!("no such PCI device; NICs here: {nics}"));
+    }
+    let driver = fs::read_link(format!("{ROOT}/{address}/driver")).ok();
+    let driver = driver
+        .as_deref()
+        .and_then(|p| p.file_name())
+        .and_then(|n| n.to_str());
+    let bind = format!(
+        "bind it to vfio-pci (`modprobe vfio-pci; dpdk-devbind.py -b vfio-pci {address}`; `trunkctl doctor` says more)"
+    );
+    match driver {
+        None => Err(format!("no driver is bound to it; {bind}")),
+        Some(d) if !PCI_DRIVERS.contains(&d) => {
+            Err(format!("the kernel's driver {d} has it; {bind}"))
+        }
+        Some(_) if !eal.pci() => Err(
+            "the EAL was started without PCI; restart with the device in the configuration".into(),
+        ),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The ports that DPDK has now.
+fn ports() -> BTreeSet<u16> {
+    let mut all = BTreeSet::new();
+    // SAFETY: only reads DPDK's table of ports, which no other thread changes now.
+    let mut at = unsafe { sys::rte_eth_find_next(0) };
+    while u32::from(at) < sys::TL_MAX_PORTS {
+        all.insert(at);
+        // SAFETY: as above.
+        at = unsafe { sys::rte_eth_find_next(at + 1) };
+    }
+    all
+}
+
+/// Plugs the device in and finds the port that it became.
+fn plug(device: &Device, args: &str, warnings: &mut Vec<String>) -> Result<Plugged, PortError> {
+    let failed = |what, cause| PortError::Dpdk {
+        device: device.to_string(),
+        what,
+        cause,
+    };
+    let c_args = CString::new(args).map_err(|_| failed("can't plug it in", "NUL in it".into()))?;
+    eal::take_log();
+    let before = ports();
+    // SAFETY: a C string; the control thread alone plugs.
+    let rc = unsafe { sys::rte_dev_probe(c_args.as_ptr()) };
+    if rc < 0 {
+        let mut log = eal::take_log();
+        // EAL's own lines come last and only say that the driver failed; the driver's say why.
+        if log.len() > 1 {
+            log.retain(|l| !l.starts_with("EAL: ") && !l.starts_with("vdev_probe"));
+        }
+        let cause = if log.is_empty() {
+            eal::error_text(rc)
+        } else {
+            log.join("; ")
+        };
+        return Err(failed(
+            "can't plug it in",
+            format!("{cause} (arguments: {args})"),
+        ));
+    }
+    let new: Vec<u16> = ports().difference(&before).copied().collect();
+    let Some(&port) = new.first() else {
+        let cause = format!("DPDK has no driver for it, or it is plugged in already ({args})");
+        return Err(failed("can't plug it in", cause));
+    };
+    if new.len() > 1 {
+        warnings.push(format!(
+            "{device}: it has {} ports, of which the first is used",
+            new.len()
+        ));
+    }
+    let mut plugged = Plugged {
+        device: device.to_string(),
+        port,
+        handle: std::ptr::null_mut(),
+        started: false,
+        alive: Arc::new(()),
+    };
+    plugged.handle = info(&plugged)?.device;
+    Ok(plugged)
+}
+
+fn info(plugged: &Plugged) -> Result<sys::rte_eth_dev_info, PortError> {
+    let mut info = MaybeUninit::<sys::rte_eth_dev_info>::zeroed();
+    // SAFETY: an open port; DPDK fills the struct, of which all zeros is a valid value.
+    unsafe {
+        let rc = sys::rte_eth_dev_info_get(plugged.port, info.as_mut_ptr());
+        plugged.check("can't be asked what it is", rc)?;
+        Ok(info.assume_init())
+    }
+}
+
+/// How many queues of what size, and how long a packet: what is wanted, as far as the device goes.
+fn shape(spec: &PortSpec, info: &sys::rte_eth_dev_info) -> Result<Shape, PortError> {
+    let device = spec.device.to_string();
+    let limit = |what: String| PortError::Limit {
+        device: device.clone(),
+        what,
+    };
+    let paired = matches!(spec.device, Device::AfXdp { .. });
+    let rx_queues = match spec.queues {
+        _ if paired => info.max_rx_queues,
+        Some(n) if n > info.max_rx_queues => {
+            return Err(limit(format!(
+                "queues = {n}, but the device has {}",
+                info.max_rx_queues
+            )));
+        }
+        Some(n) => n,
+        None => spec.workers.clamp(1, info.max_rx_queues.max(1)),
+    };
+    let tx_queues = match paired {
+        true => rx_queues,
+        false => rx_queues
+            .max(spec.workers)
+            .clamp(1, info.max_tx_queues.max(1)),
+    };
+    // What the driver counts beside the L3 packet; without a say it is Ethernet's header and checksum.
+    let beside = if info.max_mtu != u16::MAX && info.max_rx_pktlen > info.max_mtu.into() {
+        info.max_rx_pktlen - u32::from(info.max_mtu)
+    } else {
+        18
+    };
+    let most = info
+        .max_rx_pktlen
+        .saturating_sub(beside)
+        .min(info.max_mtu.into()) as u16;
+    if most < spec.mtu {
+        return Err(limit(format!(
+            "MTU {} is over {most}, the most that the device takes",
+            spec.mtu
+        )));
+    }
+    let preferred = |ring: u16, wanted| if paired && ring != 0 { ring } else { wanted };
+    Ok(Shape {
+        rx_queues,
+        tx_queues,
+        rx_desc: preferred(info.default_rxportconf.ring_size, spec.rx_desc),
+        tx_desc: preferred(info.default_txportconf.ring_size, spec.tx_desc),
+        mtu: most.min(spec.mtu + MTU_SLACK),
+    })
+}
+
+fn configure(
+    plugged: &Plugged,
+    info: &sys::rte_eth_dev_info,
+    shape: &Shape,
+) -> Result<(), PortError> {
+    // SAFETY: a C struct of which all zeros is a valid value, and DPDK's default.
+    let mut conf: sys::rte_eth_conf = unsafe { MaybeUninit::zeroed().assume_init() };
+    conf.rxmode.mtu = shape.mtu.into();
+    conf.rxmode.offloads = info.rx_offload_capa & sys::TL_RX_OFFLOAD_IPV4_CKSUM;
+    let flows = sys::TL_RSS_IP | sys::TL_RSS_TCP | sys::TL_RSS_UDP | sys::TL_RSS_SCTP;
+    let flows = (flows | sys::TL_RSS_MPLS) & info.flow_type_rss_offloads;
+    if shape.rx_queues > 1 && flows != 0 {
+        conf.rxmode.mq_mode = sys::TL_MQ_RX_RSS;
+        conf.rxmode.offloads |= info.rx_offload_capa & sys::TL_RX_OFFLOAD_RSS_HASH;
+        conf.rx_adv_conf.rss_conf.rss_hf = flows;
+    }
+    // SAFETY: a port that is not started.
+    let rc = unsafe {
+        sys::rte_eth_dev_configure(
+            plugged.port,
+            shape.rx_queues,
+            shape.tx_queues,
+            &raw const conf,
+        )
+    };
+    plugged.check("can't configure it", rc)
+}
+
+fn set_up(plugged: &Plugged, shape: &Shape, pool: &Mempool, node: u32) -> Result<(), PortError> {
+    let (mut rx_desc, mut tx_desc) = (shape.rx_desc, shape.tx_desc);
+    // SAFETY: a configured port that is not started; null takes the driver's own thresholds; the pool lives as long as
+    // the port, for `DpdkPort` holds it.
+    unsafe {
+        let (rx, tx) = (&raw mut rx_desc, &raw mut tx_desc);
+        let rc = sys::rte_eth_dev_adjust_nb_rx_tx_desc(plugged.port, rx, tx);
+        plugged.check("can't size its queues", rc)?;
+        for queue in 0..shape.rx_queues {
+            let rc = sys::rte_eth_rx_queue_setup(
+                plugged.port,
+                queue,
+                rx_desc,
+                node,
+                std::ptr::null(),
+                pool.raw(),
+            );
+            plugged.check("can't set up a queue to receive", rc)?;
+        }
+        for queue in 0..shape.tx_queues {
+            let none = std::ptr::null();
+            let rc = sys::rte_eth_tx_queue_setup(plugged.port, queue, tx_desc, node, none);
+            plugged.check("can't set up a queue to send", rc)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets multicast in: all of it where the device can, else everything. A device that can do neither has no filter.
+fn listen(plugged: &Plugged) {
+    // SAFETY: a started port.
+    unsafe {
+        if sys::rte_eth_allmulticast_enable(plugged.port) != 0 {
+            sys::rte_eth_promiscuous_enable(plugged.port);
+        }
+    }
+    eal::take_log();
+}
+
+/// The device's hardware address; one of our own for a device without.
+fn mac(plugged: &Plugged, id: PortId) -> Result<MacAddr, PortError> {
+    let mut address = MaybeUninit::<sys::rte_ether_addr>::zeroed();
+    // SAFETY: an open port; all zeros is a valid value.
+    let address = unsafe {
+        let rc = sys::rte_eth_macaddr_get(plugged.port, address.as_mut_ptr());
+        plugged.check("can't read its hardware address", rc)?;
+        address.assume_init()
+    };
+    let mac = MacAddr(address.addr_bytes);
+    let [high, low] = id.0.to_be_bytes();
+    Ok(if mac == MacAddr::ZERO {
+        MacAddr([0x02, b't', b'l', 0, high, low])
+    } else {
+        mac
+    })
+}
+
+const _: () = assert!(XDP_MAX_MTU < SMALL_MTU);
+
+/// The name of DPDK's release, for `--version` and bug reports.
+#[must_use]
+pub fn dpdk_version() -> &'static str {
+    // SAFETY: returns a static C string.
+    unsafe { CStr::from_ptr(sys::rte_version()) }
+        .to_str()
+        .unwrap_or("DPDK")
 }

@@ -25,10 +25,12 @@ mod dpdk;
 mod kernel;
 mod mem;
 mod packet;
+#[cfg(test)]
+mod tests;
 mod xdp;
 
 pub use device::{Device, DeviceError};
-pub use dpdk::{DpdkRx, DpdkTx};
+pub use dpdk::{DpdkRx, DpdkTx, dpdk_version};
 pub use mem::{MemPort, MemRx, MemTx, MemWire};
 pub use packet::{PacketRx, PacketTx};
 
@@ -36,6 +38,7 @@ use crate::burst::Burst;
 use crate::eal::Eal;
 use crate::mempool::{PoolError, Pools};
 use net::{MacAddr, PortId};
+use std::os::fd::RawFd;
 
 /// Bytes of a frame beside its L3 packet: Ethernet header 14, two VLAN tags 8, eight labels 32.
 pub const L2_OVERHEAD: u16 = 54;
@@ -46,6 +49,12 @@ pub const MTU_SLACK: u16 = L2_OVERHEAD - 14;
 pub trait Rx: Send {
     /// Adds frames to the burst, as many as there are and fit. Returns how many.
     fn rx(&mut self, burst: &mut Burst) -> usize;
+
+    /// A descriptor that poll(2) reports readable while frames wait, valid for as long as the queue lives; `None` where
+    /// there is none.
+    fn wait_fd(&self) -> Option<RawFd> {
+        None
+    }
 }
 
 /// The sending half of a queue.
@@ -83,6 +92,14 @@ impl Rx for AnyRx {
             Self::Dpdk(q) => q.rx(burst),
             Self::Packet(q) => q.rx(burst),
             Self::Mem(q) => q.rx(burst),
+        }
+    }
+
+    fn wait_fd(&self) -> Option<RawFd> {
+        match self {
+            Self::Dpdk(q) => q.wait_fd(),
+            Self::Packet(q) => q.wait_fd(),
+            Self::Mem(q) => q.wait_fd(),
         }
     }
 }
