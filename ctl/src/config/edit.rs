@@ -46,9 +46,11 @@ fn wrong(key: impl ToString, message: impl Into<String>) -> Problem {
     }
 }
 
+type Lookup<'r, K, V> = Box<dyn Fn(&K) -> Option<V> + 'r>;
+
 /// What the changes made so far mean for one kind of entries: the running ones, with those on top.
 struct Overlay<'r, K, V> {
-    running: Box<dyn Fn(&K) -> Option<V> + 'r>,
+    running: Lookup<'r, K, V>,
     changed: HashMap<K, Option<V>>,
 }
 
@@ -495,12 +497,11 @@ impl<'r> Editor<'r> {
             ));
         }
         let root = self.doc.as_table_mut();
-        if let Some(all) = root.get_mut("interface").and_then(Item::as_table_like_mut) {
-            if let Some(Item::Table(gone)) = all.remove(name)
-                && let (Some(orphan), Some(position)) = (orphan(&gone), gone.position())
-            {
-                self.orphans.push((position, orphan));
-            }
+        let all = root.get_mut("interface").and_then(Item::as_table_like_mut);
+        if let Some(Item::Table(gone)) = all.and_then(|all| all.remove(name))
+            && let (Some(orphan), Some(position)) = (orphan(&gone), gone.position())
+        {
+            self.orphans.push((position, orphan));
         }
         self.interface.set(name.to_owned(), None);
         Ok(())
@@ -527,7 +528,7 @@ impl<'r> Editor<'r> {
 fn left_over(
     have: &Target,
     spec: &api::RouteSpec,
-    ways: &[(Option<IpAddr>, Option<String>)],
+    ways: &[spec::Way],
 ) -> Result<Option<Target>, String> {
     match have {
         Target::Discard(how)

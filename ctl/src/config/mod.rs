@@ -31,7 +31,7 @@ pub use model::{
     RouteFile, System, Target, TcMode, TtlMode, Valid, Workers,
 };
 pub use save::SaveError;
-pub use store::{Saved, Staged, Store};
+pub use store::{Next, Saved, Staged, Store};
 
 #[cfg(test)]
 mod tests;

@@ -84,8 +84,11 @@ pub(super) fn route(spec: &RouteSpec) -> Result<(IpNet, Target), String> {
     ))
 }
 
+/// A next hop by address and interface, as far as it was given.
+pub(super) type Way = (Option<IpAddr>, Option<String>);
+
 /// The next hops that a deletion names: (address, interface), each with what was given.
-pub(super) fn ways(spec: &RouteSpec) -> Result<Vec<(Option<IpAddr>, Option<String>)>, String> {
+pub(super) fn ways(spec: &RouteSpec) -> Result<Vec<Way>, String> {
     Ok(hops(&spec.via)?
         .into_iter()
         .map(|hop| (hop.address, hop.interface))

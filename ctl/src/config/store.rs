@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use api::Change;
-use toml_edit::{DocumentMut, value};
+use toml_edit::{DocumentMut, Item};
 
 use super::diff::Plan;
 use super::edit::edit;
@@ -18,11 +18,11 @@ use super::parse::parse;
 use super::save::{SaveError, describe, save};
 use super::validate::Files;
 
-/// Holds the running configuration and its file. The API thread owns it; the control thread only sees plans.
-#[derive(Debug)]
+/// Holds the running configuration and its file. The API thread owns it; the control thread only sees plans. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Store {
     path: PathBuf,
-    text: String,
+    text: Arc<str>,
     running: Arc<Valid>,
 }
 
@@ -32,6 +32,25 @@ pub struct Staged {
     text: String,
     /// What to do, with the configuration that it leads to.
     pub plan: Plan,
+}
+
+impl Staged {
+    /// What the control thread gets, and what is kept once it is done.
+    #[must_use]
+    pub fn split(self) -> (Plan, Next) {
+        let next = Next {
+            text: self.text.into(),
+            valid: Arc::clone(&self.plan.next),
+        };
+        (self.plan, next)
+    }
+}
+
+/// The configuration that runs once a commit is applied.
+#[derive(Debug)]
+pub struct Next {
+    text: Arc<str>,
+    valid: Arc<Valid>,
 }
 
 /// What [`Store::undo`] needs to take a save back.
@@ -76,7 +95,7 @@ impl Store {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         // Absolute, because the route file's place follows from it and the working directory may change.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let text = read(&path)?;
+        let text: Arc<str> = read(&path)?.into();
         let running = Arc::new(understand(&path, &text, Files::Read)?);
         Ok(Self {
             path,
@@ -101,6 +120,14 @@ impl Store {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The configuration file as it lies on disk now.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn read(&self) -> Result<String, ConfigError> {
+        read(&self.path)
     }
 
     /// Checks `text` as a configuration that lies at `path` (empty: where the running one does) against itself alone.
@@ -145,7 +172,11 @@ impl Store {
         let Ok(mut doc) = text.parse::<DocumentMut>() else {
             return Cow::Borrowed(text);
         };
-        doc["route-file"] = value(file.path.to_string_lossy().as_ref());
+        if let Some(Item::Value(name)) = doc.get_mut("route-file") {
+            let decor = name.decor().clone();
+            *name = file.path.to_string_lossy().as_ref().into();
+            *name.decor_mut() = decor;
+        }
         Cow::Owned(doc.to_string())
     }
 
@@ -156,7 +187,7 @@ impl Store {
     pub fn stage_changes(&self, changes: &[Change]) -> Result<Staged, ConfigError> {
         let disk = read(&self.path)?;
         let keep = Files::Keep(self.running.route_file.as_ref());
-        if disk != self.text {
+        if disk != *self.text {
             let same = understand(&self.path, &disk, keep).is_ok_and(|disk| disk == *self.running);
             if !same {
                 let file = self.path.display();
@@ -204,9 +235,9 @@ impl Store {
     }
 
     /// The commit was applied: it is the running configuration now.
-    pub fn keep(&mut self, staged: Staged) {
-        self.text = staged.text;
-        self.running = staged.plan.next;
+    pub fn keep(&mut self, next: Next) {
+        self.text = next.text;
+        self.running = next.valid;
     }
 
     /// The commit was refused: the file gets its old text back.

@@ -1,0 +1,319 @@
+//! The calls of the API, each turned into a request to the control thread or a commit.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::trunkline_server::Trunkline;
+use api::{
+    Change, CommitReply, CommitRequest, ConfigReply, ConfigRequest, ConfigText, DropQuery, Drops,
+    InterfaceQuery, Interfaces, LabelQuery, LabelRoute, Labels, NeighborQuery, Neighbors, Rcu,
+    RcuQuery, Route, Routes, ShowConfigRequest, Status as ApplianceStatus, StatusRequest,
+    WorkerQuery, Workers,
+};
+use ipnet::IpNet;
+use net::Label;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Request as Call, Response, Status, Streaming};
+
+use super::commit::{Commits, Done, Refusal, aside, describe};
+use crate::config::Store;
+use crate::request::{Page, Protocol, Reply, Request, RouteMatch, RouteQuery};
+
+/// How long the control thread may take for an answer that costs it next to nothing.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Rows in one message of a table.
+const PAGE: usize = 2048;
+/// Changes in one commit.
+const MAX_CHANGES: usize = 2_000_000;
+/// The longest reason that a gRPC status carries, in octets.
+const MAX_REASON: usize = 6000;
+
+type Answer<T> = Result<Response<T>, Status>;
+type Stream<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
+
+/// The API, over the running configuration and the control thread.
+pub(super) struct Service {
+    pub(super) commits: Arc<Commits>,
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let mut text = refusal.to_string();
+        if text.len() > MAX_REASON {
+            let end = text.floor_char_boundary(MAX_REASON);
+            text.truncate(end);
+            text.push_str(" …");
+        }
+        match refusal {
+            Refusal::No(_) => Self::failed_precondition(text),
+            Refusal::Unclear(_) => Self::invalid_argument(text),
+            Refusal::Unavailable(_) => Self::unavailable(text),
+            Refusal::Late(_) => Self::deadline_exceeded(text),
+        }
+    }
+}
+
+/// Asks the control thread and waits for its answer.
+async fn ask<T>(
+    commits: &Commits,
+    request: impl FnOnce(Reply<T>) -> Request,
+) -> Result<T, Refusal> {
+    let (reply, answer) = Reply::new();
+    commits
+        .asker
+        .ask(request(reply))
+        .map_err(|e| Refusal::Unavailable(e.to_string()))?;
+    match tokio::time::timeout(DEADLINE, answer).await {
+        Ok(Ok(Ok(value))) => Ok(value),
+        Ok(Ok(Err(refused))) => Err(Refusal::No(refused.to_string())),
+        Ok(Err(_)) => Err(Refusal::Unavailable(
+            "the appliance is shutting down".into(),
+        )),
+        Err(_) => Err(Refusal::Late(format!(
+            "the control thread gave no answer within {} s; its log may say why",
+            DEADLINE.as_secs()
+        ))),
+    }
+}
+
+/// Who calls, for the log.
+fn caller<T>(call: &Call<T>) -> String {
+    let credentials = call
+        .extensions()
+        .get::<UdsConnectInfo>()
+        .and_then(|info| info.peer_cred);
+    match credentials {
+        Some(who) => format!("uid {}, pid {}", who.uid(), who.pid().unwrap_or(0)),
+        None => "somebody".to_owned(),
+    }
+}
+
+fn log(what: &str, who: &str, outcome: &Result<Done, Refusal>) {
+    match outcome {
+        Ok(done) => tracing::info!("{what} by {who}: {} changes", done.changed),
+        Err(refusal) => tracing::warn!("{what} by {who} refused: {refusal}"),
+    }
+}
+
+/// Sends a table page by page, as fast as the reader takes it.
+fn stream<T, K, M>(
+    commits: &Arc<Commits>,
+    request: impl Fn(Option<K>, Reply<Page<T, K>>) -> Request + Send + Sync + 'static,
+    message: impl Fn(Vec<T>) -> M + Send + Sync + 'static,
+) -> Stream<M>
+where
+    T: Send + 'static,
+    K: Send + 'static,
+    M: Send + 'static,
+{
+    let (tx, rx) = mpsc::channel(4);
+    let commits = Arc::clone(commits);
+    tokio::spawn(async move {
+        let mut after = None;
+        loop {
+            let page = match ask(&commits, |reply| request(after.take(), reply)).await {
+                Ok(page) => page,
+                Err(refusal) => {
+                    let _ = tx.send(Err(refusal.into())).await;
+                    return;
+                }
+            };
+            if !page.rows.is_empty() && tx.send(Ok(message(page.rows))).await.is_err() {
+                return;
+            }
+            match page.next {
+                Some(next) if !tx.is_closed() => after = Some(next),
+                _ => return,
+            }
+        }
+    });
+    Box::pin(ReceiverStream::new(rx))
+}
+
+fn route_query(query: &api::RouteQuery) -> Result<RouteQuery, Refusal> {
+    if !query.vrf.is_empty() {
+        return Err(Refusal::No(
+            "VRFs are not in this version; leave \"vrf\" out".into(),
+        ));
+    }
+    let protocol = match query.protocol.as_str() {
+        "" => None,
+        "local" => Some(Protocol::Local),
+        "connected" => Some(Protocol::Connected),
+        "static" => Some(Protocol::Static),
+        "bgp" => {
+            return Err(Refusal::No(
+                "BGP is not in this version; the protocols are connected, local, static".into(),
+            ));
+        }
+        other => {
+            return Err(Refusal::Unclear(format!(
+                "unknown protocol {other:?}; the protocols are connected, local, static"
+            )));
+        }
+    };
+    let text = match query.destination.as_str() {
+        "default" => "0.0.0.0/0",
+        text => text,
+    };
+    let matching = if text.is_empty() {
+        RouteMatch::All
+    } else {
+        let prefix = api::grammar::prefix(text).map_err(|e| Refusal::Unclear(e.0))?;
+        match (text.contains('/'), query.longer) {
+            (_, true) => RouteMatch::Within(prefix),
+            (true, false) => RouteMatch::Exact(prefix),
+            (false, false) => RouteMatch::Longest(prefix),
+        }
+    };
+    Ok(RouteQuery { matching, protocol })
+}
+
+fn reply(done: Done) -> ConfigReply {
+    ConfigReply {
+        changed: done.changed as u64,
+        steps: done.steps,
+    }
+}
+
+#[tonic::async_trait]
+impl Trunkline for Service {
+    type ShowRoutesStream = Stream<Routes>;
+    type ShowLabelsStream = Stream<Labels>;
+
+    async fn get_status(&self, _: Call<StatusRequest>) -> Answer<ApplianceStatus> {
+        let mut status = ask(&self.commits, |reply| Request::Status { reply }).await?;
+        let store = self.commits.store();
+        status.config = store.path().display().to_string();
+        status.version = env!("CARGO_PKG_VERSION").to_owned();
+        status.pid = std::process::id();
+        Ok(Response::new(status))
+    }
+
+    async fn commit(&self, call: Call<Streaming<CommitRequest>>) -> Answer<CommitReply> {
+        let who = caller(&call);
+        let mut stream = call.into_inner();
+        let mut changes: Vec<Change> = Vec::new();
+        while let Some(message) = stream.message().await? {
+            changes.extend(message.changes);
+            if changes.len() > MAX_CHANGES {
+                let text = format!(
+                    "more than {MAX_CHANGES} changes in one commit; put so many routes into a route-file"
+                );
+                return Err(Status::invalid_argument(text));
+            }
+        }
+        let outcome = self
+            .commits
+            .commit(move |store| store.stage_changes(&changes))
+            .await;
+        log("commit", &who, &outcome);
+        Ok(Response::new(CommitReply {
+            changed: outcome?.changed as u64,
+        }))
+    }
+
+    async fn check_config(&self, call: Call<ConfigRequest>) -> Answer<ConfigReply> {
+        let (store, request) = (self.commits.store(), call.into_inner());
+        aside(move || {
+            store
+                .check(&request.text, Path::new(&request.path))
+                .map(|_| ())
+        })
+        .await?;
+        Ok(Response::new(ConfigReply::default()))
+    }
+
+    async fn diff_config(&self, call: Call<ConfigRequest>) -> Answer<ConfigReply> {
+        let (store, request) = (self.commits.store(), call.into_inner());
+        let staged =
+            aside(move || store.stage_file(&request.text, Path::new(&request.path))).await?;
+        Ok(Response::new(reply(describe(&staged.plan))))
+    }
+
+    async fn apply_config(&self, call: Call<ConfigRequest>) -> Answer<ConfigReply> {
+        let who = caller(&call);
+        let request = call.into_inner();
+        let stage = move |store: &Store| store.stage_file(&request.text, Path::new(&request.path));
+        let outcome = self.commits.commit(stage).await;
+        log("config apply", &who, &outcome);
+        Ok(Response::new(reply(outcome?)))
+    }
+
+    async fn show_config(&self, _: Call<ShowConfigRequest>) -> Answer<ConfigText> {
+        let store = self.commits.store();
+        Ok(Response::new(ConfigText {
+            path: store.path().display().to_string(),
+            text: store.text().to_owned(),
+        }))
+    }
+
+    async fn show_routes(&self, call: Call<api::RouteQuery>) -> Answer<Self::ShowRoutesStream> {
+        let query = route_query(&call.into_inner())?;
+        let request =
+            move |after: Option<IpNet>, reply: Reply<Page<Route, IpNet>>| Request::Routes {
+                query: query.clone(),
+                after,
+                limit: PAGE,
+                reply,
+            };
+        Ok(Response::new(stream(&self.commits, request, |routes| {
+            Routes { routes }
+        })))
+    }
+
+    async fn show_labels(&self, call: Call<LabelQuery>) -> Answer<Self::ShowLabelsStream> {
+        let label = match call.into_inner().label {
+            None => None,
+            Some(value) => {
+                let label = Label::new(value).ok_or_else(|| {
+                    Status::invalid_argument(format!("{value} is not a label: 0 to {}", Label::MAX))
+                })?;
+                Some(label)
+            }
+        };
+        let request =
+            move |after: Option<Label>, reply: Reply<Page<LabelRoute, Label>>| Request::Labels {
+                label,
+                after,
+                limit: PAGE,
+                reply,
+            };
+        Ok(Response::new(stream(&self.commits, request, |labels| {
+            Labels { labels }
+        })))
+    }
+
+    async fn show_interfaces(&self, call: Call<InterfaceQuery>) -> Answer<Interfaces> {
+        let query = call.into_inner();
+        let interfaces = ask(&self.commits, |reply| Request::Interfaces { query, reply }).await?;
+        Ok(Response::new(Interfaces { interfaces }))
+    }
+
+    async fn show_neighbors(&self, call: Call<NeighborQuery>) -> Answer<Neighbors> {
+        let query = call.into_inner();
+        let neighbors = ask(&self.commits, |reply| Request::Neighbors { query, reply }).await?;
+        Ok(Response::new(Neighbors { neighbors }))
+    }
+
+    async fn show_workers(&self, _: Call<WorkerQuery>) -> Answer<Workers> {
+        let workers = ask(&self.commits, |reply| Request::Workers { reply }).await?;
+        Ok(Response::new(Workers { workers }))
+    }
+
+    async fn show_drops(&self, call: Call<DropQuery>) -> Answer<Drops> {
+        let query = call.into_inner();
+        let drops = ask(&self.commits, |reply| Request::Drops { query, reply }).await?;
+        Ok(Response::new(Drops { drops }))
+    }
+
+    async fn show_rcu(&self, _: Call<RcuQuery>) -> Answer<Rcu> {
+        Ok(Response::new(
+            ask(&self.commits, |reply| Request::Rcu { reply }).await?,
+        ))
+    }
+}
