@@ -1,3 +1,125 @@
-//! Trunkline.
+//! `cargo testbed …`: sets a machine up, shows the router at work, tests it.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use vm_testbed::lab::{Driver, Flavor, Memory, signals};
+use vm_testbed::suite::{self, Options, Tier};
+use vm_testbed::{demo, setup};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo testbed",
+    bin_name = "cargo testbed",
+    about = "Labs, demonstration and tests of Trunkline. Needs root and a Rust toolchain, nothing else."
+)]
+struct Args {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(clap::Args, Clone)]
+struct On {
+    /// Where packet buffers are: "no-huge" needs nothing reserved.
+    #[arg(long, default_value = "no-huge")]
+    memory: Memory,
+    /// How the appliance reaches the veths: "af_packet" or "af_xdp".
+    #[arg(long, default_value = "af_packet")]
+    driver: Driver,
+    /// Build with the release profile.
+    #[arg(long)]
+    release: bool,
+}
+
+impl On {
+    fn flavor(&self) -> Flavor {
+        Flavor {
+            memory: self.memory,
+            driver: self.driver,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Installs what is missing and shows the appliance between Linux hosts, in IPv4, IPv6 and MPLS
+    Demo {
+        #[command(flatten)]
+        on: On,
+        /// Leave the lab up and say how to enter it
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Installs what is missing and runs every test
+    Test {
+        #[command(flatten)]
+        on: On,
+        /// How much: "quick", "full", or "vm" for virtual machines too
+        #[arg(long, value_enum, default_value = "full")]
+        tier: Tier,
+        /// Only what has this in its name
+        #[arg(long)]
+        only: Option<String>,
+        /// Print the names of all tests and do nothing
+        #[arg(long)]
+        list: bool,
+        /// A folder of captures (pcap) to play into a port
+        #[arg(long)]
+        hostile: Option<std::path::PathBuf>,
+    },
+    /// Installs the Debian packages that are missing, and says what for
+    Setup,
+    /// Takes down what `demo --keep`, or a test bed that was killed, left behind
+    Clean,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match go(args.command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("\ntestbed: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn go(verb: Verb) -> Result<bool> {
+    if let Verb::Test { list: true, .. } = verb {
+    } else {
+        setup::check_machine()?;
+        signals::install()?;
+    }
+    match verb {
+        Verb::Demo { on, keep } => demo::run(on.flavor(), on.release, keep).map(|()| true),
+        Verb::Test {
+            on,
+            tier,
+            only,
+            list,
+            hostile,
+        } => {
+            let flavor = on.flavor();
+            suite::run(&Options {
+                tier,
+                only,
+                list,
+                release: on.release,
+                flavor,
+                hostile,
+            })
+        }
+        Verb::Setup => setup::install().map(|()| true),
+        Verb::Clean => {
+            demo::clean();
+            let n = signals::remove_stale();
+            println!(
+                "nothing of the demo is left; {n} namespaces of killed test beds were removed"
+            );
+            Ok(true)
+        }
+    }
+}

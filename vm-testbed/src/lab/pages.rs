@@ -1,0 +1,90 @@
+//! Huge pages for the time of a scenario: reserved when too few are free, given back afterwards.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, bail};
+
+const DIR: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+
+/// How many pages we have added to the pool, all holders together.
+static ADDED: Mutex<u64> = Mutex::new(0);
+
+/// Pages added to the kernel's pool; taken out again when dropped.
+#[derive(Debug)]
+pub struct Pages {
+    added: u64,
+}
+
+fn read(key: &str) -> Result<u64> {
+    let p = Path::new(DIR).join(key);
+    let s = std::fs::read_to_string(&p).with_context(|| format!("{}", p.display()))?;
+    Ok(s.trim().parse()?)
+}
+
+fn write(n: u64) -> Result<()> {
+    let p = Path::new(DIR).join("nr_hugepages");
+    std::fs::write(&p, n.to_string()).with_context(|| format!("{}", p.display()))
+}
+
+/// How many 2 MiB pages are free.
+///
+/// # Errors
+/// When the kernel has no such pages.
+pub fn free() -> Result<u64> {
+    Ok(read("free_hugepages")?.saturating_sub(read("resv_hugepages").unwrap_or(0)))
+}
+
+impl Pages {
+    /// Sees to it that `mib` MiB of 2 MiB pages are free.
+    ///
+    /// # Errors
+    /// When the kernel has none, or its memory is too full or too fragmented.
+    pub fn reserve(mib: u64) -> Result<Self> {
+        let need = mib.div_ceil(2);
+        let mut added = ADDED
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let have = free()?;
+        let missing = need.saturating_sub(have);
+        let pages = Self { added: missing };
+        if missing > 0 {
+            write(read("nr_hugepages")? + missing)?;
+            *added += missing;
+        }
+        drop(added);
+        let now = free()?;
+        if now < need {
+            bail!(
+                "{need} huge pages of 2 MiB wanted, {now} could be had: memory is full or fragmented"
+            );
+        }
+        Ok(pages)
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        let mut added = ADDED
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        give_back(self.added);
+        *added -= self.added;
+    }
+}
+
+fn give_back(n: u64) {
+    if n > 0
+        && let Ok(total) = read("nr_hugepages")
+    {
+        let _ = write(total.saturating_sub(n));
+    }
+}
+
+/// Gives back what all holders have: for the way out on a signal.
+pub fn give_back_all() {
+    if let Ok(mut added) = ADDED.try_lock() {
+        give_back(*added);
+        *added = 0;
+    }
+}

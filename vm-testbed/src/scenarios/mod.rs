@@ -1,0 +1,294 @@
+//! Whole stories: appliances between Linux hosts, their lives and deaths, what they refuse. What can be said in one frame
+//! in and some frames out is in [`cases`](crate::cases).
+
+pub mod hosts;
+pub mod life;
+pub mod local;
+pub mod neighbours;
+pub mod path;
+pub mod pcap;
+pub mod refusal;
+pub mod traffic;
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use crate::lab::netns::Netns;
+use crate::lab::pages::Pages;
+use crate::lab::{Flavor, Memory};
+use crate::suite::{Options, Tier};
+
+/// A story with a name.
+pub struct Scenario {
+    /// As `--only` finds it.
+    pub name: &'static str,
+    /// One line on what it shows.
+    pub what: &'static str,
+    /// From which tier on it runs.
+    pub tier: Tier,
+    /// The story.
+    pub run: fn(&Options) -> Result<()>,
+}
+
+/// The reason why something can't be run here; an error that is reported as a skip.
+#[derive(Debug)]
+pub struct Skip(pub String);
+
+impl std::fmt::Display for Skip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skip {}
+
+const fn quick(
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Options) -> Result<()>,
+) -> Scenario {
+    Scenario {
+        name,
+        what,
+        tier: Tier::Quick,
+        run,
+    }
+}
+
+const fn full(name: &'static str, what: &'static str, run: fn(&Options) -> Result<()>) -> Scenario {
+    Scenario {
+        name,
+        what,
+        tier: Tier::Full,
+        run,
+    }
+}
+
+/// All of them.
+#[must_use]
+pub fn all() -> Vec<Scenario> {
+    vec![
+        quick(
+            "hosts/no-huge-af_packet",
+            "two hosts: ping, TCP and UDP in both families",
+            hosts::no_huge_af_packet,
+        ),
+        quick(
+            "hosts/no-huge-af_xdp",
+            "the same over AF_XDP",
+            hosts::no_huge_af_xdp,
+        ),
+        quick(
+            "hosts/hugepages-af_packet",
+            "the same on huge pages",
+            hosts::hugepages_af_packet,
+        ),
+        quick(
+            "hosts/hugepages-af_xdp",
+            "the same on huge pages over AF_XDP",
+            hosts::hugepages_af_xdp,
+        ),
+        full(
+            "hosts/two-workers",
+            "the same with a worker on each of two CPUs",
+            hosts::two_workers,
+        ),
+        full(
+            "hosts/busy-poll",
+            "the same with workers that never sleep",
+            hosts::busy,
+        ),
+        quick(
+            "path/labels",
+            "host - LER - LSR - LER - host; tcpdump and traceroute read the labels",
+            path::labels,
+        ),
+        quick(
+            "local/services",
+            "ping, and TCP to and from the router's own addresses",
+            local::services,
+        ),
+        quick(
+            "life/start-up",
+            "two interfaces forward within 2 s, in under 300 MiB",
+            life::start_up,
+        ),
+        full(
+            "life/idle",
+            "an idle appliance uses under 5 % of a core and answers a ping in under 1 ms",
+            life::idle,
+        ),
+        quick(
+            "life/persistence",
+            "imperative changes hold across a restart, comments too",
+            life::persistence,
+        ),
+        quick(
+            "life/terminate",
+            "SIGTERM leaves nothing behind, with huge pages and AF_XDP",
+            life::terminate,
+        ),
+        quick(
+            "life/kill",
+            "after SIGKILL the next start cleans up and works",
+            life::kill,
+        ),
+        quick(
+            "life/socket",
+            "the API's socket has mode 0660",
+            life::socket,
+        ),
+        quick(
+            "traffic/interfaces",
+            "interfaces come and go without a frame lost on the others",
+            traffic::interfaces,
+        ),
+        quick(
+            "traffic/routes",
+            "routes change by the thousand without a frame lost",
+            traffic::routes,
+        ),
+        quick(
+            "traffic/link",
+            "a lost link moves its flows, and they come back",
+            traffic::link,
+        ),
+        full(
+            "traffic/overload",
+            "more than can be forwarded: every frame is accounted for",
+            traffic::overload,
+        ),
+        quick(
+            "traffic/hostile",
+            "captures of hostile frames, where a folder is given",
+            traffic::hostile,
+        ),
+        quick(
+            "neighbours/announce",
+            "a new interface probes for and announces its addresses",
+            neighbours::announce,
+        ),
+        quick(
+            "neighbours/age",
+            "a used neighbour is asked again, and dropped when silent",
+            neighbours::age,
+        ),
+        quick(
+            "neighbours/duplicate",
+            "another host with our address is reported",
+            neighbours::duplicate,
+        ),
+        quick(
+            "pcap/finite",
+            "a capture played once: every frame is accounted for",
+            pcap::finite,
+        ),
+        quick(
+            "pcap/infinite",
+            "a capture played for ever is forwarded",
+            pcap::infinite,
+        ),
+        quick(
+            "refusal/start",
+            "bad configurations are refused with cause and remedy",
+            refusal::start,
+        ),
+        quick(
+            "refusal/running",
+            "a running appliance is unchanged by what it refuses",
+            refusal::running,
+        ),
+        quick(
+            "refusal/second-instance",
+            "a second appliance on the same socket is refused",
+            refusal::second_instance,
+        ),
+        quick(
+            "refusal/full-disk",
+            "a change that can't be saved is refused and not made",
+            refusal::full_disk,
+        ),
+        quick(
+            "refusal/hugepages",
+            "too few huge pages are named, with the command that mends it",
+            refusal::hugepages,
+        ),
+    ]
+}
+
+/// Huge pages for as long as the value lives, if the flavor is on them.
+///
+/// # Errors
+/// A [`Skip`] when the machine has not enough.
+pub fn pages(flavor: &Flavor, appliances: u64) -> Result<Option<Pages>> {
+    if flavor.memory == Memory::NoHuge {
+        return Ok(None);
+    }
+    match Pages::reserve(appliances * 512) {
+        Ok(p) => Ok(Some(p)),
+        Err(e) => Err(anyhow!(Skip(format!("no huge pages here: {e:#}")))),
+    }
+}
+
+/// Pings until an answer comes, for ten seconds at most: addresses have to be found first.
+///
+/// # Errors
+/// When none comes.
+pub fn reach(from: &Netns, to: &str) -> Result<()> {
+    crate::lab::wait::until(
+        &format!("{} reaches {to}", from.name()),
+        crate::lab::wait::secs(10),
+        || Ok(from.finish(&format!("ping -n -c 1 -W 1 {to}"))?.ok()),
+    )
+}
+
+/// Pings `count` times; all must be answered, once each. Returns the average round trip in milliseconds.
+///
+/// # Errors
+/// When an answer is missing or comes twice.
+pub fn ping(from: &Netns, to: &str, count: u32) -> Result<f64> {
+    let out = from.finish(&format!("ping -n -q -c {count} -i 0.01 -W 1 {to}"))?;
+    let all = format!("{count} packets transmitted, {count} received");
+    ensure!(
+        out.stdout.contains(&all) && !out.stdout.contains("duplicates"),
+        "ping {to}: {}",
+        out.text()
+    );
+    let rtt = out
+        .stdout
+        .split("mdev = ")
+        .nth(1)
+        .and_then(|s| s.split('/').nth(1));
+    rtt.and_then(|s| s.parse().ok())
+        .context("ping printed no times")
+}
+
+/// Megabits a second of TCP (or UDP) from one host to another for `seconds`, with the share that had to be sent again.
+///
+/// # Errors
+/// When nothing gets through.
+pub fn iperf(from: &Netns, to: (&Netns, &str), more: &str) -> Result<f64> {
+    let (server, address) = to;
+    let port = 5201;
+    let mut child = server
+        .command("iperf3")
+        .args(["-s", "-1", "-p", &port.to_string(), "--forceflush"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()?;
+    let listens = crate::lab::wait::until("iperf3 listens", crate::lab::wait::secs(5), || {
+        Ok(server
+            .run("cat /proc/net/tcp6 /proc/net/tcp")?
+            .contains(&format!(":{port:04X} ")))
+    });
+    let result =
+        listens.and_then(|()| from.run(&format!("iperf3 -J -c {address} -p {port} {more}")));
+    let _ = child.kill();
+    let _ = child.wait();
+    let v: serde_json::Value = serde_json::from_str(&result?)?;
+    let sum = ["sum_received", "sum"]
+        .iter()
+        .find_map(|k| v["end"][k]["bits_per_second"].as_f64());
+    let mbps = sum.context("iperf3 gave no sum")? / 1e6;
+    ensure!(mbps > 0.0, "iperf3: nothing got through");
+    Ok(mbps)
+}

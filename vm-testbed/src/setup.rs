@@ -1,0 +1,269 @@
+//! Preparing a machine: Debian packages, then the workspace. What is installed is said before it is, with the reason.
+//!
+//! For Debian 12 (and what is derived from it), as root, with a Rust toolchain and nothing else.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::lab::cmd;
+use crate::progress;
+
+/// A Debian package and what it is for.
+#[derive(Debug)]
+pub struct Package {
+    /// Its name.
+    pub name: &'static str,
+    /// What would not work without it.
+    pub why: &'static str,
+}
+
+const fn package(name: &'static str, why: &'static str) -> Package {
+    Package { name, why }
+}
+
+/// All that building and testing need. The one list: `.ci/run` uses it too.
+pub const PACKAGES: &[Package] = &[
+    package("gcc", "links programs and compiles dpdk-sys/shim.c"),
+    package("libc6-dev", "headers and start files for the linker"),
+    package(
+        "pkg-config",
+        "tells where DPDK is and how to compile with it",
+    ),
+    package("libdpdk-dev", "DPDK itself: the drivers and their headers"),
+    package("clang", "bindgen reads DPDK's headers with its library"),
+    package("libhwloc-dev", "hwlocality: nodes, cores and caches"),
+    package("libudev-dev", "hwloc is linked statically and needs it"),
+    package("iproute2", "ip: namespaces, veths, addresses, routes"),
+    package("ethtool", "turns offloads of veths off"),
+    package("tcpdump", "sees the frames that come out, and judges them"),
+    package("iputils-ping", "ping: a peer that nobody here wrote"),
+    package("traceroute", "traceroute -e: shows the labels of each hop"),
+    package("iperf3", "TCP through the router"),
+    package("procps", "sysctl and ps"),
+    package("kmod", "modprobe: vfio-pci for network cards"),
+    package("pciutils", "lspci: which cards there are"),
+];
+
+fn satisfied(p: &Package) -> bool {
+    let installed = |name: &str| {
+        cmd::finish(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", name]))
+            .is_ok_and(|d| {
+                d.ok() && d.stdout.contains("installed") && !d.stdout.contains("not-installed")
+            })
+    };
+    installed(p.name) || provided(p.name)
+}
+
+/// Whether something else gives what the package would: a compiler of another version or maker.
+fn provided(name: &str) -> bool {
+    match name {
+        "gcc" => cmd::exists("gcc"),
+        "pkg-config" => cmd::exists("pkg-config"),
+        _ => false,
+    }
+}
+
+/// What is missing.
+#[must_use]
+pub fn missing() -> Vec<&'static Package> {
+    PACKAGES.iter().filter(|p| !satisfied(p)).collect()
+}
+
+/// Fails unless this is root on a Debian.
+///
+/// # Errors
+/// With the remedy.
+pub fn check_machine() -> Result<()> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "network namespaces need root; run it again as root (`sudo -E cargo testbed …` keeps the toolchain on the PATH)"
+    );
+    ensure!(
+        cmd::exists("dpkg-query") && cmd::exists("apt-get"),
+        "packages are installed with apt-get, and this machine has none; on Debian 12 it works as it is, elsewhere install \
+         what these Debian packages hold and put a `dpkg-query` that knows them on the PATH: {}",
+        PACKAGES
+            .iter()
+            .map(|p| p.name)
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
+    Ok(())
+}
+
+/// Installs what is missing, after saying so.
+///
+/// # Errors
+/// When there is something to install and apt-get can't, with the remedy.
+pub fn install() -> Result<()> {
+    check_machine()?;
+    let missing = missing();
+    if missing.is_empty() {
+        progress::note("all Debian packages are there");
+        return Ok(());
+    }
+    progress::note("these Debian packages are missing and will be installed:");
+    for p in &missing {
+        progress::note(&format!("  {:<16}{}", p.name, p.why));
+    }
+    let _quiet = NoServices::new()?;
+    let step = progress::step("apt-get update");
+    apt(&["update"])?;
+    step.done("");
+    let step = progress::step("apt-get install");
+    let mut args = vec!["install", "--yes", "--no-install-recommends"];
+    args.extend(missing.iter().map(|p| p.name));
+    apt(&args)?;
+    step.done(&format!("{} packages", missing.len()));
+    Ok(())
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    let done = cmd::finish(
+        Command::new("apt-get")
+            .args([
+                "-q",
+                "-o",
+                "Dpkg::Use-Pty=0",
+                "-o",
+                "DPkg::Lock::Timeout=300",
+            ])
+            .args(args)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("NEEDRESTART_MODE", "l"),
+    )?;
+    if done.ok() {
+        return Ok(());
+    }
+    let text = done.text();
+    let offline = [
+        "Could not resolve",
+        "Temporary failure",
+        "Could not connect",
+        "Network is unreachable",
+    ];
+    let why: Vec<&str> = text
+        .lines()
+        .filter(|l| l.starts_with("E:") || l.starts_with("W:"))
+        .collect();
+    let why = if why.is_empty() {
+        text.clone()
+    } else {
+        why.join("\n")
+    };
+    if offline.iter().any(|o| text.contains(o)) {
+        bail!(
+            "apt-get {} can't reach the Debian mirror:\n{why}\nConnect this machine to the network (or set a proxy in \
+             /etc/apt/apt.conf.d), or install by hand: apt-get install {}",
+            args[0],
+            self::missing()
+                .iter()
+                .map(|p| p.name)
+                .collect::<Vec<_>>()
+                .join(" ")
+        );
+    }
+    bail!("apt-get {} failed:\n{why}", args.join(" "));
+}
+
+/// While this lives, packages do not start the services they bring (policy-rc.d, as Debian's policy 9.3.3 has it).
+struct NoServices {
+    ours: bool,
+}
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+impl NoServices {
+    fn new() -> Result<Self> {
+        let ours = !Path::new(POLICY).exists();
+        if ours {
+            std::fs::write(POLICY, "#!/bin/sh\n# By the Trunkline test bed, for the time of an installation.\nexit 101\n")
+                .with_context(|| POLICY.to_owned())?;
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(POLICY, mode)?;
+        }
+        Ok(Self { ours })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours {
+            let _ = std::fs::remove_file(POLICY);
+        }
+    }
+}
+
+/// A cargo command on the workspace, with the cargo that runs us.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut c = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    c.current_dir(crate::workspace());
+    // Set by `cargo run` for us; cargo would take some of them for its own and build everything anew.
+    for (key, _) in std::env::vars() {
+        if key.starts_with("CARGO_PKG_")
+            || key.starts_with("CARGO_BIN_")
+            || key == "CARGO_MANIFEST_DIR"
+            || key == "CARGO_MANIFEST_PATH"
+        {
+            c.env_remove(key);
+        }
+    }
+    c
+}
+
+/// Builds the appliance and its command line; cargo shows its own progress.
+///
+/// # Errors
+/// When it does not build.
+pub fn build(release: bool) -> Result<()> {
+    progress::note("building trunkline and trunkctl (the first time takes some minutes)");
+    let mut c = cargo();
+    c.args(["build", "--bin", "trunkline", "--bin", "trunkctl"]);
+    if release {
+        c.arg("--release");
+    }
+    let status = c.stdin(Stdio::null()).status().context("can't run cargo")?;
+    ensure!(
+        status.success(),
+        "the build failed; when it could not fetch crates, connect this machine to the network once, or vendor them \
+         (`cargo vendor`)"
+    );
+    crate::use_binaries(crate::target_folder().join(if release { "release" } else { "debug" }));
+    Ok(())
+}
+
+/// Whether cargo-nextest can be had; installs it if it is missing.
+pub fn nextest() -> bool {
+    let there = || cmd::finish(cargo().args(["nextest", "--version"])).is_ok_and(|d| d.ok());
+    if there() {
+        return true;
+    }
+    progress::note(
+        "cargo-nextest, which runs every test in a process of its own, is missing and will be installed",
+    );
+    let step = progress::step("cargo install cargo-nextest --locked");
+    let done = cmd::finish(cargo().args(["install", "--quiet", "cargo-nextest", "--locked"]));
+    step.done(if done.is_ok_and(|d| d.ok()) {
+        ""
+    } else {
+        "failed"
+    });
+    there()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_has_one_reason() {
+        let mut names = std::collections::BTreeSet::new();
+        for p in PACKAGES {
+            assert!(names.insert(p.name), "{} is there twice", p.name);
+            assert!(!p.why.is_empty() && !p.why.ends_with('.'), "{}", p.name);
+        }
+    }
+}

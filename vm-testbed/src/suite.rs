@@ -1,0 +1,282 @@
+//! `cargo testbed test`: checks, unit tests, loom, packet cases and scenarios, and one line at the end.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, ensure};
+
+use crate::cases;
+use crate::lab::{Flavor, signals};
+use crate::scenarios::{self, Skip};
+use crate::{progress, setup};
+
+/// How much is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Tier {
+    /// Under two minutes on a built tree: the packet cases and the quick scenarios.
+    Quick,
+    /// Everything that needs no virtual machine.
+    Full,
+    /// Full, and the scenarios in virtual machines.
+    Vm,
+}
+
+/// What a run is to do.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How much.
+    pub tier: Tier,
+    /// Only what has this in its name.
+    pub only: Option<String>,
+    /// Names only.
+    pub list: bool,
+    /// Build with the release profile.
+    pub release: bool,
+    /// Where buffers are and how ports are reached, for what does not choose by itself.
+    pub flavor: Flavor,
+    /// A folder of captures to play into the hostile scenario.
+    pub hostile: Option<std::path::PathBuf>,
+}
+
+/// Results as they come in.
+#[derive(Debug, Default)]
+pub struct Report {
+    passed: usize,
+    failed: Vec<String>,
+    skipped: BTreeMap<String, String>,
+}
+
+impl Report {
+    /// Writes a line on a result, and why it failed.
+    pub fn result(&mut self, name: &str, took: Duration, result: Result<()>) {
+        let ms = took.as_millis();
+        match result {
+            Ok(()) => {
+                self.passed += 1;
+                println!("ok    {name}  ({ms} ms)");
+            }
+            Err(e) if e.is::<Skip>() => self.skip(name, &format!("{e:#}")),
+            Err(e) => {
+                println!("FAIL  {name}  ({ms} ms)");
+                for line in format!("{e:#}").lines() {
+                    println!("      {line}");
+                }
+                self.failed.push(name.to_owned());
+            }
+        }
+        let _ = std::io::stdout().flush();
+    }
+
+    /// Writes a line on what is not run, and why.
+    pub fn skip(&mut self, name: &str, why: &str) {
+        println!("skip  {name}: {why}");
+        self.skipped.insert(name.to_owned(), why.to_owned());
+    }
+
+    /// The end: what failed and what was skipped, and the line that everybody looks for.
+    #[must_use]
+    pub fn finish(&self) -> bool {
+        println!();
+        for name in &self.failed {
+            println!("failed: {name}");
+        }
+        for (name, why) in &self.skipped {
+            println!("skipped: {name}: {why}");
+        }
+        if !self.failed.is_empty() {
+            println!(
+                "logs of the appliances: {}",
+                crate::workspace().join("target/testbed-logs").display()
+            );
+        }
+        println!(
+            "{} passed, {} failed, {} skipped",
+            self.passed,
+            self.failed.len(),
+            self.skipped.len()
+        );
+        self.failed.is_empty() && self.passed > 0
+    }
+}
+
+/// A check that is a command.
+struct Check {
+    name: &'static str,
+    tier: Tier,
+    run: fn() -> Result<()>,
+}
+
+const CHECKS: &[Check] = &[
+    Check {
+        name: "fmt",
+        tier: Tier::Quick,
+        run: fmt,
+    },
+    Check {
+        name: "clippy",
+        tier: Tier::Quick,
+        run: clippy,
+    },
+    Check {
+        name: "unit tests",
+        tier: Tier::Quick,
+        run: unit,
+    },
+    Check {
+        name: "doc tests",
+        tier: Tier::Full,
+        run: doc,
+    },
+    Check {
+        name: "loom",
+        tier: Tier::Full,
+        run: loom,
+    },
+];
+
+/// Runs a command whose output the user sees; fails with its status.
+fn shown(c: &mut Command) -> Result<()> {
+    let status = c.stdin(Stdio::null()).status()?;
+    ensure!(
+        status.success(),
+        "it ended with {status}; what it said is above"
+    );
+    Ok(())
+}
+
+fn fmt() -> Result<()> {
+    shown(setup::cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn clippy() -> Result<()> {
+    shown(setup::cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn unit() -> Result<()> {
+    if setup::nextest() {
+        return shown(setup::cargo().args([
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-fail-fast",
+            "--status-level",
+            "fail",
+        ]));
+    }
+    progress::note("cargo-nextest can't be had: plain `cargo test` runs them, one at a time");
+    shown(setup::cargo().args([
+        "test",
+        "--workspace",
+        "--lib",
+        "--bins",
+        "--tests",
+        "--",
+        "--test-threads=1",
+    ]))
+}
+
+fn doc() -> Result<()> {
+    shown(setup::cargo().args(["test", "--workspace", "--doc", "--quiet"]))
+}
+
+/// The model checker looks at every interleaving; it needs the crate built with its own atomics, in a folder of its own.
+fn loom() -> Result<()> {
+    let mut c = setup::cargo();
+    c.env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", crate::workspace().join("target-loom"));
+    let run: &[&str] = if setup::nextest() {
+        &["nextest", "run"]
+    } else {
+        &["test"]
+    };
+    shown(c.args(run).args(["--release", "-p", "trunkline-rcu"]))
+}
+
+/// Runs what the options ask for; returns whether all of it passed.
+///
+/// # Errors
+/// When the machine can't be prepared, or the programs can't be built.
+pub fn run(o: &Options) -> Result<bool> {
+    if o.list {
+        list();
+        return Ok(true);
+    }
+    setup::install()?;
+    setup::build(o.release)?;
+    let stale = signals::remove_stale();
+    if stale > 0 {
+        progress::note(&format!(
+            "removed {stale} namespaces of a test bed that was killed"
+        ));
+    }
+    let wanted = |name: &str| o.only.as_deref().is_none_or(|only| name.contains(only));
+    let mut report = Report::default();
+    checks(o, &wanted, &mut report);
+    for group in cases::groups() {
+        let only = o.only.as_deref();
+        let start = Instant::now();
+        let mut tell = |name: &str, took, result| report.result(name, took, result);
+        if let Err(e) = cases::run_group(&group, &o.flavor, only, &mut tell) {
+            report.result(
+                &format!("{}/appliance", group.name),
+                start.elapsed(),
+                Err(e),
+            );
+        }
+    }
+    for s in scenarios::all().iter().filter(|s| wanted(s.name)) {
+        if s.tier > o.tier {
+            report.skip(s.name, "only in the tier \"full\"");
+            continue;
+        }
+        let start = Instant::now();
+        let result =
+            std::panic::catch_unwind(|| (s.run)(o)).unwrap_or_else(|_| Err(anyhow!("it panicked")));
+        report.result(s.name, start.elapsed(), result);
+    }
+    if o.tier == Tier::Vm {
+        report.skip("vm", "there are no scenarios for virtual machines yet");
+    }
+    Ok(report.finish())
+}
+
+fn checks(o: &Options, wanted: &dyn Fn(&str) -> bool, report: &mut Report) {
+    let ci = std::env::var_os("CI").is_some_and(|v| v == "true");
+    for c in CHECKS.iter().filter(|c| wanted(c.name)) {
+        if ci && matches!(c.name, "fmt" | "clippy") {
+            progress::note(&format!(
+                "{}: CI=true, so .ci/run has done it already",
+                c.name
+            ));
+        } else if c.tier > o.tier {
+            report.skip(c.name, "only in the tier \"full\"");
+        } else {
+            let start = Instant::now();
+            let result = (c.run)();
+            report.result(c.name, start.elapsed(), result);
+        }
+    }
+}
+
+fn list() {
+    for c in CHECKS {
+        println!("{}", c.name);
+    }
+    for g in cases::groups() {
+        for c in (g.cases)() {
+            println!("{}/{}", g.name, c.name());
+        }
+    }
+    for s in scenarios::all() {
+        println!("{}  ({})", s.name, s.what);
+    }
+}
