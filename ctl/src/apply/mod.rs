@@ -1,1 +1,407 @@
-//! (being written)
+//! From a plan to a changed router, all or nothing.
+//!
+//! Two halves (HABITS 21). What can fail, and is seen by nobody yet, comes first: devices are opened, TAPs made, MTUs
+//! and addresses changed, each noted so that it can be undone. Then what cannot fail: interfaces are published, tables
+//! written. A device that is made anew (another queue count, say) must be closed before it can be opened again: it is
+//! opened as it was if the new way fails.
+//!
+//! Routes and labels of a great plan are taken up in slices by the control loop ([`Backlog`]), so that a million of them
+//! does not keep neighbours and timers waiting; a later plan first sees to the end of an earlier one.
+
+mod translate;
+
+use std::time::Instant;
+
+use dataplane::port::{Device, PortSpec};
+use net::{IfaceId, PortId};
+use tracing::{debug, error, info, warn};
+
+use crate::config::{self, Plan};
+use crate::control::router::{Iface, OpenPort, Router};
+use crate::host::Host;
+
+/// Interfaces at most: their ids are below this.
+const MAX_IFACES: u16 = 1024;
+
+/// The tables of a plan that are still to be taken up.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    plan: Box<Plan>,
+    labels: usize,
+    routes: usize,
+}
+
+/// How to take back what a plan has done so far.
+#[derive(Debug)]
+enum Undo {
+    /// It was made.
+    Added(String),
+    /// It was changed from this.
+    Changed(config::Interface),
+    /// It was removed, and was this.
+    Removed(config::Interface),
+}
+
+impl Router {
+    /// Carries out a plan.
+    ///
+    /// # Errors
+    /// Cause and remedy; the router is as it was then.
+    pub(crate) fn apply(&mut self, plan: Box<Plan>, now: Instant) -> Result<(), String> {
+        while !self.backlog.is_empty() {
+            self.backlog_step(usize::MAX);
+        }
+        if let Some(settings) = &plan.dataplane {
+            self.settings = settings.clone();
+        }
+        if !plan.interfaces_added.is_empty() {
+            self.start(&plan)?;
+        }
+        let mut undo = Vec::new();
+        if let Err(cause) = self.reserve(&plan, &mut undo, now) {
+            self.take_back(undo, now);
+            return Err(cause);
+        }
+        self.commit(plan, now);
+        Ok(())
+    }
+
+    /// Starts the EAL, the workers and the kernel's side, if they do not run yet.
+    fn start(&mut self, plan: &Plan) -> Result<(), String> {
+        if self.host.is_none() {
+            self.host = Some(Host::open().map_err(|e| e.to_string())?);
+        }
+        if self.dp.is_none() {
+            let is_pci =
+                |i: &config::Interface| i.device.as_ref().is_some_and(|d| d.starts_with("pci:"));
+            let pci = plan.next.interfaces.values().any(is_pci);
+            let dp = self.machine.start(&self.settings, pci)?;
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&dp.wake_fd());
+            self.registry
+                .register(
+                    &mut mio::unix::SourceFd(&fd),
+                    mio::Token(crate::control::tokens::PUNTS),
+                    mio::Interest::READABLE,
+                )
+                .map_err(|e| format!("can't watch the workers: {e}"))?;
+            self.dp = Some(dp);
+        }
+        Ok(())
+    }
+
+    /// Does what can fail.
+    fn reserve(&mut self, plan: &Plan, undo: &mut Vec<Undo>, now: Instant) -> Result<(), String> {
+        for old in plan
+            .interfaces_removed
+            .iter()
+            .filter(|old| in_the_way(old, plan))
+        {
+            self.remove_interface(&old.name);
+            undo.push(Undo::Removed(old.clone()));
+        }
+        for (old, new) in &plan.interfaces_changed {
+            undo.push(Undo::Changed(old.clone()));
+            self.change_interface(new, now)?;
+        }
+        for new in &plan.interfaces_added {
+            self.add_interface(new, now)?;
+            undo.push(Undo::Added(new.name.clone()));
+        }
+        Ok(())
+    }
+
+    fn take_back(&mut self, undo: Vec<Undo>, now: Instant) {
+        for step in undo.into_iter().rev() {
+            let done = match &step {
+                Undo::Added(name) => {
+                    self.remove_interface(name);
+                    Ok(())
+                }
+                Undo::Changed(old) => self.change_interface(old, now),
+                Undo::Removed(old) => self.add_interface(old, now),
+            };
+            if let Err(e) = done {
+                error!("a refused change could not be taken back in full: {e}");
+            }
+        }
+        self.publish();
+    }
+
+    /// Does what cannot fail.
+    fn commit(&mut self, plan: Box<Plan>, now: Instant) {
+        for old in plan
+            .interfaces_removed
+            .iter()
+            .filter(|old| !in_the_way(old, &plan))
+        {
+            self.remove_interface(&old.name);
+        }
+        if let Some(p) = plan.neighbor {
+            self.neigh.set_params(translate::neighbor_params(&p));
+        }
+        self.running = plan.next.clone();
+        self.publish();
+        for e in &plan.neighbors {
+            let (name, address) = &e.key;
+            let Some(id) = self.ifaces.get(name).map(|i| i.id) else {
+                continue;
+            };
+            match e.to {
+                Some(mac) => self
+                    .neigh
+                    .add_static(now, id, *address, mac, &mut self.acts),
+                None => drop(self.neigh.del_static(now, id, *address, &mut self.acts)),
+            }
+        }
+        self.backlog.push_back(Backlog {
+            plan,
+            labels: 0,
+            routes: 0,
+        });
+    }
+
+    /// Takes up at most `budget` routes and labels.
+    pub(crate) fn backlog_step(&mut self, budget: usize) {
+        let Some(mut b) = self.backlog.pop_front() else {
+            return;
+        };
+        let ttl = translate::ttl(self.settings.mpls_ttl);
+        let ids = |name: &str| self.ifaces.get(name).map(|i| i.id);
+        let labels = &b.plan.labels[b.labels..];
+        let labels = &labels[..labels.len().min(budget)];
+        for e in labels {
+            let spec = e.to.as_ref().map(|l| translate::label(l, ttl, &ids));
+            self.rib.set_label(e.key, spec);
+        }
+        b.labels += labels.len();
+        let routes = &b.plan.routes[b.routes..];
+        let routes = &routes[..routes.len().min(budget - labels.len())];
+        let mut last = None;
+        for e in routes {
+            let spec = e.to.as_ref().map(|t| match &last {
+                // Neighbouring routes of a great file mostly share one target.
+                Some((of, spec)) if std::ptr::eq(*of, std::sync::Arc::as_ptr(t)) => {
+                    let spec: &crate::rib::spec::PathsSpec = spec;
+                    spec.clone()
+                }
+                _ => {
+                    let spec = translate::route(t, ttl, &ids);
+                    last = Some((std::sync::Arc::as_ptr(t), spec.clone()));
+                    spec
+                }
+            });
+            self.rib.set_static(e.key, spec);
+        }
+        b.routes += routes.len();
+        if b.labels < b.plan.labels.len() || b.routes < b.plan.routes.len() {
+            self.backlog.push_front(b);
+        }
+    }
+}
+
+/// Must it go before what is added can come? When that has its name, or stands on its device.
+fn in_the_way(old: &config::Interface, plan: &Plan) -> bool {
+    let parent = plan
+        .interfaces_removed
+        .iter()
+        .find(|p| p.name == old.port_name());
+    let device = parent.and_then(|p| p.device.as_ref());
+    let clashes = |new: &config::Interface| {
+        new.name == old.name || (device.is_some() && new.device.as_ref() == device)
+    };
+    plan.interfaces_added.iter().any(clashes)
+}
+
+// ---- one interface ----
+
+impl Router {
+    /// Makes an interface: its port (unless it is a VLAN of one that is there) and its TAP.
+    fn add_interface(&mut self, conf: &config::Interface, now: Instant) -> Result<(), String> {
+        let id = self.free_id(&conf.name)?;
+        let (port, opened) = self.port_for(conf)?;
+        let made = self.add_on_port(id, conf, port, now);
+        if made.is_err() && opened {
+            self.close_port(&conf.name);
+        }
+        made
+    }
+
+    /// The port of an interface, opened if it is not; and whether it was opened now.
+    fn port_for(&mut self, conf: &config::Interface) -> Result<(PortId, bool), String> {
+        let port_name = conf.port_name();
+        if let Some(p) = self.ports.get(port_name) {
+            let id = p.id;
+            self.raise_port_mtu(id, conf)?;
+            return Ok((id, false));
+        }
+        let device = match &conf.device {
+            Some(d) => d
+                .parse::<Device>()
+                .map_err(|e| format!("interface {}: {e}", conf.name))?,
+            None => {
+                return Err(format!(
+                    "interface {}: there is no interface {port_name} to stand on",
+                    conf.name
+                ));
+            }
+        };
+        let named = |e: String| format!("interface {}: {e}", conf.name);
+        self.machine.prepare_device(&device).map_err(named)?;
+        let dp = self.dp.as_mut().ok_or("no dataplane runs")?;
+        let spec = PortSpec {
+            queues: conf.queues,
+            mtu: conf.mtu,
+            ..PortSpec::new(device)
+        };
+        let id = dp.open_port(&spec).map_err(|e| named(e.to_string()))?;
+        if let Some(port) = dp.port_mut(id) {
+            for line in port.warnings() {
+                warn!(interface = conf.name.as_str(), "{line}");
+            }
+        }
+        let link = dp.link(id).unwrap_or_default();
+        let open = OpenPort {
+            id,
+            up: link.up,
+            speed: link.mbps,
+        };
+        self.ports.insert(conf.name.clone(), open);
+        Ok((id, true))
+    }
+
+    /// A port takes the packets of every interface on it.
+    fn raise_port_mtu(&mut self, id: PortId, conf: &config::Interface) -> Result<(), String> {
+        let Some(port) = self.dp.as_mut().and_then(|dp| dp.port_mut(id)) else {
+            return Ok(());
+        };
+        if port.mtu() < conf.mtu {
+            port.set_mtu(conf.mtu)
+                .map_err(|e| format!("interface {}: {e}", conf.name))?;
+        }
+        Ok(())
+    }
+
+    fn add_on_port(
+        &mut self,
+        id: IfaceId,
+        conf: &config::Interface,
+        port: PortId,
+        now: Instant,
+    ) -> Result<(), String> {
+        let dp = self.dp.as_mut().ok_or("no dataplane runs")?;
+        let mac = dp
+            .port_info(port)
+            .map(|p| p.mac)
+            .ok_or("the port has gone")?;
+        let link = self.ports.get(conf.port_name()).is_some_and(|p| p.up);
+        let iface = Iface {
+            id,
+            conf: conf.clone(),
+            port,
+            mac,
+            link_local: conf.link_local.unwrap_or_else(|| mac.eui64_link_local()),
+            up: conf.up && link,
+        };
+        let host = self.host.as_mut().ok_or("no kernel side")?;
+        host.add(id, Router::host_spec(&iface))
+            .map_err(|e| e.to_string())?;
+        let tap = host
+            .get(id)
+            .map(|h| h.tap().name().to_owned())
+            .unwrap_or_default();
+        if let Err(e) = self.watch(id) {
+            if let Some(host) = &mut self.host {
+                host.remove(id);
+            }
+            return Err(format!("interface {}: can't watch its TAP: {e}", conf.name));
+        }
+        if let Some(dp) = &mut self.dp {
+            dp.reset_counts(id);
+        }
+        let (link, device) = (
+            if link { "up" } else { "down" },
+            conf.device.as_deref().unwrap_or("vlan"),
+        );
+        info!(interface = conf.name.as_str(), device, tap, %mac, link, "interface added");
+        self.names.insert(id, conf.name.clone());
+        self.last_ids.insert(conf.name.clone(), id);
+        self.ifaces.insert(conf.name.clone(), iface);
+        self.announce(&conf.name, now);
+        Ok(())
+    }
+
+    /// Changes what can change in place: addresses, MTU, `mpls`, `up`.
+    fn change_interface(&mut self, new: &config::Interface, now: Instant) -> Result<(), String> {
+        let Some(old) = self.ifaces.get(&new.name).cloned() else {
+            return Ok(());
+        };
+        self.raise_port_mtu(old.port, new)?;
+        let link = self.ports.get(new.port_name()).is_some_and(|p| p.up);
+        let changed = Iface {
+            conf: new.clone(),
+            link_local: new.link_local.unwrap_or_else(|| old.mac.eui64_link_local()),
+            up: new.up && link,
+            ..old
+        };
+        if let Some(host) = &mut self.host {
+            host.change(changed.id, &Router::host_spec(&changed))
+                .map_err(|e| e.to_string())?;
+        }
+        info!(interface = new.name.as_str(), "interface changed");
+        self.ifaces.insert(new.name.clone(), changed);
+        self.announce(&new.name, now);
+        Ok(())
+    }
+
+    /// Takes an interface out: first nobody sends to it or takes from it, then its port is closed.
+    fn remove_interface(&mut self, name: &str) {
+        let Some(old) = self.ifaces.remove(name) else {
+            return;
+        };
+        self.names.remove(&old.id);
+        self.publish();
+        self.neigh.interface_down(old.id, &mut self.acts);
+        self.rib.remove_interface(old.id);
+        self.settle();
+        self.readable.remove(&old.id);
+        if let Some(host) = &mut self.host {
+            if let Some(h) = host.get(old.id) {
+                let fd = std::os::fd::AsRawFd::as_raw_fd(h.tap());
+                let _ = self.registry.deregister(&mut mio::unix::SourceFd(&fd));
+            }
+            host.remove(old.id);
+        }
+        if old.conf.vlan.is_none() {
+            self.close_port(name);
+        }
+        info!(interface = name, "interface removed");
+    }
+
+    fn close_port(&mut self, name: &str) {
+        let (Some(p), Some(dp)) = (self.ports.remove(name), &mut self.dp) else {
+            return;
+        };
+        if let Err(e) = dp.close_port(p.id) {
+            error!(interface = name, "{e}");
+        }
+        debug!(interface = name, "port closed");
+    }
+
+    /// The id that the name had last, or one that no name holds, or any that is free.
+    fn free_id(&self, name: &str) -> Result<IfaceId, String> {
+        let free = |id: &IfaceId| !self.names.contains_key(id);
+        if let Some(id) = self.last_ids.get(name).filter(|id| free(id)) {
+            return Ok(*id);
+        }
+        let fresh = |id: &IfaceId| free(id) && !self.last_ids.values().any(|l| l == id);
+        let all = || (0..MAX_IFACES).map(IfaceId);
+        all()
+            .find(fresh)
+            .or_else(|| all().find(free))
+            .ok_or_else(|| {
+                format!(
+                    "interface {name}: there are {MAX_IFACES} interfaces already; remove one first"
+                )
+            })
+    }
+}

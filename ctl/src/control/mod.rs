@@ -1,1 +1,356 @@
-//! (being written)
+//! The control thread: one reactor that turns through everything there is to do, a bounded piece of each at a time.
+//!
+//! A turn: what the workers have punted, what the kernel has sent, what the API asks, the neighbours' timers, the links,
+//! a slice of what is to be written into the tables. While there is more of anything the next turn comes at once, else the
+//! thread sleeps until a descriptor is ready or a timer is due. The reactor itself is all of the I/O in here; what it drives
+//! is told the time (HABITS 4).
+
+mod limit;
+pub(crate) mod router;
+mod show;
+mod start;
+mod traffic;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::Receiver;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use net::IfaceId;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use tracing::{error, info, warn};
+
+use crate::config::{Plan, Store};
+use crate::neigh::{Neighbours, Params};
+use crate::request::{self, Request};
+use crate::server::{Instance, Server};
+use router::Router;
+
+/// What the reactor's descriptors are known by.
+pub(crate) mod tokens {
+    /// The API thread has asked something.
+    pub(crate) const REQUESTS: usize = 0;
+    /// A worker has punted something and gone to sleep.
+    pub(crate) const PUNTS: usize = 1;
+    /// A signal to end, to read the configuration again.
+    pub(crate) const TERM: usize = 2;
+    pub(crate) const HUP: usize = 3;
+    /// The TAP of interface 0; the others follow.
+    pub(crate) const FIRST_TAP: usize = 16;
+}
+
+/// How often links are looked at.
+const LINKS: Duration = Duration::from_millis(100);
+/// How often the rest is looked after: DPDK's log, stalled workers.
+const CHORES: Duration = Duration::from_secs(1);
+/// The longest sleep.
+const LONGEST: Duration = Duration::from_millis(500);
+/// API requests taken in one turn.
+const REQUESTS: usize = 16;
+/// Events taken in one turn; what is left comes with the next.
+const EVENTS: usize = 256;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// The socket of the API.
+    pub socket: PathBuf,
+    /// When the process began.
+    pub began: Instant,
+}
+
+/// Runs the appliance until it is told to end.
+///
+/// # Errors
+/// Why it could not start: cause and remedy, in one line. Nothing is left behind then.
+pub fn run(options: &Options) -> Result<(), String> {
+    let instance = Instance::claim(&options.socket).map_err(|e| e.to_string())?;
+    let store = Store::load(&options.config).map_err(|e| e.to_string())?;
+    let mut control =
+        Control::new(options.began).map_err(|e| format!("can't set up the control thread: {e}"))?;
+    control.router.machine.recover();
+    let plan = Box::new(Plan::initial(store.running().clone()));
+    control.router.apply(plan, Instant::now())?;
+    let waker = Waker::new(control.poll.registry(), Token(tokens::REQUESTS))
+        .map_err(|e| format!("can't make a waker: {e}"))?;
+    let (asker, requests) = request::channel(move || {
+        let _ = waker.wake();
+    });
+    let server = Server::start(instance, store, asker)
+        .map_err(|e| format!("can't serve {}: {e}", options.socket.display()))?;
+    control.serve(&server, &requests);
+    info!("ending");
+    // First nobody asks any more, then nothing is forwarded any more, then everything is given back.
+    drop(requests);
+    drop(server);
+    control.end();
+    Ok(())
+}
+
+/// The reactor.
+struct Control {
+    poll: Poll,
+    router: Router,
+    term: UnixStream,
+    hup: UnixStream,
+    began: Instant,
+    ready: Option<Duration>,
+    next_links: Instant,
+    next_chores: Instant,
+}
+
+impl Control {
+    fn new(began: Instant) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let (term, hup) = (signal_pipe(&[SIGTERM, SIGINT])?, signal_pipe(&[SIGHUP])?);
+        for (pipe, token) in [(&term, tokens::TERM), (&hup, tokens::HUP)] {
+            poll.registry().register(
+                &mut SourceFd(&pipe.as_raw_fd()),
+                Token(token),
+                Interest::READABLE,
+            )?;
+        }
+        let router = Router::new(
+            poll.registry().try_clone()?,
+            Neighbours::new(Params::default()),
+        );
+        let now = Instant::now();
+        Ok(Self {
+            poll,
+            router,
+            term,
+            hup,
+            began,
+            ready: None,
+            next_links: now + LINKS,
+            next_chores: now + CHORES,
+        })
+    }
+
+    /// Turns until a signal says to end.
+    fn serve(&mut self, server: &Server, requests: &Receiver<Request>) {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut more = true;
+        loop {
+            let timeout = if more {
+                Duration::ZERO
+            } else {
+                self.timeout(Instant::now())
+            };
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => {
+                    error!("can't wait for events: {e}");
+                    return;
+                }
+                Ok(()) => {}
+            }
+            let tokens: BTreeSet<usize> = events.iter().map(|e| e.token().0).collect();
+            if tokens.contains(&tokens::TERM) && emptied(&self.term) {
+                return;
+            }
+            if tokens.contains(&tokens::HUP) && emptied(&self.hup) {
+                info!("SIGHUP: reading the configuration again");
+                server.reload();
+            }
+            let taps = tokens.range(tokens::FIRST_TAP..);
+            let ids = taps
+                .filter_map(|t| u16::try_from(t - tokens::FIRST_TAP).ok())
+                .map(IfaceId);
+            self.router.readable.extend(ids);
+            more = self.turn(requests);
+        }
+    }
+
+    /// Does a piece of everything. True: there is more at once.
+    fn turn(&mut self, requests: &Receiver<Request>) -> bool {
+        let now = Instant::now();
+        let mut more = self.router.punts(now);
+        more |= self.router.taps(now);
+        for request in requests.try_iter().take(REQUESTS) {
+            self.answer(request, now);
+        }
+        more |= !requests.is_empty();
+        self.router.carry_out(now);
+        if self.router.neigh.poll_at().is_some_and(|at| at <= now) {
+            self.router.tick(now);
+        }
+        if self.next_links <= now {
+            self.next_links = now + LINKS;
+            self.router.poll_links(now);
+        }
+        if self.next_chores <= now {
+            self.next_chores = now + CHORES;
+            self.router.chores(now);
+        }
+        more |= self.router.drain(now);
+        self.router.carry_out(now);
+        self.router.flush();
+        if !more && self.ready.is_none() {
+            self.announce_ready();
+        }
+        more
+    }
+
+    /// How long nothing is due.
+    fn timeout(&self, now: Instant) -> Duration {
+        let due = |at: Instant| at.saturating_duration_since(now);
+        let mut t = LONGEST.min(due(self.next_links)).min(due(self.next_chores));
+        if let Some(at) = self.router.neigh.poll_at() {
+            t = t.min(due(at));
+        }
+        match &self.router.dp {
+            Some(dp) => t.min(dp.punt_timeout()),
+            None => t,
+        }
+    }
+
+    fn announce_ready(&mut self) {
+        let took = self.began.elapsed();
+        self.ready = Some(took);
+        let (ifaces, sizes) = (self.router.ifaces.len(), self.router.rib.sizes());
+        let workers = self.router.dp.as_ref().map_or(0, |dp| dp.seats().len());
+        let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        info!(
+            "ready in {:.2} s: {}, {}, {}",
+            took.as_secs_f64(),
+            plural(ifaces, "interface"),
+            plural(workers, "worker"),
+            plural(sizes.prefixes, "route"),
+        );
+    }
+
+    fn answer(&mut self, request: Request, now: Instant) {
+        let r = &mut self.router;
+        match request {
+            Request::Apply { plan, reply } => {
+                let steps = plan.len();
+                match r.apply(plan, now) {
+                    Ok(()) => {
+                        info!(steps, "configuration applied");
+                        reply.ok(());
+                    }
+                    Err(cause) => {
+                        warn!("a change was refused: {cause}");
+                        reply.refuse(cause);
+                    }
+                }
+            }
+            Request::Routes {
+                query,
+                after,
+                limit,
+                reply,
+            } => reply.ok(r.show_routes(&query, after, limit)),
+            Request::Labels {
+                label,
+                after,
+                limit,
+                reply,
+            } => reply.ok(r.show_labels(label, after, limit)),
+            Request::Interfaces { query, reply } => reply.send(r.show_interfaces(&query.name)),
+            Request::Neighbors { query, reply } => reply.send(r.show_neighbors(&query, now)),
+            Request::Workers { reply } => reply.ok(r.show_workers()),
+            Request::Drops { query, reply } => reply.send(r.show_drops(&query.interface)),
+            Request::Rcu { reply } => reply.ok(r.show_rcu()),
+            Request::Status { reply } => reply.ok(self.status(now)),
+        }
+    }
+
+    fn status(&self, now: Instant) -> api::Status {
+        let r = &self.router;
+        let name = |text: &str| text.to_owned();
+        api::Status {
+            pid: std::process::id(),
+            uptime_s: now.saturating_duration_since(self.began).as_secs_f64(),
+            startup_ms: self.ready.map_or(0.0, |t| t.as_secs_f64() * 1000.0),
+            ready: self.ready.is_some(),
+            memory: match (&r.dp, r.settings.memory) {
+                (None, _) => name("none"),
+                (_, crate::config::Memory::NoHuge) => name("no-huge"),
+                (_, crate::config::Memory::Hugepages) => name("hugepages"),
+            },
+            poll: match r.settings.poll {
+                crate::config::Poll::Adaptive => name("adaptive"),
+                crate::config::Poll::Busy => name("busy"),
+            },
+            workers: r.dp.as_ref().map_or(0, |dp| dp.seats().len() as u32),
+            router_id: r
+                .running
+                .system
+                .router_id
+                .map(|id| id.to_string())
+                .unwrap_or_default(),
+            ..api::Status::default()
+        }
+    }
+
+    /// Gives everything back: ports and workers, TAPs and rules, huge pages, NICs.
+    fn end(mut self) {
+        self.router.end();
+        info!("ended after {:.1} s", self.began.elapsed().as_secs_f64());
+    }
+}
+
+impl Router {
+    /// What is looked after once a second.
+    fn chores(&mut self, now: Instant) {
+        for line in dataplane::eal::take_log() {
+            warn!("DPDK: {line}");
+        }
+        let Some(dp) = &mut self.dp else { return };
+        let stalled = self.watchdog.observe(now, &dp.rcu_status());
+        for s in &stalled {
+            if !self.stalled.iter().any(|old| old.id == s.id) {
+                warn!(
+                    "{} has not reported for {:.1} s, so nothing that was replaced since is freed; is its CPU taken by a real-time process?",
+                    s.name,
+                    s.since.as_secs_f64()
+                );
+            }
+        }
+        self.stalled = stalled;
+    }
+
+    /// Takes everything down, in order.
+    fn end(&mut self) {
+        if let Some(dp) = &mut self.dp
+            && let Err(e) = dp.shutdown()
+        {
+            error!("{e}");
+        }
+        self.host = None;
+        self.dp = None;
+        self.machine.give_back();
+    }
+}
+
+/// A pipe that gets a byte with each of these signals.
+fn signal_pipe(signals: &[i32]) -> io::Result<UnixStream> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    for s in signals {
+        signal_hook::low_level::pipe::register(*s, theirs.try_clone()?)?;
+    }
+    Ok(ours)
+}
+
+/// Takes what is in a signal's pipe. True: there was something.
+fn emptied(mut pipe: &UnixStream) -> bool {
+    let mut buffer = [0; 64];
+    let mut any = false;
+    while let Ok(n) = io::Read::read(&mut pipe, &mut buffer) {
+        if n == 0 {
+            break;
+        }
+        any = true;
+    }
+    any
+}

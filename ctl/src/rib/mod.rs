@@ -9,6 +9,7 @@
 //! come from ARP and ND. Left out: VRFs and BGP routes (not in this version), metrics among routes of one source.
 
 mod adjs;
+pub mod fib;
 pub mod resolve;
 mod sets;
 pub mod sink;
@@ -682,13 +683,28 @@ impl Rib {
         Some(&self.sets.get(*id)?.spec)
     }
 
-    /// The installed prefix that packets to `address` follow.
+    /// The route that packets to `address` follow (by way of a neighbour's own entry, or not).
     #[must_use]
-    pub fn lookup(&self, address: IpAddr) -> Option<IpNet> {
-        self.table
+    pub fn lookup(&self, address: IpAddr) -> Option<RouteView> {
+        let installed = |(p, e): (&IpNet, &Entry)| {
+            self.views(*p, e)
+                .find(|v| v.installed && v.source != Source::Neighbor)
+        };
+        self.table.covering(address).find_map(installed)
+    }
+
+    /// The interface by which packets to `address` leave, or one of them.
+    #[must_use]
+    pub fn egress(&self, address: IpAddr) -> Option<IfaceId> {
+        let live = |id: SetId| self.sets.get(id).filter(|s| s.live());
+        let installed = self
+            .table
             .covering(address)
-            .find(|(_, e)| e.installed.is_some())
-            .map(|(p, _)| *p)
+            .find_map(|(_, e)| live(e.installed?))?;
+        match installed.resolved.first()?.target {
+            Target::Neighbor(i, _) | Target::Glean(i) | Target::Local(i) => Some(i),
+            Target::Discard(_) => None,
+        }
     }
 
     /// The routes of a prefix, best first.
@@ -700,9 +716,8 @@ impl Rib {
             .flat_map(move |e| self.views(p, e))
     }
 
-    /// The routes of all prefixes after `after`, in order.
-    pub fn routes_after(&self, after: Option<IpNet>) -> impl Iterator<Item = RouteView> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    /// The routes of all prefixes from `from` on, in order, the best of each first.
+    pub fn routes_from(&self, from: Bound<IpNet>) -> impl Iterator<Item = RouteView> {
         self.table
             .0
             .range((from, Bound::Unbounded))

@@ -1,0 +1,314 @@
+//! What runs: the dataplane, the kernel's side, the tables, and the interfaces by name.
+//!
+//! One thread owns a [`Router`]. `apply` changes it as the configuration says, `traffic` moves frames through it,
+//! `show` looks at it; the reactor above calls them in turn.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dataplane::interface::{Interface, InterfaceTable};
+use dataplane::{Dataplane, Stall, Watchdog};
+use ipnet::IpNet;
+use mio::{Interest, Registry, Token};
+use net::{IfaceId, MacAddr, PortId, VrfId};
+use tracing::{error, info, warn};
+
+use super::limit::Limit;
+use super::start::Machine;
+use super::tokens;
+use crate::apply::Backlog;
+use crate::config::{self, Valid};
+use crate::host::{Host, HostSpec};
+use crate::neigh::{Act, IfaceCfg, Neighbours};
+use crate::rib::Rib;
+use crate::rib::fib::FibSink;
+use crate::rib::spec::IfaceSpec;
+
+/// How many entries of the tables are written between two looks at everything else.
+const DRAIN: usize = 2048;
+/// How many edits of a plan are taken up between two looks at everything else.
+const EDITS: usize = 4096;
+/// A worker that has not reported for so long, while there is something to report, is stuck.
+const STALLED: Duration = Duration::from_secs(2);
+
+/// An interface that runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Iface {
+    pub(crate) id: IfaceId,
+    pub(crate) conf: config::Interface,
+    pub(crate) port: PortId,
+    pub(crate) mac: MacAddr,
+    pub(crate) link_local: Ipv6Addr,
+    /// By configuration and link.
+    pub(crate) up: bool,
+}
+
+/// A port that is open, by the name of its untagged interface.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenPort {
+    pub(crate) id: PortId,
+    pub(crate) up: bool,
+    pub(crate) speed: u32,
+}
+
+/// The whole of it.
+pub(crate) struct Router {
+    // In the order of their end: the kernel's side first, then workers and ports, then what was taken of the machine.
+    pub(crate) host: Option<Host>,
+    pub(crate) dp: Option<Dataplane>,
+    pub(crate) machine: Machine,
+    pub(crate) rib: Rib,
+    pub(crate) neigh: Neighbours,
+    pub(crate) acts: Vec<Act>,
+    pub(crate) ifaces: BTreeMap<String, Iface>,
+    pub(crate) names: BTreeMap<IfaceId, String>,
+    /// The id that a name had last: what is made anew keeps it, since routes name interfaces by id.
+    pub(crate) last_ids: BTreeMap<String, IfaceId>,
+    pub(crate) ports: BTreeMap<String, OpenPort>,
+    pub(crate) running: Arc<Valid>,
+    pub(crate) settings: config::Dataplane,
+    pub(crate) backlog: VecDeque<Backlog>,
+    pub(crate) registry: Registry,
+    /// TAPs that may have more to read.
+    pub(crate) readable: BTreeSet<IfaceId>,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) scratch: Vec<u8>,
+    /// ICMP errors that the control thread makes itself.
+    pub(crate) icmp_limit: Limit,
+    table_full: bool,
+    pub(crate) watchdog: Watchdog,
+    /// Workers that hold up the freeing of what was replaced.
+    pub(crate) stalled: Vec<Stall>,
+}
+
+impl Router {
+    pub(crate) fn new(registry: Registry, neigh: Neighbours) -> Self {
+        Self {
+            host: None,
+            dp: None,
+            machine: Machine::default(),
+            rib: Rib::new(),
+            neigh,
+            acts: Vec::new(),
+            ifaces: BTreeMap::new(),
+            names: BTreeMap::new(),
+            last_ids: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            running: Arc::default(),
+            settings: config::Dataplane::default(),
+            backlog: VecDeque::new(),
+            registry,
+            readable: BTreeSet::new(),
+            buffer: vec![0; 1 << 16],
+            scratch: Vec::new(),
+            icmp_limit: Limit::new(100, 100),
+            table_full: false,
+            watchdog: Watchdog::new(STALLED),
+            stalled: Vec::new(),
+        }
+    }
+
+    /// The interface of that id.
+    pub(crate) fn iface(&self, id: IfaceId) -> Option<&Iface> {
+        self.ifaces.get(self.names.get(&id)?)
+    }
+
+    /// Its name, or the number of one that has gone.
+    pub(crate) fn name(&self, id: IfaceId) -> String {
+        self.names
+            .get(&id)
+            .cloned()
+            .unwrap_or_else(|| format!("#{id}"))
+    }
+
+    /// Tells the RIB and the neighbours what an interface is now.
+    pub(crate) fn announce(&mut self, name: &str, now: Instant) {
+        let Some(i) = self.ifaces.get(name) else {
+            return;
+        };
+        let spec = IfaceSpec {
+            port: i.port,
+            vlan: i.conf.vlan.as_ref().map(|(_, v)| *v),
+            mac: i.mac,
+            mtu: i.conf.mtu,
+            up: i.up,
+            addresses: i.conf.addresses.clone(),
+        };
+        self.rib.set_interface(i.id, spec);
+        if i.up {
+            self.neigh.interface_up(now, &neigh_cfg(i), &mut self.acts);
+        } else {
+            self.neigh.interface_down(i.id, &mut self.acts);
+        }
+    }
+
+    /// Gives the workers the interfaces as they are now.
+    pub(crate) fn publish(&mut self) {
+        let Some(dp) = &mut self.dp else { return };
+        match InterfaceTable::new(self.ifaces.values().map(row)) {
+            Ok(table) => {
+                if let Err(e) = dp.publish_interfaces(table) {
+                    error!("{e}");
+                }
+            }
+            Err(e) => error!("the interfaces make no table: {e}; this is a bug, please report it"),
+        }
+    }
+
+    /// What the kernel's side of an interface is to be.
+    pub(crate) fn host_spec(i: &Iface) -> HostSpec {
+        HostSpec {
+            name: i.conf.name.clone(),
+            mac: i.mac,
+            mtu: i.conf.mtu,
+            addresses: i.conf.addresses.clone(),
+            link_local: i.link_local,
+        }
+    }
+
+    /// Has the reactor look at an interface's TAP.
+    pub(crate) fn watch(&self, id: IfaceId) -> std::io::Result<()> {
+        let Some(h) = self.host.as_ref().and_then(|h| h.get(id)) else {
+            return Ok(());
+        };
+        let fd = std::os::fd::AsRawFd::as_raw_fd(h.tap());
+        let token = Token(tokens::FIRST_TAP + id.index());
+        self.registry
+            .register(&mut mio::unix::SourceFd(&fd), token, Interest::READABLE)
+    }
+
+    /// Looks at the links of all ports; the routes of an interface whose link went down leave the tables.
+    pub(crate) fn poll_links(&mut self, now: Instant) {
+        let Some(dp) = &self.dp else { return };
+        let mut changed = Vec::new();
+        for (name, p) in &mut self.ports {
+            let Some(link) = dp.link(p.id) else { continue };
+            p.speed = link.mbps;
+            if link.up != p.up {
+                p.up = link.up;
+                changed.push((name.clone(), link.up));
+            }
+        }
+        for (port, up) in &changed {
+            let of_port = |i: &&mut Iface| i.conf.port_name() == port.as_str();
+            let mut names = Vec::new();
+            for i in self.ifaces.values_mut().filter(of_port) {
+                i.up = i.conf.up && *up;
+                names.push(i.conf.name.clone());
+            }
+            if *up {
+                info!(interface = port.as_str(), "link up");
+            } else {
+                warn!(
+                    interface = port.as_str(),
+                    "link down: its routes leave the tables"
+                );
+            }
+            for name in names {
+                self.announce(&name, now);
+            }
+        }
+        if !changed.is_empty() {
+            self.publish();
+        }
+    }
+
+    /// Writes a slice of what has changed into the tables. True: there is more.
+    pub(crate) fn drain(&mut self, now: Instant) -> bool {
+        self.backlog_step(EDITS);
+        let Some(dp) = &mut self.dp else {
+            return !self.backlog.is_empty();
+        };
+        let mut more = !self.backlog.is_empty();
+        if self.rib.is_dirty() {
+            let mut sink = FibSink::new(dp.fib(), tc(self.settings.mpls_tc));
+            let progress = self.rib.drain(&mut sink, DRAIN);
+            more |= progress.more;
+            match progress.full {
+                Some(full) if !self.table_full => {
+                    error!(
+                        "{full}: routes are left out of the forwarding tables until others are removed"
+                    );
+                    self.table_full = true;
+                }
+                None if !progress.more => self.table_full = false,
+                _ => {}
+            }
+            for w in self.rib.take_wants() {
+                if w.wanted {
+                    self.neigh.want(now, w.iface, w.address, &mut self.acts);
+                } else {
+                    self.neigh.unwant(w.iface, w.address);
+                }
+            }
+        }
+        more
+    }
+
+    /// Drains for as long as there is something, so that what is to be closed is named by nothing any more.
+    pub(crate) fn settle(&mut self) {
+        let until = Instant::now() + Duration::from_secs(5);
+        while self.drain(Instant::now()) && Instant::now() < until {}
+    }
+
+    /// Takes back what readers have left. Once a turn.
+    pub(crate) fn flush(&mut self) {
+        if let Some(dp) = &mut self.dp {
+            dp.fib().flush();
+        }
+    }
+}
+
+/// An interface as the neighbours are told of it.
+fn neigh_cfg(i: &Iface) -> IfaceCfg {
+    let link_local = Some(i.link_local);
+    let mut cfg = IfaceCfg {
+        id: i.id,
+        mac: i.mac,
+        v4: Vec::new(),
+        v6: Vec::new(),
+        link_local,
+    };
+    for a in &i.conf.addresses {
+        match a {
+            IpNet::V4(a) => cfg.v4.push((a.addr(), a.prefix_len())),
+            IpNet::V6(a) => cfg.v6.push((a.addr(), a.prefix_len())),
+        }
+    }
+    cfg
+}
+
+/// An interface as the workers are told of it.
+fn row(i: &Iface) -> Interface {
+    let mut row = Interface {
+        id: i.id,
+        port: i.port,
+        vlan: i.conf.vlan.as_ref().map(|(_, v)| *v),
+        mac: i.mac,
+        mtu: i.conf.mtu,
+        mpls: i.conf.mpls,
+        up: i.up,
+        vrf: VrfId::GLOBAL,
+        link_local: i.link_local,
+        v4: Vec::new(),
+        v6: Vec::new(),
+        name: i.conf.name.clone(),
+    };
+    for a in &i.conf.addresses {
+        match a {
+            IpNet::V4(a) => row.v4.push((a.addr(), a.prefix_len())),
+            IpNet::V6(a) => row.v6.push((a.addr(), a.prefix_len())),
+        }
+    }
+    row
+}
+
+/// The traffic class of pushed labels, as the tables name it.
+pub(crate) fn tc(mode: config::TcMode) -> fib::TcMode {
+    match mode {
+        config::TcMode::Dscp => fib::TcMode::Dscp,
+        config::TcMode::Zero => fib::TcMode::Zero,
+    }
+}

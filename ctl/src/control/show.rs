@@ -1,0 +1,492 @@
+//! What runs, in the words of the API. Each answer is bounded: tables are shown page by page.
+
+use std::net::IpAddr;
+use std::ops::Bound;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use net::{IfaceId, Label};
+
+use super::router::{Iface, Router};
+use crate::request::{Page, Protocol, Refused, RouteMatch, RouteQuery};
+use crate::rib::resolve::{Resolved, Target};
+use crate::rib::spec::{self, Hop, LabelAction, PathSpec, PathsSpec, Problem, Source, TtlMode};
+use crate::rib::{LabelView, RouteView};
+
+/// Prefixes looked at for one page, whether they are shown or not.
+const LOOKED_AT: usize = 4096;
+
+/// What one path comes down to, or why it carries nothing.
+type Outcome = Result<Vec<Resolved>, Problem>;
+
+// ---- routes and labels ----
+
+impl Router {
+    /// A page of the routes that `query` asks for.
+    pub(crate) fn show_routes(
+        &self,
+        query: &RouteQuery,
+        after: Option<IpNet>,
+        limit: usize,
+    ) -> Page<api::Route, IpNet> {
+        let (first, last) = match query.matching {
+            RouteMatch::All => (None, None),
+            RouteMatch::Exact(p) => (Some(p), Some(p)),
+            RouteMatch::Within(p) => (Some(p), IpNet::new(p.broadcast(), p.max_prefix_len()).ok()),
+            RouteMatch::Longest(p) => {
+                let found = self
+                    .rib
+                    .lookup(p.addr())
+                    .filter(|v| is_shown(v.source, query.protocol));
+                return Page {
+                    rows: found.iter().map(|v| self.route(v, None)).collect(),
+                    next: None,
+                };
+            }
+        };
+        let from = match (after, first) {
+            (Some(a), _) => Bound::Excluded(a),
+            (None, Some(f)) => Bound::Included(f),
+            (None, None) => Bound::Unbounded,
+        };
+        let mut page = Page {
+            rows: Vec::new(),
+            next: None,
+        };
+        let (mut at, mut best, mut seen) = (None, None, 0);
+        for view in self.rib.routes_from(from) {
+            if last.is_some_and(|l| view.prefix > l) {
+                return Page { next: None, ..page };
+            }
+            if at != Some(view.prefix) {
+                page.next = at;
+                seen += 1;
+                if page.rows.len() >= limit || seen > LOOKED_AT {
+                    return page;
+                }
+                (at, best) = (Some(view.prefix), None);
+            }
+            if view.installed {
+                best = Some(view.source);
+            }
+            if is_shown(view.source, query.protocol) {
+                page.rows.push(self.route(&view, best));
+            }
+        }
+        Page { next: None, ..page }
+    }
+
+    /// `best`: the source of the installed route of the same prefix, when that came before this one.
+    fn route(&self, v: &RouteView, best: Option<Source>) -> api::Route {
+        let discard = v.spec.paths.iter().find_map(|p| match p.hop {
+            Hop::Discard(d) => Some(discard_name(d)),
+            _ => None,
+        });
+        let problem = match (v.installed, v.paths.iter().find_map(|p| p.as_ref().err())) {
+            (true, _) => String::new(),
+            (false, _) if best.is_some() => "another route to this prefix is preferred".into(),
+            (false, Some(p)) if v.paths.iter().all(Result::is_err) => self.problem(*p),
+            _ => "not in the forwarding table yet".into(),
+        };
+        api::Route {
+            prefix: v.prefix.to_string(),
+            vrf: String::new(),
+            protocol: v.source.name().into(),
+            distance: v.source.distance().into(),
+            installed: v.installed,
+            discard: discard.unwrap_or_default().into(),
+            mpls_ttl: ttl_name(&v.spec),
+            via: self.next_hops(&v.spec, &v.paths, v.installed),
+            problem,
+        }
+    }
+
+    fn next_hops(
+        &self,
+        spec: &PathsSpec,
+        outcomes: &[Outcome],
+        installed: bool,
+    ) -> Vec<api::NextHop> {
+        let paths = spec.paths.iter().zip(outcomes);
+        paths
+            .filter(|(p, _)| !matches!(p.hop, Hop::Discard(_)))
+            .map(|(p, o)| self.next_hop(p, o, installed))
+            .collect()
+    }
+
+    fn next_hop(&self, p: &PathSpec, outcome: &Outcome, installed: bool) -> api::NextHop {
+        let (address, dev) = match p.hop {
+            Hop::Via { address, dev } => (Some(address), dev),
+            Hop::Neighbor { dev, address } => (Some(address), Some(dev)),
+            Hop::Dev(i) | Hop::Local(i) => (None, Some(i)),
+            Hop::Discard(_) => (None, None),
+        };
+        let found = outcome.as_deref().unwrap_or_default();
+        // Found by the address: the interface is told when there is but one.
+        let only = match found {
+            [r] => iface_of(r),
+            _ => None,
+        };
+        let direct = |r: &Resolved| match r.target {
+            Target::Neighbor(i, a) => Some(a) == address && dev.is_none_or(|d| d == i),
+            _ => address.is_none(),
+        };
+        let resolved: Vec<String> = found
+            .iter()
+            .filter(|r| !direct(r))
+            .map(|r| self.target(r))
+            .collect();
+        api::NextHop {
+            address: address.map(|a| a.to_string()).unwrap_or_default(),
+            interface: dev.or(only).map(|i| self.name(i)).unwrap_or_default(),
+            label: p.pushed().map(Label::get).collect(),
+            weight: p.weight.max(1),
+            active: installed && !found.is_empty(),
+            resolved: resolved.join(", "),
+        }
+    }
+
+    fn target(&self, r: &Resolved) -> String {
+        let mut text = match r.target {
+            Target::Neighbor(i, a) => format!("{a} dev {}", self.name(i)),
+            Target::Glean(i) | Target::Local(i) => format!("dev {}", self.name(i)),
+            Target::Discard(d) => discard_name(d).into(),
+        };
+        if !r.labels.is_empty() {
+            let labels: Vec<String> = r.labels.iter().map(ToString::to_string).collect();
+            text += &format!(" label {}", labels.join("/"));
+        }
+        text
+    }
+
+    fn problem(&self, p: Problem) -> String {
+        match p {
+            Problem::Down(i) if self.iface(i).is_none() => "the interface has gone".into(),
+            Problem::Down(i) => format!("interface {} is down", self.name(i)),
+            Problem::NoRoute(a) => format!("no route to next hop {a}"),
+            Problem::OwnAddress(a) => format!("next hop {a} is this router's own address"),
+            Problem::Loop(a) => format!("the way to next hop {a} leads through this route"),
+            Problem::TooDeep(a) => {
+                format!("too many routes stand on one another on the way to next hop {a}")
+            }
+            Problem::TooManyLabels => "more than 8 labels".into(),
+            Problem::Overridden => "a more specific route is preferred".into(),
+        }
+    }
+
+    /// A page of the labels, or one.
+    pub(crate) fn show_labels(
+        &self,
+        label: Option<Label>,
+        after: Option<Label>,
+        limit: usize,
+    ) -> Page<api::LabelRoute, Label> {
+        if let Some(l) = label {
+            return Page {
+                rows: self.rib.label(l).iter().map(|v| self.label(v)).collect(),
+                next: None,
+            };
+        }
+        let limit = limit.min(LOOKED_AT);
+        let mut rows = Vec::new();
+        let mut last = None;
+        for v in self.rib.labels_after(after) {
+            if rows.len() >= limit {
+                return Page { rows, next: last };
+            }
+            rows.push(self.label(&v));
+            last = Some(v.label);
+        }
+        Page { rows, next: None }
+    }
+
+    fn label(&self, v: &LabelView) -> api::LabelRoute {
+        let (action, via) = match &v.spec.action {
+            LabelAction::PopLookup => ("pop", Vec::new()),
+            LabelAction::Forward(p) => {
+                let swaps = p.paths.iter().any(|p| p.pushed().next().is_some());
+                (
+                    if swaps { "swap" } else { "pop" },
+                    self.next_hops(p, &v.paths, v.installed),
+                )
+            }
+        };
+        let failed = v
+            .paths
+            .iter()
+            .find_map(|p| p.as_ref().err())
+            .filter(|_| !v.installed);
+        api::LabelRoute {
+            label: v.label.get(),
+            action: action.into(),
+            vrf: String::new(),
+            mpls_ttl: mode_name(v.spec.ttl).into(),
+            protocol: "static".into(),
+            installed: v.installed,
+            via,
+            problem: failed.map(|p| self.problem(*p)).unwrap_or_default(),
+        }
+    }
+}
+
+fn is_shown(source: Source, only: Option<Protocol>) -> bool {
+    let protocol = match source {
+        Source::Local => Protocol::Local,
+        Source::Connected => Protocol::Connected,
+        Source::Static => Protocol::Static,
+        Source::Neighbor => return false,
+    };
+    only.is_none_or(|o| o == protocol)
+}
+
+fn iface_of(r: &Resolved) -> Option<IfaceId> {
+    match r.target {
+        Target::Neighbor(i, _) | Target::Glean(i) | Target::Local(i) => Some(i),
+        Target::Discard(_) => None,
+    }
+}
+
+fn discard_name(d: spec::Discard) -> &'static str {
+    match d {
+        spec::Discard::Blackhole => "blackhole",
+        spec::Discard::Unreachable => "unreachable",
+        spec::Discard::Prohibit => "prohibit",
+    }
+}
+
+fn mode_name(t: TtlMode) -> &'static str {
+    match t {
+        TtlMode::Uniform => "uniform",
+        TtlMode::Pipe => "pipe",
+    }
+}
+
+/// The TTL mode, where labels are pushed at all.
+fn ttl_name(spec: &PathsSpec) -> String {
+    let pushes = spec.paths.iter().any(|p| p.pushed().next().is_some());
+    if pushes {
+        mode_name(spec.ttl).into()
+    } else {
+        String::new()
+    }
+}
+
+// ---- interfaces, neighbours, workers ----
+
+impl Router {
+    /// The interfaces, or the one of that name.
+    pub(crate) fn show_interfaces(&mut self, name: &str) -> Result<Vec<api::Interface>, Refused> {
+        self.check_name(name)?;
+        let chosen: Vec<Iface> = self
+            .ifaces
+            .values()
+            .filter(|i| name.is_empty() || i.conf.name == name)
+            .cloned()
+            .collect();
+        Ok(chosen.iter().map(|i| self.interface(i)).collect())
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Refused> {
+        if name.is_empty() || self.ifaces.contains_key(name) {
+            return Ok(());
+        }
+        Err(format!("there is no interface {name}; `trunkctl interface show` lists them").into())
+    }
+
+    fn interface(&mut self, i: &Iface) -> api::Interface {
+        let open = self.ports.get(i.conf.port_name()).copied();
+        let own_port = i.conf.vlan.is_none();
+        let tap = self
+            .host
+            .as_ref()
+            .and_then(|h| h.get(i.id))
+            .map(|h| h.tap().name().to_owned());
+        let duplicate = self
+            .neigh
+            .duplicates()
+            .filter(|d| d.0 == i.id)
+            .map(|d| d.1.to_string())
+            .collect();
+        let mut row = api::Interface {
+            name: i.conf.name.clone(),
+            device: i
+                .conf
+                .device
+                .clone()
+                .unwrap_or_else(|| format!("vlan:{}", i.conf.port_name())),
+            mac: i.mac.to_string(),
+            mtu: i.conf.mtu.into(),
+            link: if open.is_some_and(|p| p.up) {
+                "up"
+            } else {
+                "down"
+            }
+            .into(),
+            address: i.conf.addresses.iter().map(ToString::to_string).collect(),
+            tap: tap.unwrap_or_default(),
+            port: u32::from(i.port.0),
+            vlan: i.conf.vlan.as_ref().map(|(_, v)| u32::from(*v)),
+            mpls: i.conf.mpls,
+            up: i.conf.up,
+            speed_mbps: open.map_or(0, |p| p.speed),
+            link_local: i.link_local.to_string(),
+            duplicate,
+            ..api::Interface::default()
+        };
+        let Some(dp) = &mut self.dp else { return row };
+        if let Some(info) = dp.port_info(i.port) {
+            row.numa = i32::try_from(info.node).unwrap_or(-1);
+            row.queues = info.queues.rx.len() as u32;
+        }
+        let c = dp.counts(i.id);
+        (row.rx_packets, row.rx_bytes) = (c.rx_packets, c.rx_bytes);
+        (row.tx_packets, row.tx_bytes) = (c.tx_packets, c.tx_bytes);
+        (row.injected, row.created, row.punted) = (c.injected, c.created, c.punted);
+        row.drops = c
+            .reasons()
+            .map(|(why, n)| (why.name().to_owned(), n))
+            .collect();
+        if let Some(port) = dp.port_mut(i.port).filter(|_| own_port) {
+            let s = port.stats();
+            row.rx_missed = s.rx_missed;
+            row.rx_errors = s.rx_errors + s.rx_oversize;
+            row.rx_nombuf = s.rx_nombuf;
+        }
+        row
+    }
+
+    /// The neighbours that `query` asks for.
+    pub(crate) fn show_neighbors(
+        &self,
+        query: &api::NeighborQuery,
+        now: Instant,
+    ) -> Result<Vec<api::Neighbor>, Refused> {
+        self.check_name(&query.interface)?;
+        let address = match query.address.as_str() {
+            "" => None,
+            text => match text.parse::<IpAddr>() {
+                Ok(a) => Some(a),
+                Err(_) => {
+                    return Err(format!(
+                        "{text} is not an address; write 192.0.2.1 or 2001:db8::1"
+                    )
+                    .into());
+                }
+            },
+        };
+        let row = |n: crate::neigh::Neighbour| api::Neighbor {
+            address: n.addr.to_string(),
+            interface: self.name(n.iface),
+            lladdr: n.mac.map(|m| m.to_string()).unwrap_or_default(),
+            state: n.state.name().into(),
+            age_s: n
+                .confirmed
+                .map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64()),
+            held: u32::try_from(n.held).unwrap_or(u32::MAX),
+            wanted: n.wanted,
+        };
+        let all = self
+            .neigh
+            .entries()
+            .filter(|n| address.is_none_or(|a| a == n.addr))
+            .map(row);
+        Ok(all
+            .filter(|n| query.interface.is_empty() || n.interface == query.interface)
+            .collect())
+    }
+
+    /// The workers.
+    pub(crate) fn show_workers(&mut self) -> Vec<api::Worker> {
+        let Some(dp) = &mut self.dp else {
+            return Vec::new();
+        };
+        let ports = &self.ports;
+        let port_name = |id| {
+            ports
+                .iter()
+                .find(|(_, p)| p.id == id)
+                .map_or("?", |(n, _)| n.as_str())
+        };
+        let row = |w: dataplane::stats::WorkerStats| api::Worker {
+            worker: u32::from(w.worker.0),
+            cpu: w.cpu as u32,
+            numa: i32::try_from(w.numa).unwrap_or(-1),
+            queues: w
+                .queues
+                .iter()
+                .map(|q| format!("{}:{}", port_name(q.port), q.queue))
+                .collect(),
+            packets: w.packets,
+            bursts: w.bursts,
+            cycles_per_packet: w.cycles_per_packet,
+            busy_ratio: w.busy_ratio,
+            max_loop_us: w.max_loop_us as f64,
+            rcu_lag: w.rcu_lag,
+        };
+        dp.worker_stats().into_iter().map(row).collect()
+    }
+
+    /// What was dropped, where and why.
+    pub(crate) fn show_drops(&self, name: &str) -> Result<Vec<api::Drop>, Refused> {
+        self.check_name(name)?;
+        let Some(dp) = &self.dp else {
+            return Ok(Vec::new());
+        };
+        let mut rows = Vec::new();
+        let mut add = |interface: &str, id| {
+            rows.extend(dp.counts(id).reasons().map(|(why, packets)| api::Drop {
+                interface: interface.to_owned(),
+                reason: why.name().into(),
+                packets,
+            }));
+        };
+        for i in self
+            .ifaces
+            .values()
+            .filter(|i| name.is_empty() || i.conf.name == name)
+        {
+            add(&i.conf.name, i.id);
+        }
+        if name.is_empty() {
+            // Frames that could be attributed to no interface.
+            add("", dataplane::interface::NO_IFACE);
+        }
+        Ok(rows)
+    }
+
+    /// Where the readers of the tables are.
+    pub(crate) fn show_rcu(&mut self) -> api::Rcu {
+        let stalled = self.stalled.iter().map(|s| s.name.clone()).collect();
+        let Some(dp) = &mut self.dp else {
+            return api::Rcu::default();
+        };
+        let status = dp.rcu_status();
+        let reader = |r: &_| {
+            let r: &dataplane::ReaderStatus = r;
+            api::RcuReader {
+                name: r.name.clone(),
+                seen: r.seen,
+                lag: r.lag,
+                online: r.online,
+            }
+        };
+        api::Rcu {
+            epoch: status.epoch,
+            readers: status.readers.iter().map(reader).collect(),
+            pending: dp.fib().pending() as u64,
+            stalled,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_no_routes() {
+        assert!(!is_shown(Source::Neighbor, None));
+        assert!(is_shown(Source::Local, None) && is_shown(Source::Local, Some(Protocol::Local)));
+        assert!(!is_shown(Source::Static, Some(Protocol::Connected)));
+    }
+}

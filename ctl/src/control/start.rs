@@ -1,0 +1,198 @@
+//! Starting the dataplane on this machine: which CPUs, how much memory, and where it comes from.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use dataplane::eal::{EalConfig, Memory};
+use dataplane::pipeline::PipelineConfig;
+use dataplane::port::Device;
+use dataplane::worker::idle::Poll;
+use dataplane::{Config, Dataplane};
+use hugepages::held::{self, Held};
+use hugepages::sys::Sys;
+use hugepages::{doctor, nic, pages, topology};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
+use tracing::{info, warn};
+
+use crate::config;
+
+/// Frames in the pool of each NUMA node.
+const FRAMES: u32 = 16_383;
+/// Frames in the pool for jumbo MTUs.
+const JUMBO_FRAMES: u32 = 4_095;
+/// Without huge pages, all the memory that there will be, in MiB. Only what is used becomes resident.
+const NO_HUGE_MB: u32 = 512;
+/// Huge pages of 2 MiB that are free on each node before the start: two pools of frames, and the drivers' rings.
+const PAGES: u64 = 96;
+/// The size of those pages.
+const PAGE_KIB: u64 = 2048;
+/// As many workers as "auto" takes without isolated CPUs.
+const AUTO_WORKERS: usize = 4;
+
+/// What this process has taken of the machine.
+#[derive(Debug, Default)]
+pub(crate) struct Machine {
+    sys: Sys,
+    held: Option<Held>,
+}
+
+impl Machine {
+    /// Gives back what killed runs have left.
+    pub(crate) fn recover(&self) {
+        let (done, failed) = held::recover(&self.sys, Path::new(doctor::RUN_DIR));
+        for item in done {
+            info!("gave back what an earlier run had left: {item}");
+        }
+        for line in failed {
+            warn!("can't give back what an earlier run had left: {line}");
+        }
+    }
+
+    fn held(&mut self) -> Result<&mut Held, String> {
+        let dir = Path::new(doctor::RUN_DIR);
+        if self.held.is_none() {
+            let open = Held::open(&self.sys, dir);
+            self.held = Some(open.map_err(|e| {
+                format!("can't keep a record in {}: {e}; run as root", dir.display())
+            })?);
+        }
+        self.held
+            .as_mut()
+            .ok_or_else(|| "no record of what is held".to_owned())
+    }
+
+    /// Starts the EAL and the workers.
+    pub(crate) fn start(
+        &mut self,
+        settings: &config::Dataplane,
+        pci: bool,
+    ) -> Result<Dataplane, String> {
+        let cpus = choose_cpus(
+            &settings.workers,
+            &topology::isolated(&self.sys),
+            &allowed_cpus()?,
+        )?;
+        let memory = match settings.memory {
+            config::Memory::NoHuge => Memory::NoHuge,
+            config::Memory::Hugepages => {
+                self.reserve(&cpus.workers)?;
+                Memory::Hugepages
+            }
+        };
+        let config = Config {
+            eal: EalConfig {
+                memory,
+                mem_mb: if memory == Memory::NoHuge {
+                    NO_HUGE_MB
+                } else {
+                    0
+                },
+                control_cpu: cpus.control,
+                pci,
+            },
+            workers: cpus.workers,
+            poll: match settings.poll {
+                config::Poll::Adaptive => Poll::Adaptive,
+                config::Poll::Busy => Poll::Busy,
+            },
+            frames: FRAMES,
+            jumbo_frames: JUMBO_FRAMES,
+            pipeline: PipelineConfig {
+                mpls_ttl: match settings.mpls_ttl {
+                    config::TtlMode::Uniform => fib::TtlMode::Uniform,
+                    config::TtlMode::Pipe => fib::TtlMode::Pipe,
+                },
+                icmp_rate: settings.icmp_rate,
+            },
+        };
+        Dataplane::start(&config).map_err(|e| e.to_string())
+    }
+
+    /// Sees to free huge pages on the nodes of the workers.
+    fn reserve(&mut self, workers: &[usize]) -> Result<(), String> {
+        let machine = topology::Machine::detect().map_err(|e| e.to_string())?;
+        let nodes: BTreeSet<u32> = workers.iter().map(|c| machine.node_of(*c)).collect();
+        let sys = self.sys.clone();
+        let held = self.held()?;
+        for node in nodes {
+            pages::reserve(&sys, held, node, PAGE_KIB, PAGES)
+                .map_err(|e| format!("{e}; or set memory = \"no-huge\" in [dataplane]"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a device ready to be opened: a NIC goes to vfio-pci.
+    pub(crate) fn prepare_device(&mut self, device: &Device) -> Result<(), String> {
+        let Device::Pci { address, .. } = device else {
+            return Ok(());
+        };
+        let sys = self.sys.clone();
+        nic::bind_vfio(&sys, self.held()?, address).map_err(|e| e.to_string())
+    }
+
+    /// Gives everything back. What can't be is tried again by the next start.
+    pub(crate) fn give_back(&mut self) {
+        self.held = None;
+    }
+}
+
+/// Which CPU does what.
+#[derive(Debug, PartialEq, Eq)]
+struct Cpus {
+    control: usize,
+    workers: Vec<usize>,
+}
+
+/// The CPUs that this process may run on.
+fn allowed_cpus() -> Result<Vec<usize>, String> {
+    let set = sched_getaffinity(Pid::from_raw(0))
+        .map_err(|e| format!("can't read the CPU affinity: {e}"))?;
+    Ok((0..CpuSet::count())
+        .filter(|c| set.is_set(*c).unwrap_or(false))
+        .collect())
+}
+
+/// "auto": the isolated CPUs, where there are some; else up to four, and one left for everything else where there is more
+/// than one.
+fn choose_cpus(
+    wanted: &config::Workers,
+    isolated: &[usize],
+    allowed: &[usize],
+) -> Result<Cpus, String> {
+    let first = *allowed.first().ok_or("no CPU to run on")?;
+    let workers = match wanted {
+        config::Workers::Cpus(cpus) => cpus.clone(),
+        config::Workers::Auto if !isolated.is_empty() => isolated.to_vec(),
+        config::Workers::Auto if allowed.len() == 1 => vec![first],
+        config::Workers::Auto => allowed.iter().skip(1).take(AUTO_WORKERS).copied().collect(),
+    };
+    let control = allowed
+        .iter()
+        .find(|c| !workers.contains(c))
+        .copied()
+        .unwrap_or(first);
+    Ok(Cpus { control, workers })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_are_chosen() {
+        let auto = |isolated: &[usize], allowed: &[usize]| {
+            let c = choose_cpus(&config::Workers::Auto, isolated, allowed).unwrap();
+            (c.control, c.workers)
+        };
+        assert_eq!(auto(&[], &[0, 1]), (0, vec![1]));
+        assert_eq!(auto(&[], &[3]), (3, vec![3]));
+        assert_eq!(auto(&[], &[0, 1, 2, 3, 4, 5, 6, 7]), (0, vec![1, 2, 3, 4]));
+        assert_eq!(auto(&[2, 3], &[0, 1]), (0, vec![2, 3]));
+        let named = choose_cpus(&config::Workers::Cpus(vec![0, 2]), &[], &[0, 1, 2]).unwrap();
+        assert_eq!((named.control, named.workers), (1, vec![0, 2]));
+        let all = choose_cpus(&config::Workers::Cpus(vec![0, 1]), &[], &[0, 1]).unwrap();
+        assert_eq!(all.control, 0);
+        assert!(choose_cpus(&config::Workers::Auto, &[], &[]).is_err());
+    }
+}
