@@ -23,19 +23,24 @@ impl Slots {
         }
     }
 
-    /// Takes a number.
-    pub(crate) fn take(&mut self) -> Result<u32, FibError> {
-        if let Some(n) = self.free.pop() {
-            return Ok(n);
-        }
-        if (self.next - self.first) as usize >= self.capacity {
+    /// Whether that many can be taken.
+    pub(crate) fn check(&self, wanted: usize) -> Result<(), FibError> {
+        if self.in_use() + wanted > self.capacity {
             return Err(FibError::Full {
                 what: self.what,
                 capacity: self.capacity,
             });
         }
-        self.next += 1;
-        Ok(self.next - 1)
+        Ok(())
+    }
+
+    /// Takes a number.
+    pub(crate) fn take(&mut self) -> Result<u32, FibError> {
+        self.check(1)?;
+        Ok(self.free.pop().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        }))
     }
 
     /// Gives a number back; the caller knows that no reader uses it any more.

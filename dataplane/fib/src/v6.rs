@@ -3,9 +3,8 @@
 //! To read: Srinivasan, Varghese, "Fast address lookups using controlled prefix expansion", 1999. The first 18 bits
 //! index the root; every node below takes 6 bits, so that /24, /30, /36, /42 and /48 end where a node does, as real
 //! prefixes like to. A prefix is written into all the entries that it covers and no longer one does, so a lookup ends
-//! at the first entry that is no node. Chains of nodes with one way down are left out: an entry that skips levels says
-//! so, and the reader compares the bits skipped; where they differ the answer is the node's `miss`. Entries are changed
-//! in place, one store each. Departure: prefixes of at most 12 bits are kept aside (see [`crate::short`]).
+//! at the first entry that is no node. Chains of nodes with one way down are left out: an entry that skips levels names
+//! a [`Skip`], by which the reader compares the bits left out. Entries are changed in place, one store each. Departure: prefixes of at most 12 bits are kept aside (see [`crate::short`]).
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,24 +26,27 @@ pub(crate) const FANOUT: usize = 1 << STRIDE;
 pub(crate) const SHORT: u8 = 12;
 /// Set in an entry that names a node.
 pub(crate) const NODE: u32 = 1 << 31;
-/// Set besides when that node is not on the next level.
+/// Set besides when that node is not on the next level: the number is a [`Skip`]'s, not the node's.
 pub(crate) const SKIP: u32 = 1 << 30;
-/// The node's number.
+/// The number.
 pub(crate) const ID: u32 = SKIP - 1;
 /// Addresses looked up together: as many misses as a core keeps in flight, and a little more.
 const LANES: usize = 32;
 
-/// A node that can be skipped to: the bits before it, and the answer for who comes with others.
-pub(crate) struct Head(pub(crate) [AtomicU32; 8]);
+/// A way to a node that leaves out levels: the node, the bits before it, and the answer for who comes with others.
+///
+/// It belongs to the one entry that names it and goes with that: a reader that is on it while the way is parted finds
+/// what was right then. (Were it the node's, `miss` would come to stand for less than the reader came with.)
+pub(crate) struct Skip([AtomicU32; 8]);
 
 // SAFETY: made of atomics only, for which zero is a value.
-unsafe impl hugepages::slice::Zeroable for Head {}
+unsafe impl hugepages::slice::Zeroable for Skip {}
 
-const _: () = assert!(size_of::<Head>() == 32); // never across two cache lines
+const _: () = assert!(size_of::<Skip>() == 32); // never across two cache lines
 
-impl Head {
-    /// Bits before this node. Relaxed, with `prefix`: written before the node is named by a Release store, which pairs
-    /// with the Acquire load that found it.
+impl Skip {
+    /// Bits before the node. Relaxed, as `prefix` and `node`: written before the skip is named by a Release store,
+    /// which pairs with the Acquire load that found it.
     #[inline]
     pub(crate) fn offset(&self) -> u32 {
         self.0[4].load(Ordering::Relaxed)
@@ -58,17 +60,24 @@ impl Head {
             .fold(0, |a, w| a << 32 | u128::from(w.load(Ordering::Relaxed))) // as in `offset`
     }
 
-    /// The entry in place of this node for whoever has other bits before it.
+    /// The node.
+    #[inline]
+    pub(crate) fn node(&self) -> u32 {
+        self.0[6].load(Ordering::Relaxed) // as in `offset`
+    }
+
+    /// The entry in place of the node for whoever has other bits before it.
     #[inline]
     pub(crate) fn miss(&self) -> u32 {
         self.0[5].load(Ordering::Acquire) // pairs with the Release store in `set_miss`, for the next-hop group's sake
     }
 
-    pub(crate) fn set(&self, prefix: u128, offset: u32) {
+    pub(crate) fn set(&self, prefix: u128, offset: u32, node: u32) {
         for (i, word) in self.0[..4].iter().enumerate() {
             word.store((prefix >> (96 - 32 * i)) as u32, Ordering::Relaxed); // nobody sees it yet; see `offset`
         }
         self.0[4].store(offset, Ordering::Relaxed); // likewise
+        self.0[6].store(node, Ordering::Relaxed); // likewise
     }
 
     pub(crate) fn set_miss(&self, entry: u32) {
@@ -76,11 +85,16 @@ impl Head {
     }
 }
 
+/// Room for the skips of so many nodes: at most one leads to each, and as many wait for readers to leave.
+pub(crate) fn skips_for(nodes: usize) -> usize {
+    2 * nodes
+}
+
 /// One replica of the IPv6 table.
 pub(crate) struct Trie6 {
     pub(crate) root: HugeSlice<[AtomicU32; 1 << ROOT]>,
     pub(crate) nodes: HugeSlice<[AtomicU32; FANOUT]>,
-    pub(crate) heads: HugeSlice<Head>,
+    pub(crate) skips: HugeSlice<Skip>,
     pub(crate) short: Short,
 }
 
@@ -90,7 +104,7 @@ impl Trie6 {
         Ok(Self {
             root: HugeSlice::zeroed(1, Backing::Small, node)?,
             nodes: HugeSlice::zeroed(nodes, Backing::Small, node)?,
-            heads: HugeSlice::zeroed(nodes, Backing::Small, node)?,
+            skips: HugeSlice::zeroed(skips_for(nodes), Backing::Small, node)?,
             short: Short::new(SHORT.into()),
         })
     }
@@ -161,16 +175,23 @@ impl Trie6 {
         entry
     }
 
-    /// From an entry that names a node to that node's entry for `dst`, and the bits before the next level.
+    /// From an entry that names a node to that node's entry for `dst`, and the bits before what it names; from a skip
+    /// to its node, or past it.
     #[inline]
-    fn step(&self, entry: u32, dst: u128, mut offset: u32) -> (u32, u32) {
+    fn step(&self, entry: u32, dst: u128, offset: u32) -> (u32, u32) {
         let id = (entry & ID) as usize;
         if entry & SKIP != 0 {
-            let head = &self.heads[id];
-            offset = head.offset();
-            if (dst ^ head.prefix()) >> (128 - offset) != 0 {
-                return (head.miss(), offset);
-            }
+            let skip = &self.skips[id];
+            let offset = skip.offset();
+            let same = (dst ^ skip.prefix()) >> (128 - offset) == 0;
+            return (
+                if same {
+                    NODE | skip.node()
+                } else {
+                    skip.miss()
+                },
+                offset,
+            );
         }
         // Acquire: pairs with the Release store in `v6_write`, as in `entry`.
         (
@@ -183,7 +204,7 @@ impl Trie6 {
     fn prefetch_step(&self, entry: u32, dst: u128, offset: u32) {
         let id = (entry & ID) as usize;
         if entry & SKIP != 0 {
-            prefetch(&self.heads[id]);
+            prefetch(&self.skips[id]);
         } else {
             prefetch(&self.nodes[id][slot(dst, offset)]);
         }

@@ -1,8 +1,8 @@
 //! The writer's side of the IPv6 trie: see [`crate::v6`] for what readers do with it.
 //!
 //! Kept true at all times: a node has prefixes of its own (whose length ends within its 6 bits), or at least two nodes
-//! below it; `miss` is the entry that would stand in the node's place if it were not there. A node is filled before
-//! it is named, and given back only after a grace period.
+//! below it (one, where there was no room for the skip past it); its `miss` is who would own the entry that names it if
+//! it were not there. Nodes and skips are filled before they are named, and given back only after a grace period.
 
 use std::io;
 use std::ops::Range;
@@ -16,7 +16,9 @@ use net::{GroupId, Ip6Prefix};
 use crate::rib::{Key6, Owner, Rib};
 use crate::short::{Short, ShortWriter};
 use crate::slots::Slots;
-use crate::v6::{FANOUT, ID, NODE, ROOT, SHORT, SKIP, STRIDE, Trie6, root_slot, slot};
+use crate::v6::{
+    FANOUT, ID, NODE, ROOT, SHORT, SKIP, STRIDE, Skip, Trie6, root_slot, skips_for, slot,
+};
 use crate::{FibError, Tables};
 
 /// Levels below the root, at most.
@@ -30,17 +32,31 @@ enum Area {
 }
 
 /// What only the writer needs of a node.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Info {
     prefix: u128,
     /// Bits before it.
     offset: u32,
-    /// The length that owns `miss`.
-    miss_depth: u8,
+    miss: Owner,
     /// Prefixes that end within it.
     own: u8,
     /// Entries that name nodes.
     children: u8,
+}
+
+const NO_NODE: Info = Info {
+    prefix: 0,
+    offset: 0,
+    miss: Owner::NOBODY,
+    own: 0,
+    children: 0,
+};
+
+/// What went out of use and may be taken back once no reader can be at it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Gone {
+    Node(u32),
+    Skip(u32),
 }
 
 /// Which entries change hands.
@@ -68,6 +84,9 @@ pub(crate) struct Writer6 {
     depth: HugeSlice<[u8; FANOUT]>,
     infos: Vec<Info>,
     nodes: Slots,
+    skips: Slots,
+    /// What the last changes left, for the caller to take out.
+    pub(crate) gone: Vec<Gone>,
 }
 
 impl Writer6 {
@@ -78,6 +97,8 @@ impl Writer6 {
             depth: HugeSlice::zeroed(nodes, Backing::Small, None)?,
             infos: Vec::new(),
             nodes: Slots::new("node of the IPv6 table", 0, nodes),
+            skips: Slots::new("skip of the IPv6 table", 0, skips_for(nodes)),
+            gone: Vec::new(),
         })
     }
 
@@ -105,18 +126,9 @@ impl Writer6 {
             let slot = self.slot(at, p.addr());
             let entry = t.load(at, slot);
             if entry & NODE == 0 {
-                let covering = Owner {
-                    group: GroupId(entry),
-                    len: self.depth(at, slot),
-                };
-                let id = self.new_node(t, p.addr(), target, covering)?;
-                self.infos[id as usize].own = 1;
-                self.fill(t, Area::Node(id), self.slots(Area::Node(id), p), to, takes);
-                self.add_child(at);
-                self.name(t, at, slot, id);
-                return Ok(());
+                return self.grow(t, (at, slot), p, to);
             }
-            let id = entry & ID;
+            let id = t.node(entry);
             let info = self.infos[id as usize];
             let same = (p.addr() ^ info.prefix).leading_zeros();
             if info.offset > target || same < info.offset {
@@ -131,15 +143,8 @@ impl Writer6 {
         Ok(())
     }
 
-    /// Takes a prefix that is there out of every replica; `rib` no longer has it. Nodes that went out of use are passed
-    /// to `unused`, to be given back by [`Self::release`] once no reader can be in them.
-    pub(crate) fn del(
-        &mut self,
-        t: Replicas6<'_>,
-        p: Ip6Prefix,
-        rib: &Rib<Key6>,
-        unused: impl FnMut(u32),
-    ) {
+    /// Takes a prefix that is there out of every replica; `rib` no longer has it.
+    pub(crate) fn del(&mut self, t: Replicas6<'_>, p: Ip6Prefix, rib: &Rib<Key6>) {
         let takes = Takes::Just(p.len());
         if p.len() <= SHORT {
             let to = rib.cover(p.addr().into(), 0..p.len());
@@ -156,28 +161,53 @@ impl Writer6 {
             let entry = t.load(at, slot);
             debug_assert!(entry & NODE != 0, "{p} is not in the trie");
             way.push((at, slot));
-            at = Area::Node(entry & ID);
+            at = Area::Node(t.node(entry));
         }
         self.fill(t, at, self.slots(at, p), to, takes);
         if let Area::Node(id) = at {
             self.infos[id as usize].own -= 1;
-            self.prune(t, id, way, unused);
+            self.prune(t, id, way);
         }
     }
 
-    /// Takes back a node that no reader can be in any more.
-    pub(crate) fn release(&mut self, id: u32) {
-        self.nodes.give(id);
+    /// Takes back what no reader can be at any more.
+    pub(crate) fn release(&mut self, gone: Gone) {
+        match gone {
+            Gone::Node(id) => self.nodes.give(id),
+            Gone::Skip(id) => self.skips.give(id),
+        }
     }
 
     /// Bytes that lookups use, and that only the writer uses.
     pub(crate) fn bytes(&self) -> (usize, usize) {
         let nodes = self.nodes.in_use();
         let root = 1usize << ROOT;
-        (
-            root * 4 + nodes * (FANOUT * 4 + 32),
-            root + nodes * (FANOUT + size_of::<Info>()),
-        )
+        let lookup = root * 4 + nodes * FANOUT * 4 + self.skips.in_use() * size_of::<Skip>();
+        (lookup, root + nodes * (FANOUT + size_of::<Info>()))
+    }
+
+    /// Puts a prefix under an entry that names no node: a node of its own.
+    fn grow(
+        &mut self,
+        t: Replicas6<'_>,
+        (at, slot): (Area, usize),
+        p: Ip6Prefix,
+        to: Owner,
+    ) -> Result<(), FibError> {
+        let target = level_of_len(p.len());
+        self.skips.check(usize::from(target != self.below(at)))?;
+        let miss = Owner {
+            group: GroupId(t.load(at, slot)),
+            len: self.depth(at, slot),
+        };
+        let id = self.new_node(t, p.addr(), target, miss)?;
+        self.infos[id as usize].own = 1;
+        let own = Area::Node(id);
+        self.fill(t, own, self.slots(own, p), to, Takes::UpTo(p.len()));
+        if let Area::Node(parent) = at {
+            self.infos[parent as usize].children += 1;
+        }
+        self.name(t, at, slot, id)
     }
 
     /// Puts a prefix where node `id` has other bits than it from bit `same` on, or lies too deep: a new node takes the
@@ -190,60 +220,69 @@ impl Writer6 {
         p: Ip6Prefix,
         to: Owner,
     ) -> Result<(), FibError> {
-        let below = self.infos[id as usize];
+        let Info {
+            prefix,
+            offset: id_offset,
+            miss,
+            ..
+        } = self.infos[id as usize];
         let target = level_of_len(p.len());
-        let offset = if same < below.offset {
+        let offset = if same < id_offset {
             level_of_bit(same).min(target)
         } else {
             target
         };
-        let covering = Owner {
-            group: GroupId(t.miss(id)),
-            len: below.miss_depth,
-        };
-        let fork = self.new_node(t, p.addr(), offset, covering)?;
-        let own = if offset == target {
-            fork
-        } else {
-            self.new_node(t, p.addr(), target, covering)
-                .inspect_err(|_| self.nodes.give(fork))?
-        };
-        self.name(t, Area::Node(fork), slot(below.prefix, offset), id);
+        // All that can fail comes first.
+        let forks = offset != target;
+        let next = offset + STRIDE;
+        let skips = [
+            offset != self.below(at),
+            id_offset != next,
+            forks && target != next,
+        ];
+        self.nodes.check(1 + usize::from(forks))?;
+        self.skips
+            .check(skips.iter().filter(|&&skip| skip).count())?;
+
+        let fork = self.new_node(t, p.addr(), offset, miss)?;
+        self.name(t, Area::Node(fork), slot(prefix, offset), id)?;
         self.infos[fork as usize].children = 1;
+        let own = if forks {
+            self.new_node(t, p.addr(), target, miss)?
+        } else {
+            fork
+        };
         self.infos[own as usize].own = 1;
         let area = Area::Node(own);
         self.fill(t, area, self.slots(area, p), to, Takes::UpTo(p.len()));
-        if own != fork {
-            self.name(t, Area::Node(fork), slot(p.addr(), offset), own);
+        if forks {
+            self.name(t, Area::Node(fork), slot(p.addr(), offset), own)?;
             self.infos[fork as usize].children = 2;
         }
-        self.name(t, at, at_slot, fork);
-        Ok(())
+        self.name(t, at, at_slot, fork)
     }
 
     /// Takes out node `id`, and the one above it, where they have become superfluous. `way` leads to `id`.
-    fn prune(
-        &mut self,
-        t: Replicas6<'_>,
-        mut id: u32,
-        mut way: Vec<(Area, usize)>,
-        mut unused: impl FnMut(u32),
-    ) {
+    fn prune(&mut self, t: Replicas6<'_>, mut id: u32, mut way: Vec<(Area, usize)>) {
         while let Some((above, above_slot)) = way.pop() {
             let info = self.infos[id as usize];
             match (info.own, info.children) {
                 (0, 0) => {
-                    self.set_depth(above, above_slot, info.miss_depth);
-                    t.store(above, above_slot, t.miss(id));
-                    unused(id);
+                    self.leave(t.load(above, above_slot));
+                    self.set_depth(above, above_slot, info.miss.len);
+                    t.store(above, above_slot, info.miss.group.0);
+                    self.gone.push(Gone::Node(id));
                 }
                 (0, 1) => {
                     let only = (0..FANOUT)
                         .map(|s| t.load(Area::Node(id), s))
                         .find(|e| e & NODE != 0);
-                    if let Some(entry) = only {
-                        self.name(t, above, above_slot, entry & ID);
-                        unused(id);
+                    // Without room for a skip the node stays: superfluous, not wrong.
+                    if let Some(entry) = only
+                        && self.name(t, above, above_slot, t.node(entry)).is_ok()
+                    {
+                        self.leave(entry);
+                        self.gone.push(Gone::Node(id));
                     }
                     return;
                 }
@@ -260,12 +299,12 @@ impl Writer6 {
         for slot in slots {
             let entry = t.load(area, slot);
             if entry & NODE != 0 {
-                let id = entry & ID;
-                let info = &mut self.infos[id as usize];
+                let id = t.node(entry);
+                let miss = &mut self.infos[id as usize].miss;
                 // If a longer prefix covers the whole node, it covers all that is in it.
-                if takes.takes(info.miss_depth) {
-                    info.miss_depth = to.len;
-                    t.set_miss(id, to.group.0);
+                if takes.takes(miss.len) {
+                    *miss = to;
+                    t.set_miss(entry, to.group.0);
                     self.fill(t, Area::Node(id), 0..FANOUT, to, takes);
                 }
             } else if takes.takes(self.depth(area, slot)) {
@@ -275,49 +314,63 @@ impl Writer6 {
         }
     }
 
-    /// A node that nobody names yet, all of whose entries are `covering`'s.
+    /// A node that nobody names yet, all of whose entries are those of `miss`.
     fn new_node(
         &mut self,
         t: Replicas6<'_>,
         addr: u128,
         offset: u32,
-        covering: Owner,
+        miss: Owner,
     ) -> Result<u32, FibError> {
         let id = self.nodes.take()?;
         let at = id as usize;
         if self.infos.len() <= at {
-            self.infos.resize(at + 1, Info::default());
+            self.infos.resize(at + 1, NO_NODE);
         }
         let prefix = addr & !(u128::MAX >> offset);
         self.infos[at] = Info {
             prefix,
             offset,
-            miss_depth: covering.len,
-            own: 0,
-            children: 0,
+            miss,
+            ..NO_NODE
         };
-        self.depth[at] = [covering.len; FANOUT];
-        t.new_node(id, prefix, offset, covering.group.0);
+        self.depth[at] = [miss.len; FANOUT];
+        t.new_node(id, miss.group.0);
         Ok(id)
     }
 
-    /// Makes an entry name a node.
-    fn name(&self, t: Replicas6<'_>, area: Area, slot: usize, id: u32) {
-        let next = match area {
-            Area::Root => ROOT,
-            Area::Node(_) => self.offset(area) + STRIDE,
-        };
-        let skip = if self.infos[id as usize].offset == next {
-            0
+    /// Makes an entry name a node, by a skip where there are levels between, and leaves what it named before.
+    fn name(&mut self, t: Replicas6<'_>, area: Area, slot: usize, id: u32) -> Result<(), FibError> {
+        let Info {
+            prefix,
+            offset,
+            miss,
+            ..
+        } = self.infos[id as usize];
+        let entry = if offset == self.below(area) {
+            NODE | id
         } else {
-            SKIP
+            let skip = self.skips.take()?;
+            t.new_skip(skip, (prefix, offset, id), miss.group.0);
+            NODE | SKIP | skip
         };
-        t.store(area, slot, NODE | skip | id);
+        self.leave(t.load(area, slot));
+        t.store(area, slot, entry);
+        Ok(())
     }
 
-    fn add_child(&mut self, area: Area) {
-        if let Area::Node(id) = area {
-            self.infos[id as usize].children += 1;
+    /// Notes that an entry is no longer used; if it named a skip, neither is that.
+    fn leave(&mut self, entry: u32) {
+        if entry & NODE != 0 && entry & SKIP != 0 {
+            self.gone.push(Gone::Skip(entry & ID));
+        }
+    }
+
+    /// Bits before the nodes that an area's entries name without a skip.
+    fn below(&self, area: Area) -> u32 {
+        match area {
+            Area::Root => ROOT,
+            Area::Node(_) => self.offset(area) + STRIDE,
         }
     }
 
@@ -407,19 +460,32 @@ impl<'t> Replicas6<'t> {
         }
     }
 
-    fn miss(self, id: u32) -> u32 {
-        self.0[0].v6.heads[id as usize].miss()
+    /// The node that an entry names, itself or by a skip.
+    fn node(self, entry: u32) -> u32 {
+        if entry & SKIP == 0 {
+            entry & ID
+        } else {
+            self.0[0].v6.skips[(entry & ID) as usize].node()
+        }
     }
 
-    fn set_miss(self, id: u32, entry: u32) {
-        self.all()
-            .for_each(|t| t.heads[id as usize].set_miss(entry));
+    /// Changes the miss of the skip that an entry names, if it does.
+    fn set_miss(self, entry: u32, miss: u32) {
+        if entry & SKIP != 0 {
+            self.all()
+                .for_each(|t| t.skips[(entry & ID) as usize].set_miss(miss));
+        }
     }
 
-    fn new_node(self, id: u32, prefix: u128, offset: u32, entry: u32) {
+    fn new_skip(self, id: u32, (prefix, offset, node): (u128, u32, u32), miss: u32) {
         for t in self.all() {
-            t.heads[id as usize].set(prefix, offset);
-            t.heads[id as usize].set_miss(entry);
+            t.skips[id as usize].set(prefix, offset, node);
+            t.skips[id as usize].set_miss(miss);
+        }
+    }
+
+    fn new_node(self, id: u32, entry: u32) {
+        for t in self.all() {
             for slot in &t.nodes[id as usize] {
                 slot.store(entry, Ordering::Relaxed); // nobody sees it yet: the Release store that names it comes after
             }

@@ -10,7 +10,7 @@ use crate::batch::{BatchError, FibBatch, Op, Refused};
 use crate::rib::{Key4, Key6, Rib};
 use crate::slots::Slots;
 use crate::v4::{Replicas4, Writer4};
-use crate::v6_write::{Replicas6, Writer6};
+use crate::v6_write::{Gone, Replicas6, Writer6};
 use crate::{
     Adjacency, FibError, Group, LabelEntry, LabelOp, NewError, Path, Sizes, Tables, Target,
 };
@@ -52,7 +52,7 @@ struct Unused {
 #[derive(Debug)]
 enum What {
     Tbl8(u32),
-    Node6(u32),
+    Part6(Gone),
     Group(GroupId),
     Adj(AdjId),
 }
@@ -85,7 +85,7 @@ impl FibWriter {
         mut sizes: Sizes,
     ) -> Result<Self, NewError> {
         sizes.groups = sizes.groups.min((1 << 28) - 1); // what a label's entry can name
-        sizes.nodes6 = sizes.nodes6.min(1 << 30);
+        sizes.nodes6 = sizes.nodes6.min(1 << 29);
         sizes.tbl8 = sizes.tbl8.min(1 << 24);
         let nodes = if nodes.is_empty() { &[0] } else { nodes };
         let place = |node: u32| Some(node).filter(|_| nodes.len() > 1);
@@ -275,6 +275,7 @@ impl FibWriter {
         self.take(|w| {
             w.v6.set(Replicas6(&w.replicas), prefix, group, old.is_none())
         })?;
+        self.retire_gone6();
         self.rib6.insert(prefix.addr().into(), prefix.len(), group);
         self.move_user(old, Some(group));
         Ok(())
@@ -285,16 +286,8 @@ impl FibWriter {
         let Some(old) = self.rib6.remove(prefix.addr().into(), prefix.len()) else {
             return false;
         };
-        let epoch = self.rcu.epoch() + 1;
-        let unused = &mut self.unused;
-        let retire = |id| {
-            unused.push_back(Unused {
-                epoch,
-                what: What::Node6(id),
-            })
-        };
-        self.v6
-            .del(Replicas6(&self.replicas), prefix, &self.rib6, retire);
+        self.v6.del(Replicas6(&self.replicas), prefix, &self.rib6);
+        self.retire_gone6();
         self.move_user(Some(old), None);
         true
     }
@@ -401,7 +394,7 @@ impl FibWriter {
         while self.unused.front().is_some_and(|u| u.epoch <= completed) {
             match self.unused.pop_front().map(|u| u.what) {
                 Some(What::Tbl8(tbl8)) => self.v4.release(tbl8),
-                Some(What::Node6(node)) => self.v6.release(node),
+                Some(What::Part6(gone)) => self.v6.release(gone),
                 Some(What::Group(id)) => {
                     self.group_bytes -= self.replicas[0]
                         .groups
@@ -464,6 +457,12 @@ impl FibWriter {
             epoch: self.rcu.epoch() + 1,
             what,
         });
+    }
+
+    fn retire_gone6(&mut self) {
+        while let Some(gone) = self.v6.gone.pop() {
+            self.retire(What::Part6(gone));
+        }
     }
 
     /// How many users a group has, if it exists.
