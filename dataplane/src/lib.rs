@@ -20,4 +20,5 @@ pub mod stats;
 pub mod tap;
 pub mod worker;
 
+pub use rcu::{ReaderStatus, Stall, Watchdog};
 pub use runtime::{Config, Dataplane};

@@ -6,7 +6,9 @@ mod common;
 use common::*;
 use dataplane::drops::Drop as Reason;
 use dataplane::punt::{Inject, PuntReason};
-use dataplane::runtime::{CloseError, INJECT_RING, InjectError, PUNT_RING, WorkerError};
+use dataplane::runtime::{
+    CloseError, HANDOVER_RING, INJECT_RING, InjectError, PUNT_RING, WorkerError,
+};
 use dataplane::worker::idle::Poll;
 use net::{IfaceId, PortId, WorkerId};
 use std::collections::BTreeMap;
@@ -327,6 +329,41 @@ fn a_full_punt_ring_is_counted() {
     assert_eq!(pool.in_use(), 0);
 }
 
+/// Two workers and a port with one TX queue, whose owner is stuck, and `n` frames for that port on the other worker.
+fn behind_a_stuck_owner(n: u64) -> Lab {
+    let mut lab = Lab::new(2, &[2]);
+    lab.add(1, 4096);
+    lab.publish();
+    let b = lab.ids[1];
+    let owner = lab.dp.port_info(b).unwrap().queues.tx[0].index() as u16;
+    lab.toy.stall.store(true, SeqCst);
+    send(&lab.wires[0], owner, || lab.frame(STALL, b, &[]));
+    eventually("the owner in the stall", || {
+        let c = lab.dp.totals();
+        (c.rx_packets == 1).then_some(()).ok_or(format!("{c:?}"))
+    });
+    for _ in 0..n {
+        send(&lab.wires[0], 1 - owner, || lab.frame(FORWARD, b, &[]));
+    }
+    eventually("the frames on the ring, or dropped", || {
+        let c = lab.dp.totals();
+        let on_ring = lab.dp.worker_stats()[1 - usize::from(owner)].handed_over;
+        (on_ring + c.dropped() == n)
+            .then_some(())
+            .ok_or(format!("{on_ring} {c:?}"))
+    });
+    lab
+}
+
+#[test]
+fn a_full_hand_over_ring_is_counted() {
+    let n = HANDOVER_RING as u64 + 300;
+    let lab = behind_a_stuck_owner(n);
+    assert_eq!(lab.dp.totals().drops(Reason::HandoverFull), 300);
+    lab.toy.stall.store(false, SeqCst);
+    assert_eq!(lab.at_rest(n + 1).tx_packets, HANDOVER_RING as u64);
+}
+
 #[test]
 fn punting_wakes_the_control_thread() {
     let mut lab = Lab::new(1, &[1]);
@@ -513,6 +550,28 @@ fn shutdown_under_load_counts_every_frame() {
     feeder.join().unwrap();
     assert_eq!(lab.dp.totals(), c, "nothing moves any more");
     lab.dp.shutdown().unwrap();
+}
+
+#[test]
+fn what_was_injected_last_is_counted_at_shutdown() {
+    let mut lab = Lab::new(1, &[]);
+    let what = Inject::Raw { iface: IfaceId(5) };
+    lab.toy.stall.store(true, SeqCst);
+    let mut bytes = vec![0u8; 60];
+    bytes[0] = STALL;
+    for _ in 0..500 {
+        lab.dp.inject(what, &bytes).unwrap();
+    }
+    let stall = lab.toy.stall.clone();
+    let release = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        stall.store(false, SeqCst);
+    });
+    lab.dp.shutdown().unwrap();
+    release.join().unwrap();
+    let c = lab.at_rest(500);
+    assert!(c.drops(Reason::Shutdown) > 400, "{c:?}");
+    assert_eq!((c.injected, lab.pool.in_use()), (500, 0));
 }
 
 #[test]

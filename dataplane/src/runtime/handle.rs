@@ -11,7 +11,7 @@ use crate::stats::{QueueRef, Window, WorkerCells, WorkerStats};
 use crate::worker::command::{Answer, Command, Order};
 use crate::worker::idle::Poll;
 use crate::worker::out::{Handed, In, Out};
-use crate::worker::park::{self, Bed, ControlBell};
+use crate::worker::park::{self, Bed, ControlBell, WaitSet};
 use crate::worker::{Stages, Worker};
 use fib::Tables;
 use rcu::ring::{Consumer, Producer, spsc};
@@ -124,6 +124,8 @@ impl Handle {
                 ifaces,
                 pool: parts.pool,
                 rx: Vec::with_capacity(64),
+                can_wait: true,
+                waits: WaitSet::default(),
                 out,
                 peers,
                 inject: inject_out,

@@ -130,6 +130,7 @@ pub struct Dataplane {
     baselines: BTreeMap<IfaceId, Counts>,
     /// Where the next round over the punt rings begins.
     punt_turn: usize,
+    poll: Poll,
     pools: Pools,
     /// `None` once it must not be cleaned up, because a worker that hangs still uses it.
     eal: Option<Eal>,
@@ -195,6 +196,7 @@ impl Dataplane {
             control_block,
             baselines: BTreeMap::new(),
             punt_turn: 0,
+            poll: config.poll,
             pools,
             eal: Some(eal),
             stopped: false,
@@ -264,8 +266,8 @@ impl Dataplane {
     }
 
     /// Gives what workers punted to `f`, at most `budget` frames; returns how many. As many as the budget: there may be
-    /// more. Call it when [`wake_fd`](Self::wake_fd) is readable, and every millisecond besides: workers that have frames
-    /// to forward do not stop to ring.
+    /// more. Call it when [`wake_fd`](Self::wake_fd) is readable, and at the latest after
+    /// [`punt_timeout`](Self::punt_timeout).
     pub fn punts(&mut self, budget: usize, mut f: impl FnMut(Punted)) -> usize {
         self.bell.clear();
         let (n, mut taken) = (self.workers.len(), 0);
@@ -287,6 +289,20 @@ impl Dataplane {
     #[must_use]
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
+    }
+
+    /// How long the control thread may wait before it calls [`punts`](Self::punts), beside
+    /// [`wake_fd`](Self::wake_fd): workers ring only when they run out of work, and in busy mode never.
+    #[must_use]
+    pub fn punt_timeout(&self) -> Duration {
+        match self.poll {
+            Poll::Busy => Duration::from_micros(250),
+            Poll::Adaptive if self.workers.iter().any(|w| !w.bed.looks_asleep()) => {
+                Duration::from_millis(1)
+            }
+            // One that wakes to more work than it can do, and so never rings, waits that long once.
+            Poll::Adaptive => Duration::from_millis(20),
+        }
     }
 
     /// Gives a frame to a worker: always the same one for an interface, an adjacency or a flow, so that order is kept.

@@ -1,14 +1,17 @@
 //! When a worker that finds nothing to do spins, and when and how long it sleeps. Time is passed in (HABITS 4, 5).
 //!
-//! Adaptive: it spins for [`SPIN_NS`] after the last frame, since the next one is likely near; then it sleeps
-//! [`FIRST_SLEEP_NS`], then twice that, and so on up to [`LONGEST_SLEEP_NS`], looking once in between. A frame sends it
-//! back to spinning. So a ping through a sleeping router waits a quarter of a millisecond at most, and an idle worker
-//! makes some four thousand short loops a second.
+//! Adaptive: it spins for [`SPIN_NS`] after the last frame, since the next one is likely near. Then it sleeps:
+//! - until one of its queues is readable, where the driver of each has a descriptor to wait for. That costs nothing.
+//! - otherwise [`FIRST_SLEEP_NS`], then twice that, and so on up to [`LONGEST_SLEEP_NS`], looking once in between. So a
+//!   ping through a sleeping router waits less than half a millisecond, for a few per cent of a core.
+//!
+//! A descriptor can be readable with nothing to read (an error on a link that went down): after such a false alarm the
+//! next sleep is of the other kind.
 
 /// How workers wait for frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Poll {
-    /// Spin for a while, then sleep in growing steps.
+    /// Spin for a while, then sleep.
     #[default]
     Adaptive,
     /// Never sleep.
@@ -19,8 +22,10 @@ pub enum Poll {
 pub const SPIN_NS: u64 = 100_000;
 /// The first sleep, in nanoseconds.
 pub const FIRST_SLEEP_NS: u64 = 50_000;
-/// The longest sleep, in nanoseconds.
-pub const LONGEST_SLEEP_NS: u64 = 250_000;
+/// The longest sleep that no queue can end, in nanoseconds.
+pub const LONGEST_SLEEP_NS: u64 = 400_000;
+/// The longest sleep that a queue can end, in nanoseconds.
+pub const LONGEST_WAIT_NS: u64 = 50_000_000;
 
 /// What to do after a loop that found nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +34,8 @@ pub(crate) enum Next {
     Spin,
     /// Sleep that many nanoseconds, then look once.
     Sleep(u64),
+    /// Sleep until a queue is readable, or that many nanoseconds.
+    Wait(u64),
 }
 
 /// The state of waiting.
@@ -37,6 +44,7 @@ pub(crate) struct Idle {
     poll: Poll,
     last_work: u64,
     step: u64,
+    alarmed: bool,
 }
 
 impl Idle {
@@ -45,6 +53,7 @@ impl Idle {
             poll,
             last_work: now,
             step: FIRST_SLEEP_NS,
+            alarmed: false,
         }
     }
 
@@ -53,13 +62,25 @@ impl Idle {
     pub(crate) fn worked(&mut self, now: u64) {
         self.last_work = now;
         self.step = FIRST_SLEEP_NS;
+        self.alarmed = false;
     }
 
-    /// A loop found nothing; `now` in nanoseconds.
+    /// A queue ended the sleep.
+    pub(crate) fn alarm(&mut self) {
+        self.alarmed = true;
+    }
+
+    /// A loop found nothing; `now` in nanoseconds. `can_wait`: has every queue a descriptor?
     #[inline]
-    pub(crate) fn next(&mut self, now: u64) -> Next {
+    pub(crate) fn next(&mut self, now: u64, can_wait: bool) -> Next {
         if self.poll == Poll::Busy || now.saturating_sub(self.last_work) < SPIN_NS {
             return Next::Spin;
+        }
+        if std::mem::take(&mut self.alarmed) {
+            return Next::Sleep(LONGEST_SLEEP_NS);
+        }
+        if can_wait {
+            return Next::Wait(LONGEST_WAIT_NS);
         }
         let ns = self.step;
         self.step = (ns * 2).min(LONGEST_SLEEP_NS);
@@ -75,21 +96,39 @@ mod tests {
     fn spins_then_sleeps_longer_and_longer() {
         let mut i = Idle::new(Poll::Adaptive, 1_000);
         i.worked(5_000);
-        assert_eq!(i.next(5_000 + SPIN_NS - 1), Next::Spin);
+        assert_eq!(i.next(5_000 + SPIN_NS - 1, false), Next::Spin);
         let t = 5_000 + SPIN_NS;
-        let steps: Vec<Next> = (0..5).map(|n| i.next(t + n)).collect();
+        let steps: Vec<Next> = (0..5).map(|n| i.next(t + n, false)).collect();
         assert_eq!(
             steps,
-            [50_000, 100_000, 200_000, 250_000, 250_000].map(Next::Sleep)
+            [50_000, 100_000, 200_000, 400_000, 400_000].map(Next::Sleep)
         );
         i.worked(t + 9);
-        assert_eq!(i.next(t + 9 + SPIN_NS / 2), Next::Spin);
-        assert_eq!(i.next(t + 9 + SPIN_NS), Next::Sleep(FIRST_SLEEP_NS));
+        assert_eq!(i.next(t + 9 + SPIN_NS / 2, false), Next::Spin);
+        assert_eq!(i.next(t + 9 + SPIN_NS, false), Next::Sleep(FIRST_SLEEP_NS));
+    }
+
+    #[test]
+    fn waits_for_queues_but_not_for_a_stuck_one() {
+        let mut i = Idle::new(Poll::Adaptive, 0);
+        assert_eq!(i.next(SPIN_NS - 1, true), Next::Spin);
+        assert_eq!(i.next(SPIN_NS, true), Next::Wait(LONGEST_WAIT_NS));
+        // A true alarm: frames, then spinning, then waiting again.
+        i.alarm();
+        i.worked(SPIN_NS);
+        assert_eq!(i.next(SPIN_NS, true), Next::Spin);
+        assert_eq!(i.next(2 * SPIN_NS, true), Next::Wait(LONGEST_WAIT_NS));
+        // False ones cost no more than timed sleeps.
+        for t in 2..9 {
+            i.alarm();
+            assert_eq!(i.next(t * SPIN_NS, true), Next::Sleep(LONGEST_SLEEP_NS));
+            assert_eq!(i.next(t * SPIN_NS, true), Next::Wait(LONGEST_WAIT_NS));
+        }
     }
 
     #[test]
     fn busy_never_sleeps() {
         let mut i = Idle::new(Poll::Busy, 0);
-        assert_eq!(i.next(u64::MAX), Next::Spin);
+        assert_eq!(i.next(u64::MAX, true), Next::Spin);
     }
 }

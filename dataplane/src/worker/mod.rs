@@ -26,7 +26,7 @@ use fib::Tables;
 use idle::{Idle, Next, Poll};
 use net::PortId;
 use out::{In, Out};
-use park::{Bed, ControlBell};
+use park::{Bed, ControlBell, WaitSet};
 use rcu::ring::{Consumer, Producer};
 use std::sync::Arc;
 use std::time::Instant;
@@ -61,6 +61,10 @@ pub(crate) struct Worker<S> {
     pub ifaces: Arc<rcu::Cell<InterfaceTable>>,
     pub pool: Arc<Mempool>,
     pub rx: Vec<RxSlot>,
+    /// Can every RX queue be waited for? True without any: then only the bell counts.
+    pub can_wait: bool,
+    /// Their descriptors, if so.
+    pub waits: WaitSet,
     pub out: Out,
     pub peers: In,
     pub inject: Consumer<Mbuf>,
@@ -79,6 +83,7 @@ impl<S: Stages> Worker<S> {
         let mut idle = Idle::new(self.poll, 0);
         let mut before: Option<u64> = None;
         let mut ticks = cycles();
+        let mut timed = WaitSet::default();
         loop {
             let now = clock.elapsed().as_nanos() as u64;
             if let Some(before) = before.replace(now) {
@@ -103,9 +108,20 @@ impl<S: Stages> Worker<S> {
                 idle.worked(now);
                 continue;
             }
-            if let Next::Sleep(ns) = self.wait(&mut idle, now) {
-                self.sleep(ns);
-                before = None;
+            match self.wait(&mut idle, now) {
+                Next::Spin => std::hint::spin_loop(),
+                Next::Sleep(ns) => {
+                    self.sleep(&mut timed, ns);
+                    before = None;
+                }
+                Next::Wait(ns) => {
+                    let mut set = std::mem::take(&mut self.waits);
+                    if self.sleep(&mut set, ns) {
+                        idle.alarm();
+                    }
+                    self.waits = set;
+                    before = None;
+                }
             }
         }
     }
@@ -159,21 +175,26 @@ impl<S: Stages> Worker<S> {
         {
             self.cells.wakes.add(1);
         }
-        let next = idle.next(now);
-        if next == Next::Spin {
-            std::hint::spin_loop();
-        }
-        next
+        idle.next(now, self.can_wait)
     }
 
-    fn sleep(&mut self, ns: u64) {
+    /// True when a queue of the set ended the sleep.
+    fn sleep(&mut self, set: &mut WaitSet, ns: u64) -> bool {
         self.cells.sleeps.add(1);
         self.reader.offline();
         let (orders, inject, peers) = (&mut self.orders, &mut self.inject, &mut self.peers);
-        self.bed.sleep(ns, || {
+        let readable = self.bed.sleep(set, ns, || {
             orders.is_empty() && inject.is_empty() && peers.is_empty()
         });
         self.reader.online();
+        readable
+    }
+
+    /// The RX queues are others than before: waits for those from now on, if each can be waited for.
+    fn queues_changed(&mut self) {
+        let fds: Option<Vec<_>> = self.rx.iter().map(|s| s.rx.wait_fd()).collect();
+        self.can_wait = fds.is_some();
+        self.waits.set(fds.into_iter().flatten());
     }
 
     /// Carries out what the control thread ordered. True at the order to stop.
@@ -183,10 +204,13 @@ impl<S: Stages> Worker<S> {
             let outcome = match command {
                 Command::StartRx(slot) => {
                     self.rx.push(slot);
+                    self.queues_changed();
                     Outcome::Done
                 }
                 Command::StopRx(port) => {
-                    Outcome::Rx(self.rx.extract_if(.., |s| s.port == port).collect())
+                    let slots = self.rx.extract_if(.., |s| s.port == port).collect();
+                    self.queues_changed();
+                    Outcome::Rx(slots)
                 }
                 Command::StartTx(port, way) => {
                     self.out.open(port, way);

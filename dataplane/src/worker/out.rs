@@ -126,13 +126,11 @@ impl Peer {
         let mut frames = self.frames.drain(..);
         let pushed = self.ring.push_burst(&mut frames);
         cells.handed_over.add(pushed as u64);
-        for h in frames {
+        for h in &mut frames {
             counters.drop(h.iface, Drop::HandoverFull);
         }
-        // It will look by itself in a moment. Only when the ring would be full by then is that too late.
-        if self.bed.looks_asleep() && self.ring.len() * 4 > self.ring.capacity() {
-            self.bed.wake();
-        }
+        drop(frames);
+        self.bed.wake();
         waiting
     }
 }
@@ -209,11 +207,11 @@ impl Out {
         };
     }
 
-    /// Closes the way that leads over a ring; what had been collected is in the ring afterwards.
+    /// Closes the way that leads over a ring. What was collected for it is in the ring already: orders are carried out
+    /// between loops, and each loop ends with a flush.
     pub(crate) fn shut(&mut self, port: PortId) {
         if let Some(exit @ Exit::Via(_)) = self.exits.get_mut(port.index()) {
             *exit = Exit::Closed;
-            self.flush_peers();
         }
     }
 
@@ -406,5 +404,153 @@ impl In {
     /// Is there nothing in any ring?
     pub(crate) fn is_empty(&mut self) -> bool {
         self.rings.iter_mut().flatten().all(Consumer::is_empty)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::CounterBlock;
+    use crate::eal::{Eal, EalConfig};
+    use crate::mempool::Mempool;
+    use crate::port::{MemPort, Port};
+    use net::MacAddr;
+    use rcu::ring::spsc;
+
+    const PORT: PortId = PortId(3);
+    const IFACE: IfaceId = IfaceId(9);
+
+    /// The ways out of worker 0 of two, both ends of the rings between them, and a port with one TX queue.
+    struct Rig {
+        out: Out,
+        peers: In,
+        from_peer: Producer<Handed>,
+        _to_peer: Consumer<Handed>,
+        _punts: Consumer<Mbuf>,
+        block: Arc<CounterBlock>,
+        port: Port,
+        wire: crate::port::MemWire,
+        pool: Mempool,
+        _eal: Eal,
+    }
+
+    fn rig(depth: usize) -> Rig {
+        let eal = Eal::init(&EalConfig {
+            mem_mb: 64,
+            ..EalConfig::default()
+        })
+        .unwrap();
+        let pool = Mempool::new(&eal, "test", 4095, 2048, 0).unwrap();
+        let mem = MemPort::new(1, depth);
+        let (wire, block) = (mem.wire(), CounterBlock::new());
+        let mut port = Port::mem(PORT, MacAddr::ZERO, 1500, mem);
+        let (to_peer, _to_peer) = spsc(8);
+        let (from_peer, from) = spsc(1024);
+        let (punt_ring, _punts) = spsc(8);
+        let peers = vec![None, Some((to_peer, Arc::new(Bed::new().unwrap())))];
+        let counters = WorkerCounters::new(block.clone());
+        let mut out = Out::new(counters, Arc::default(), peers, punt_ring);
+        out.open(PORT, Way::Own(port.take_tx(0).unwrap()));
+        let peers = In::new(vec![None, Some(from)]);
+        Rig {
+            out,
+            peers,
+            from_peer,
+            _to_peer,
+            _punts,
+            block,
+            port,
+            wire,
+            pool,
+            _eal: eal,
+        }
+    }
+
+    impl Rig {
+        fn frame(&self) -> Mbuf {
+            self.pool.alloc_from(&[0; 60]).unwrap()
+        }
+
+        fn hand(&mut self) {
+            let h = Handed {
+                frame: self.frame(),
+                port: PORT,
+                iface: IFACE,
+            };
+            assert!(self.from_peer.push(h).is_ok());
+        }
+
+        /// What a worker's loop does of it.
+        fn turn(&mut self, now: u64) -> Option<Answer> {
+            self.out.now = now;
+            self.peers.drain(&mut self.out);
+            self.out.flush();
+            self.out.close_finished(self.peers.popped())
+        }
+    }
+
+    #[test]
+    fn a_queue_is_given_back_when_all_that_was_under_way_has_left() {
+        let mut r = rig(1024);
+        (0..300).for_each(|_| r.hand());
+        let until = r.peers.until();
+        assert!(r.out.close(PORT, 7, until) && r.out.closing());
+        // What comes later is not waited for, nor is anything of its own taken.
+        r.hand();
+        let own = r.frame();
+        r.out.tx(PORT, IFACE, own);
+        assert_eq!(r.block.read(IFACE).drops(Drop::PortRemoved), 1);
+        let answer = loop {
+            let answer = r.turn(0);
+            let sent = r.block.read(IFACE).tx_packets;
+            assert_eq!(answer.is_some(), sent >= 300, "after {sent}");
+            if let Some(a) = answer {
+                break a;
+            }
+        };
+        assert!(answer.seq == 7 && matches!(answer.outcome, Outcome::Tx(_)) && !r.out.closing());
+        r.hand();
+        r.turn(0);
+        let c = r.block.read(IFACE);
+        assert_eq!(
+            (c.tx_packets, c.drops(Drop::PortRemoved)),
+            (301, 2),
+            "closed is closed"
+        );
+        drop(answer);
+        while r.wire.recv(0).is_some() {}
+        r.port.close().unwrap();
+    }
+
+    #[test]
+    fn a_queue_that_takes_nothing_is_given_up_in_time() {
+        let mut r = rig(64);
+        r.wire.set_up(false);
+        for _ in 0..10 {
+            let m = r.frame();
+            r.out.tx(PORT, IFACE, m);
+        }
+        let t = 1_000;
+        assert!(r.turn(t).is_none() && r.turn(t + TX_PATIENCE_NS - 1).is_none());
+        assert!(r.out.waiting());
+        // Some progress: patience begins anew.
+        r.wire.set_up(true);
+        r.turn(t + TX_PATIENCE_NS);
+        assert_eq!(r.block.read(IFACE).tx_packets, 10);
+        r.wire.set_up(false);
+        (0..100).for_each(|_| r.hand());
+        r.turn(t);
+        r.turn(t);
+        // A burst waits; the rest found no room.
+        assert_eq!(
+            r.block.read(IFACE).drops(Drop::NoTxRoom),
+            100 - BURST as u64
+        );
+        assert!(r.turn(t + TX_PATIENCE_NS).is_none() && !r.out.waiting());
+        let c = r.block.read(IFACE);
+        assert_eq!(
+            (c.drops(Drop::NoTxRoom), c.tx_packets, c.tx_bytes),
+            (100, 10, 600)
+        );
     }
 }

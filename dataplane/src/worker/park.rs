@@ -4,8 +4,8 @@
 //! control thread's is rung by workers that have punted, never while they have frames to forward.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// An eventfd, non-blocking.
 #[derive(Debug)]
@@ -33,21 +33,6 @@ impl EventFd {
         // SAFETY: `count` is 8 writable bytes. Nothing there (EAGAIN) is cleared already.
         unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     }
-
-    /// Waits until it is rung, or for `ns` nanoseconds.
-    fn wait(&self, ns: u64) {
-        let mut fd = libc::pollfd {
-            fd: self.0.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        let time = libc::timespec {
-            tv_sec: (ns / 1_000_000_000) as libc::time_t,
-            tv_nsec: (ns % 1_000_000_000) as libc::c_long,
-        };
-        // SAFETY: one pollfd and one timespec, both alive over the call; no signal mask.
-        unsafe { libc::ppoll(&raw mut fd, 1, &raw const time, std::ptr::null()) };
-    }
 }
 
 impl AsFd for EventFd {
@@ -71,25 +56,34 @@ impl Bed {
         })
     }
 
-    /// Sleeps up to `ns`, unless `nothing_to_do` says no: it is asked after the flag that [`wake`](Self::wake) looks at is
-    /// up, so whoever fills a ring and then wakes can't slip in between unnoticed.
-    pub(crate) fn sleep(&self, ns: u64, nothing_to_do: impl FnOnce() -> bool) {
-        // AcqRel: pairs with the swap in `wake`. Of two exchanges on one word one comes first: either `wake` finds the
-        // flag up and rings, or this exchange sees its write, and with it what was put into the ring before.
-        self.asleep.swap(true, Ordering::AcqRel);
-        if nothing_to_do() {
-            self.bell.wait(ns);
-        }
-        // AcqRel: as above. Down already: somebody rang, so the bell is to be cleared.
+    /// Sleeps up to `ns`, or until one of `queues` is readable, unless `nothing_to_do` says no: it is asked after the flag
+    /// that [`wake`](Self::wake) looks at is up, so whoever fills a ring and then wakes can't slip in between unnoticed.
+    /// True when a queue ended the sleep.
+    pub(crate) fn sleep(
+        &self,
+        queues: &mut WaitSet,
+        ns: u64,
+        nothing_to_do: impl FnOnce() -> bool,
+    ) -> bool {
+        // Relaxed, made SeqCst by the fence, which pairs with the one in `wake`: either that sees the flag, or
+        // `nothing_to_do` sees what was put into a ring before it.
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let readable = nothing_to_do() && queues.wait(&self.bell, ns);
+        // AcqRel: pairs with the swap in `wake`. Down already: somebody rang, so the bell is to be cleared.
         if !self.asleep.swap(false, Ordering::AcqRel) {
             self.bell.clear();
         }
+        readable
     }
 
-    /// Ends the sleep, if there is one. Costs a system call only then.
+    /// Ends the sleep, if there is one. Costs a system call only then, otherwise a fence.
+    #[inline]
     pub(crate) fn wake(&self) {
-        // AcqRel: pairs with the swaps in `sleep`.
-        if self.asleep.swap(false, Ordering::AcqRel) {
+        // SeqCst: pairs with the fence in `sleep`.
+        fence(Ordering::SeqCst);
+        // AcqRel: pairs with the swap in `sleep`; of several who wake, one rings.
+        if self.looks_asleep() && self.asleep.swap(false, Ordering::AcqRel) {
             self.bell.ring();
         }
     }
@@ -99,6 +93,42 @@ impl Bed {
     pub(crate) fn looks_asleep(&self) -> bool {
         // Relaxed, and no partner: a hint orders nothing.
         self.asleep.load(Ordering::Relaxed)
+    }
+}
+
+/// The descriptors of a worker's RX queues, after its bell.
+#[derive(Debug, Default)]
+pub(crate) struct WaitSet(Vec<libc::pollfd>);
+
+impl WaitSet {
+    /// The queues are these from now on.
+    pub(crate) fn set(&mut self, queues: impl Iterator<Item = RawFd>) {
+        let entry = |fd| libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        self.0.clear();
+        self.0.push(entry(-1));
+        self.0.extend(queues.map(entry));
+    }
+
+    /// Waits until the bell is rung, a queue is readable (true then), or `ns` nanoseconds have passed.
+    fn wait(&mut self, bell: &EventFd, ns: u64) -> bool {
+        if self.0.is_empty() {
+            self.set(std::iter::empty());
+        }
+        self.0[0].fd = bell.0.as_raw_fd();
+        let time = libc::timespec {
+            tv_sec: (ns / 1_000_000_000) as libc::time_t,
+            tv_nsec: (ns % 1_000_000_000) as libc::c_long,
+        };
+        let n = self.0.len() as libc::nfds_t;
+        // SAFETY: `n` pollfds and one timespec, all alive over the call; no signal mask. A descriptor that was closed
+        // meanwhile is reported as such (POLLNVAL), or not looked at when it is -1.
+        let ready =
+            unsafe { libc::ppoll(self.0.as_mut_ptr(), n, &raw const time, std::ptr::null()) };
+        ready > 0 && self.0[1..].iter().any(|q| q.revents != 0)
     }
 }
 
@@ -156,33 +186,79 @@ mod tests {
 
     const LONG_NS: u64 = 20_000_000_000;
 
+    /// Sleeps with no queue to wait for.
+    fn sleep(bed: &Bed, ns: u64, nothing_to_do: bool) -> Duration {
+        let begin = Instant::now();
+        assert!(!bed.sleep(&mut WaitSet::default(), ns, || nothing_to_do));
+        begin.elapsed()
+    }
+
     #[test]
     fn a_sleeper_is_woken() {
         let bed = Arc::new(Bed::new().unwrap());
-        let (other, t) = (bed.clone(), Instant::now());
+        let other = bed.clone();
         let waker = std::thread::spawn(move || {
             while !other.looks_asleep() {
                 std::thread::yield_now();
             }
             other.wake();
         });
-        bed.sleep(LONG_NS, || true);
-        assert!(t.elapsed() < Duration::from_secs(10));
+        assert!(sleep(&bed, LONG_NS, true) < Duration::from_secs(10));
         waker.join().unwrap();
         // The bell is clear again: the next sleep lasts.
-        let t = Instant::now();
-        bed.sleep(1_000_000, || true);
-        assert!(t.elapsed() >= Duration::from_millis(1));
+        assert!(sleep(&bed, 1_000_000, true) >= Duration::from_millis(1));
     }
 
     #[test]
     fn waking_the_awake_costs_nothing_and_leaves_nothing() {
         let bed = Bed::new().unwrap();
         bed.wake();
-        let t = Instant::now();
-        bed.sleep(1_000_000, || true);
-        assert!(t.elapsed() >= Duration::from_millis(1));
-        bed.sleep(LONG_NS, || false);
+        assert!(sleep(&bed, 1_000_000, true) >= Duration::from_millis(1));
+        assert!(sleep(&bed, LONG_NS, false) < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_readable_queue_ends_the_sleep() {
+        let (bed, queue) = (Bed::new().unwrap(), EventFd::new().unwrap());
+        let mut set = WaitSet::default();
+        set.set([queue.0.as_raw_fd()].into_iter());
+        assert!(!bed.sleep(&mut set, 1_000_000, || true));
+        queue.ring();
+        assert!(bed.sleep(&mut set, LONG_NS, || true));
+        queue.clear();
+        assert!(!bed.sleep(&mut set, 1_000_000, || true));
+    }
+
+    /// What is put into a ring before `wake` is never slept over, whoever is first.
+    #[test]
+    fn no_wake_is_lost() {
+        let bed = Arc::new(Bed::new().unwrap());
+        let (mut put, mut take) = rcu::ring::spsc::<u32>(1);
+        let other = bed.clone();
+        let filler = std::thread::spawn(move || {
+            for i in 0..20_000 {
+                let mut item = Some(i).into_iter();
+                while put.push_burst(&mut item) == 0 {
+                    std::hint::spin_loop();
+                }
+                other.wake();
+            }
+        });
+        let (mut got, mut set) = (0, WaitSet::default());
+        while got < 20_000 {
+            match take.pop() {
+                Some(_) => got += 1,
+                None => {
+                    let begin = Instant::now();
+                    bed.sleep(&mut set, LONG_NS, || take.is_empty());
+                    assert!(
+                        begin.elapsed() < Duration::from_secs(10),
+                        "slept over item {got}"
+                    );
+                }
+            }
+        }
+        filler.join().unwrap();
     }
 
     #[test]
