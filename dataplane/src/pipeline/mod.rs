@@ -32,6 +32,8 @@ mod ip6;
 mod mpls;
 mod punt;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use crate::burst::Burst;
 use crate::counters::WorkerCounters;
