@@ -14,7 +14,7 @@ use dpdk_sys as sys;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fs;
 use std::marker::PhantomData;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Where frames' memory comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,11 +81,13 @@ pub enum EalError {
     Thread(String),
 }
 
-/// That the EAL is up. Dropping it cleans up; it can't be started again in this process.
+/// That the EAL is up. Dropping it cleans up, unless pools are left: their memory would go with it. It can't be started
+/// again in this process.
 #[derive(Debug)]
 pub struct Eal {
     memory: Memory,
     pci: bool,
+    users: Arc<()>,
 }
 
 /// Tells libxdp that the kernel's default program for XDP sockets is enough: its dispatcher would only warn.
@@ -140,10 +142,13 @@ impl Eal {
         if rc < 0 {
             return Err(EalError::Dpdk(last_error()));
         }
+        // SAFETY: looks for libraries that the drivers have loaded and sets a function pointer in them.
+        unsafe { sys::tl_log_divert_xdp() };
         take_log();
         Ok(Self {
             memory: config.memory,
             pci: config.pci,
+            users: Arc::new(()),
         })
     }
 
@@ -160,10 +165,19 @@ impl Eal {
     }
 }
 
+impl Eal {
+    /// A token that keeps the EAL's memory from going when the `Eal` is dropped.
+    pub(crate) fn user(&self) -> Arc<()> {
+        self.users.clone()
+    }
+}
+
 impl Drop for Eal {
     fn drop(&mut self) {
-        // SAFETY: whoever owns this has closed the ports and let the pools go; those that were not are given back by
-        // the process ending.
+        if Arc::strong_count(&self.users) > 1 {
+            return; // pools or frames are left; the process ending gives all back
+        }
+        // SAFETY: nothing of it is in use: ports stand on pools, and there are none.
         unsafe { sys::rte_eal_cleanup() };
     }
 }
@@ -224,12 +238,6 @@ pub fn take_log() -> Vec<String> {
         .filter(|l| !l.is_empty())
         .map(str::to_owned)
         .collect()
-}
-
-/// Has libxdp and libbpf, which DPDK's AF_XDP driver uses, print into the log too.
-pub(crate) fn divert_xdp_log() {
-    // SAFETY: looks for libraries that are loaded and sets a function pointer in them.
-    unsafe { sys::tl_log_divert_xdp() }
 }
 
 /// What DPDK logged, or else what `rte_errno` says of its last failure, in one line.

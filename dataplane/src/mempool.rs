@@ -45,6 +45,8 @@ pub struct Mempool {
     count: u32,
     room: u16,
     node: u32,
+    /// Keeps the EAL's memory; a pool that can't be freed leaks it.
+    eal: Option<Arc<()>>,
 }
 
 // SAFETY: a multi-producer, multi-consumer pool; its calls are safe from any thread.
@@ -59,7 +61,7 @@ impl Mempool {
     /// # Errors
     /// When there is no memory left on that node.
     pub fn new(
-        _eal: &Eal,
+        eal: &Eal,
         name: &str,
         count: u32,
         data_room: u16,
@@ -78,7 +80,7 @@ impl Mempool {
             .ok_or_else(|| fail("the data room is over 65,407 bytes".into()))?;
         let cache = CACHE.min(count * 2 / 3);
         eal::take_log();
-        // SAFETY: the EAL is up, as `_eal` shows; the name is a C string.
+        // SAFETY: the EAL is up, as `eal` shows; the name is a C string.
         let raw = unsafe {
             sys::rte_pktmbuf_pool_create(
                 c_name.as_ptr(),
@@ -99,6 +101,7 @@ impl Mempool {
             count,
             room: data_room,
             node,
+            eal: Some(eal.user()),
         })
     }
 
@@ -190,6 +193,8 @@ impl Drop for Mempool {
         if self.in_use() == 0 {
             // SAFETY: no frame of it is out, and nobody else has the pool.
             unsafe { sys::rte_mempool_free(self.raw.as_ptr()) }
+        } else {
+            std::mem::forget(self.eal.take());
         }
     }
 }

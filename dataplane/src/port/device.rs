@@ -1,7 +1,7 @@
 //! Device strings: what a user writes after `device =`, and what it becomes.
 //!
 //! `KIND:NAME[,key=value…]`; the keys after a comma go to the driver as they are (see the DPDK "Network Interface
-//! Controller Drivers" guide), except for `af_packet`, which has none.
+//! Controller Drivers" guide), except for `af_packet` and `af_xdp`, which have none.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,8 +18,6 @@ pub enum Device {
     AfXdp {
         /// The kernel's name for it.
         iface: String,
-        /// Further arguments of the driver, each with a comma before it.
-        args: String,
     },
     /// A new TAP device of the kernel, driven by DPDK.
     Tap {
@@ -80,13 +78,13 @@ impl FromStr for Device {
             "af_packet" | "af_xdp" | "tap" => {
                 check_iface(&name).map_err(err)?;
                 Ok(match kind {
-                    "af_packet" if !args.is_empty() => {
+                    "af_packet" | "af_xdp" if !args.is_empty() => {
                         return Err(err(format!(
-                            "af_packet takes no arguments: write \"af_packet:{name}\""
+                            "it takes no arguments: write \"{kind}:{name}\""
                         )));
                     }
                     "af_packet" => Self::AfPacket { iface: name },
-                    "af_xdp" => Self::AfXdp { iface: name, args },
+                    "af_xdp" => Self::AfXdp { iface: name },
                     _ => Self::Tap { iface: name, args },
                 })
             }
@@ -153,7 +151,7 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AfPacket { iface } => write!(f, "af_packet:{iface}"),
-            Self::AfXdp { iface, args } => write!(f, "af_xdp:{iface}{args}"),
+            Self::AfXdp { iface } => write!(f, "af_xdp:{iface}"),
             Self::Tap { iface, args } => write!(f, "tap:{iface}{args}"),
             Self::Memif { socket, args } => write!(f, "memif:{socket}{args}"),
             Self::Pci { address, args } => write!(f, "pci:{address}{args}"),
@@ -171,7 +169,6 @@ mod tests {
         for (s, out) in [
             ("af_packet:eth1", "af_packet:eth1"),
             ("af_xdp:eth1", "af_xdp:eth1"),
-            ("af_xdp:eth1,busy_budget=0", "af_xdp:eth1,busy_budget=0"),
             ("tap:t0", "tap:t0"),
             (
                 "memif:/run/m.sock,id=2,role=client",
@@ -195,6 +192,7 @@ mod tests {
             ("af_paket:eth1", "unknown kind \"af_paket\""),
             ("af_packet:", "no interface's name"),
             ("af_packet:eth1,qpairs=2", "takes no arguments"),
+            ("af_xdp:eth1,x=2", "write \"af_xdp:eth1\""),
             (
                 "af_packet:sixteen-bytes-xx",
                 "16 bytes; 15 fit".trim_start_matches("16 "),

@@ -3,14 +3,14 @@
 //! Read the DPDK programmer's guide, "Poll Mode Driver" and "Device hot-plug". Every device goes the same way: make its
 //! arguments, `rte_dev_probe`, configure, set queues up, start; and back: stop, close, `rte_dev_remove`.
 //!
-//! Left out: TX offloads; drivers whose devices have several ports (the first is taken, and a warning says so).
+//! Left out: TX offloads; RX interrupts (`wait_fd`); drivers whose devices have several ports (the first is taken, and a warning says so).
 
-use super::kernel::{Claim, devices};
+use super::kernel::devices;
 use super::{Device, DeviceError, L2_OVERHEAD, Link, MTU_SLACK, PortError, PortSpec, PortStats};
-use super::{Rx, Tx, xdp};
+use super::{Rx, Tx};
 use crate::burst::Burst;
 use crate::eal::{self, Eal};
-use crate::mempool::{Mempool, Pools, SMALL_MTU};
+use crate::mempool::{Mempool, Pools};
 use dpdk_sys as sys;
 use net::{MacAddr, PortId};
 use std::collections::BTreeSet;
@@ -19,10 +19,6 @@ use std::fs;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// What AF_XDP takes at most: its driver puts frames into mbufs whose size is that of [`Pools`]' small ones, where the
-/// kernel keeps 256 bytes before the frame for itself.
-const XDP_MAX_MTU: u16 = crate::mempool::SMALL_ROOM - 256 - L2_OVERHEAD;
 
 /// A receiving queue.
 #[derive(Debug)]
@@ -161,14 +157,12 @@ impl Plugged {
 /// The control thread's side.
 #[derive(Debug)]
 pub(super) struct DpdkPort {
-    /// Mostly one; an interface whose queues are not paired is one for each.
-    plugged: Vec<Plugged>,
+    plugged: Plugged,
     node: u32,
     mac: MacAddr,
     max_mtu: u16,
     odd: Arc<AtomicU64>,
     pool: Arc<Mempool>,
-    claim: Option<Claim>,
 }
 
 /// What opening gives.
@@ -195,46 +189,37 @@ impl DpdkPort {
         id: PortId,
         pools: &mut Pools,
     ) -> Result<Opened, PortError> {
-        let mut claim = None;
-        let args = arguments(eal, spec, id, &mut claim)?;
+        let args = arguments(eal, spec, id)?;
         let mut warnings = Vec::new();
-        let (mut plugged, mut rx, mut tx) = (Vec::new(), Vec::new(), Vec::new());
-        let odd = Arc::new(AtomicU64::new(0));
-        let mut first: Option<(u32, Arc<Mempool>, u16)> = None;
-        for args in &args {
-            let mut one = plug(&spec.device, args, &mut warnings)?;
-            let info = info(&one)?;
-            let shape = shape(spec, &info)?;
-            // SAFETY: the port was just plugged in.
-            let node = unsafe { sys::rte_eth_dev_socket_id(one.port) };
-            let node = u32::try_from(node).unwrap_or(0);
-            let pool = pools.get(eal, node, spec.mtu)?;
-            configure(&one, &info, &shape)?;
-            set_up(&one, &shape, &pool, node)?;
-            // SAFETY: configured, and all queues are set up.
-            one.check("can't start it", unsafe {
-                sys::rte_eth_dev_start(one.port)
-            })?;
-            one.started = true;
-            if claim.is_none() {
-                listen(&one);
-            }
-            rx.extend((0..shape.rx_queues).map(|queue| DpdkRx::new(&one, queue, &odd, &pool)));
-            tx.extend((0..shape.tx_queues).map(|queue| DpdkTx::new(&one, queue)));
-            plugged.push(one);
-            first.get_or_insert((node, pool, shape.mtu));
-        }
-        let (node, pool, max_mtu) = first.expect("a device has arguments");
+        let mut plugged = plug(&spec.device, &args, &mut warnings)?;
+        let info = info(&plugged)?;
+        let shape = shape(spec, &info)?;
+        // SAFETY: the port was just plugged in.
+        let node = unsafe { sys::rte_eth_dev_socket_id(plugged.port) };
+        let node = u32::try_from(node).unwrap_or(0);
+        let pool = pools.get(eal, node, spec.mtu)?;
+        configure(&plugged, &info, &shape)?;
+        set_up(&plugged, &shape, &pool, node)?;
+        // SAFETY: configured, and all queues are set up.
+        plugged.check("can't start it", unsafe {
+            sys::rte_eth_dev_start(plugged.port)
+        })?;
+        plugged.started = true;
+        listen(&plugged);
+        let max_mtu = shape.mtu;
         if max_mtu < spec.mtu + MTU_SLACK {
             warnings.push(format!(
                 "{}: the device takes packets of {max_mtu} bytes: full-sized ones with labels will not pass",
                 spec.device
             ));
         }
-        if let Some(claim) = &mut claim {
-            warnings.extend(claim.take_warnings());
-        }
-        let mac = mac(&plugged[0], id)?;
+        let mac = mac(&plugged, id)?;
+        let odd = Arc::new(AtomicU64::new(0));
+        let rx = (0..shape.rx_queues).map(|queue| DpdkRx::new(&plugged, queue, &odd, &pool));
+        let rx = rx.collect();
+        let tx = (0..shape.tx_queues)
+            .map(|queue| DpdkTx::new(&plugged, queue))
+            .collect();
         let port = Self {
             plugged,
             node,
@@ -242,7 +227,6 @@ impl DpdkPort {
             max_mtu,
             odd,
             pool,
-            claim,
         };
         Ok(Opened {
             port,
@@ -250,10 +234,6 @@ impl DpdkPort {
             tx,
             warnings,
         })
-    }
-
-    fn queues_out(&self) -> usize {
-        self.plugged.iter().map(Plugged::queues_out).sum()
     }
 
     pub(super) fn node(&self) -> u32 {
@@ -265,17 +245,13 @@ impl DpdkPort {
     }
 
     pub(super) fn link(&self) -> Link {
-        // The AF_XDP driver does not look at the wire.
-        if let Some(claim) = &self.claim {
-            return claim.link();
-        }
         let mut link = sys::tl_link {
             mbps: 0,
             up: 0,
             full_duplex: 0,
         };
         // SAFETY: an open port.
-        let rc = unsafe { sys::tl_link_get(self.plugged[0].port, &raw mut link) };
+        let rc = unsafe { sys::tl_link_get(self.plugged.port, &raw mut link) };
         if rc == 0 {
             Link {
                 up: link.up != 0,
@@ -287,21 +263,19 @@ impl DpdkPort {
     }
 
     pub(super) fn stats(&self) -> PortStats {
-        let mut sum = PortStats::default();
-        for one in &self.plugged {
-            let mut s = MaybeUninit::<sys::rte_eth_stats>::zeroed();
-            // SAFETY: an open port; all zeros is a valid value, should the call fail.
-            let s = unsafe {
-                sys::rte_eth_stats_get(one.port, s.as_mut_ptr());
-                s.assume_init()
-            };
-            sum.rx_missed += s.imissed;
-            sum.rx_errors += s.ierrors;
-            sum.rx_nombuf += s.rx_nombuf;
-            sum.tx_errors += s.oerrors;
+        let mut s = MaybeUninit::<sys::rte_eth_stats>::zeroed();
+        // SAFETY: an open port; all zeros is a valid value, should the call fail.
+        let s = unsafe {
+            sys::rte_eth_stats_get(self.plugged.port, s.as_mut_ptr());
+            s.assume_init()
+        };
+        PortStats {
+            rx_missed: s.imissed,
+            rx_errors: s.ierrors,
+            rx_nombuf: s.rx_nombuf,
+            rx_oversize: self.odd.load(Ordering::Relaxed),
+            tx_errors: s.oerrors,
         }
-        sum.rx_oversize = self.odd.load(Ordering::Relaxed);
-        sum
     }
 
     pub(super) fn set_mtu(&mut self, mtu: u16) -> Result<(), PortError> {
@@ -311,56 +285,36 @@ impl DpdkPort {
             .saturating_sub(L2_OVERHEAD)
             .min(self.max_mtu);
         if mtu > fits {
-            let device = self.plugged[0].device.clone();
+            let device = self.plugged.device.clone();
             let what = format!("MTU {mtu} is over {fits}; close and open the port");
             return Err(PortError::Limit { device, what });
         }
-        match &mut self.claim {
-            Some(claim) => claim.room_for(mtu),
-            None => Ok(()), // it was configured with all the room there is
-        }
+        Ok(()) // it was configured with all the room there is
     }
 
     pub(super) fn close(mut self) -> Result<(), PortError> {
-        match self.queues_out() {
-            0 => {
-                let mut all = std::mem::take(&mut self.plugged);
-                let done: Vec<_> = all.iter_mut().map(Plugged::unplug).collect();
-                done.into_iter().collect()
-            }
+        match self.plugged.queues_out() {
+            0 => self.plugged.unplug(),
             queues => Err(PortError::InUse {
-                device: self.plugged[0].device.clone(),
+                device: self.plugged.device.clone(),
                 queues,
             }),
-        }
-        // Dropping `self` gives the rest back, or in the error's case keeps it for good.
-    }
-}
-
-impl Drop for DpdkPort {
-    fn drop(&mut self) {
-        if self.queues_out() > 0 {
-            // Somebody still holds a queue: the device stays for good, and so does what it stands on.
-            std::mem::forget(std::mem::take(&mut self.plugged));
-            std::mem::forget(self.claim.take());
         }
     }
 }
 
 impl Drop for Plugged {
     fn drop(&mut self) {
-        // Nobody to tell; close() tells.
-        let _ = self.unplug();
+        // While somebody holds a queue the device stays, for good if need be. And there is nobody to tell of what
+        // fails; close() tells.
+        if self.queues_out() == 0 {
+            let _ = self.unplug();
+        }
     }
 }
 
-/// The device's arguments for DPDK, mostly of one DPDK device; takes over the kernel's interface where it stands on one.
-fn arguments(
-    eal: &Eal,
-    spec: &PortSpec,
-    id: PortId,
-    claim: &mut Option<Claim>,
-) -> Result<Vec<String>, PortError> {
+/// The device's arguments for DPDK.
+fn arguments(eal: &Eal, spec: &PortSpec, id: PortId) -> Result<String, PortError> {
     let device = spec.device.to_string();
     let bad = |what: String| {
         PortError::from(DeviceError {
@@ -368,33 +322,8 @@ fn arguments(
             what,
         })
     };
-    let args = match &spec.device {
-        Device::AfPacket { .. } => unreachable!("packet.rs opens it"),
-        Device::AfXdp { iface, args } => {
-            if spec.mtu > XDP_MAX_MTU {
-                let what = format!(
-                    "MTU {} is over {XDP_MAX_MTU}, the most that af_xdp takes; use af_packet:{iface}",
-                    spec.mtu
-                );
-                return Err(PortError::Limit { device, what });
-            }
-            let taken = claim.insert(Claim::new(&spec.device, iface, spec.mtu)?);
-            xdp::clear_leftover(taken, iface)?;
-            if let Some(queues) = spec.queues {
-                taken.set_channels(queues.into())?;
-            }
-            // Frames of a queue without a socket would go to the kernel, so each gets one.
-            let queues = taken.channels();
-            eal::divert_xdp_log();
-            if queues.paired {
-                let count = queues.count;
-                format!("net_af_xdp_{id},iface={iface},start_queue=0,queue_count={count}{args}")
-            } else {
-                // The driver knows pairs alone and takes such a device for one with a single queue.
-                let one = |q| format!("net_af_xdp_{id}_{q},iface={iface},start_queue={q}{args}");
-                return Ok((0..queues.count).map(one).collect());
-            }
-        }
+    Ok(match &spec.device {
+        Device::AfPacket { .. } | Device::AfXdp { .. } => unreachable!("not of DPDK"),
         Device::Tap { iface, args } => {
             if devices().split(", ").any(|d| d == iface) {
                 return Err(bad(
@@ -422,8 +351,7 @@ fn arguments(
             format!("pci:{address}{args}")
         }
         Device::Dpdk { args } => args.clone(),
-    };
-    Ok(vec![args])
+    })
 }
 
 /// Drivers of the kernel that leave the device to DPDK.
@@ -552,9 +480,7 @@ fn shape(spec: &PortSpec, info: &sys::rte_eth_dev_info) -> Result<Shape, PortErr
         device: device.clone(),
         what,
     };
-    let paired = matches!(spec.device, Device::AfXdp { .. });
     let rx_queues = match spec.queues {
-        _ if paired => info.max_rx_queues,
         Some(n) if n > info.max_rx_queues => {
             return Err(limit(format!(
                 "queues = {n}, but the device has {}",
@@ -564,12 +490,9 @@ fn shape(spec: &PortSpec, info: &sys::rte_eth_dev_info) -> Result<Shape, PortErr
         Some(n) => n,
         None => spec.workers.clamp(1, info.max_rx_queues.max(1)),
     };
-    let tx_queues = match paired {
-        true => rx_queues,
-        false => rx_queues
-            .max(spec.workers)
-            .clamp(1, info.max_tx_queues.max(1)),
-    };
+    let tx_queues = rx_queues
+        .max(spec.workers)
+        .clamp(1, info.max_tx_queues.max(1));
     // What the driver counts beside the L3 packet; without a say it is Ethernet's header and checksum.
     let beside = if info.max_mtu != u16::MAX && info.max_rx_pktlen > info.max_mtu.into() {
         info.max_rx_pktlen - u32::from(info.max_mtu)
@@ -586,12 +509,11 @@ fn shape(spec: &PortSpec, info: &sys::rte_eth_dev_info) -> Result<Shape, PortErr
             spec.mtu
         )));
     }
-    let preferred = |ring: u16, wanted| if paired && ring != 0 { ring } else { wanted };
     Ok(Shape {
         rx_queues,
         tx_queues,
-        rx_desc: preferred(info.default_rxportconf.ring_size, spec.rx_desc),
-        tx_desc: preferred(info.default_txportconf.ring_size, spec.tx_desc),
+        rx_desc: spec.rx_desc,
+        tx_desc: spec.tx_desc,
         mtu: most.min(spec.mtu + MTU_SLACK),
     })
 }
@@ -680,8 +602,6 @@ fn mac(plugged: &Plugged, id: PortId) -> Result<MacAddr, PortError> {
         mac
     })
 }
-
-const _: () = assert!(XDP_MAX_MTU < SMALL_MTU);
 
 /// The name of DPDK's release, for `--version` and bug reports.
 #[must_use]

@@ -381,7 +381,10 @@ impl Claim {
             return Err(self.limit(format!("queues = {n}, but the device has {}", now.max)));
         }
         let set = || {
-            let mut c = EthtoolChannels { cmd: ETHTOOL_GCHANNELS, ..EthtoolChannels::default() };
+            let mut c = EthtoolChannels {
+                cmd: ETHTOOL_GCHANNELS,
+                ..EthtoolChannels::default()
+            };
             self.ethtool(&mut c)?;
             c.cmd = ETHTOOL_SCHANNELS;
             if now.paired {

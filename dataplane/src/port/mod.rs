@@ -7,7 +7,7 @@
 //! | device string | what it is | file |
 //! |---|---|---|
 //! | `af_packet:IF` | our own reader of packet(7) sockets, see there why | `packet.rs` |
-//! | `af_xdp:IF` | DPDK's AF_XDP driver | `dpdk.rs`, `kernel.rs`, `xdp.rs` |
+//! | `af_xdp:IF` | our own AF_XDP sockets, likewise | `xsk.rs`, `xdp.rs` |
 //! | `tap:NAME`, `memif:SOCKET`, `pci:ADDRESS`, `dpdk:ARGS` | DPDK's drivers | `dpdk.rs` |
 //! | (tests) | two queues in memory | `mem.rs` |
 //!
@@ -28,11 +28,13 @@ mod packet;
 #[cfg(test)]
 mod tests;
 mod xdp;
+mod xsk;
 
 pub use device::{Device, DeviceError};
 pub use dpdk::{DpdkRx, DpdkTx, dpdk_version};
 pub use mem::{MemPort, MemRx, MemTx, MemWire};
 pub use packet::{PacketRx, PacketTx};
+pub use xsk::{XskRx, XskTx};
 
 use crate::burst::Burst;
 use crate::eal::Eal;
@@ -70,6 +72,8 @@ pub enum AnyRx {
     Dpdk(DpdkRx),
     /// Of a packet socket.
     Packet(PacketRx),
+    /// Of an AF_XDP socket.
+    Xsk(XskRx),
     /// In memory.
     Mem(MemRx),
 }
@@ -81,6 +85,8 @@ pub enum AnyTx {
     Dpdk(DpdkTx),
     /// Of a packet socket.
     Packet(PacketTx),
+    /// Of an AF_XDP socket.
+    Xsk(XskTx),
     /// In memory.
     Mem(MemTx),
 }
@@ -91,6 +97,7 @@ impl Rx for AnyRx {
         match self {
             Self::Dpdk(q) => q.rx(burst),
             Self::Packet(q) => q.rx(burst),
+            Self::Xsk(q) => q.rx(burst),
             Self::Mem(q) => q.rx(burst),
         }
     }
@@ -99,6 +106,7 @@ impl Rx for AnyRx {
         match self {
             Self::Dpdk(q) => q.wait_fd(),
             Self::Packet(q) => q.wait_fd(),
+            Self::Xsk(q) => q.wait_fd(),
             Self::Mem(q) => q.wait_fd(),
         }
     }
@@ -110,6 +118,7 @@ impl Tx for AnyTx {
         match self {
             Self::Dpdk(q) => q.tx(burst),
             Self::Packet(q) => q.tx(burst),
+            Self::Xsk(q) => q.tx(burst),
             Self::Mem(q) => q.tx(burst),
         }
     }
@@ -223,17 +232,24 @@ pub enum PortError {
 enum Backend {
     Dpdk(dpdk::DpdkPort),
     Packet(packet::PacketPort),
+    Xsk(xsk::XskPort),
     Mem(MemPort),
 }
 
-/// An open port: the control thread's side of it.
+/// What there is to know of a port, whatever its kind.
 #[derive(Debug)]
-pub struct Port {
+struct About {
     id: PortId,
     device: String,
     mac: MacAddr,
     node: u32,
     mtu: u16,
+}
+
+/// An open port: the control thread's side of it.
+#[derive(Debug)]
+pub struct Port {
+    about: About,
     rx: Vec<Option<AnyRx>>,
     tx: Vec<Option<AnyTx>>,
     warnings: Vec<String>,
@@ -263,81 +279,85 @@ impl Port {
                 what: "0 queues: at least 1 is needed".into(),
             });
         }
-        match &spec.device {
+        let mtu = spec.mtu;
+        Ok(match &spec.device {
             Device::AfPacket { .. } => {
-                let opened = packet::PacketPort::open(eal, spec, pools)?;
-                let node = opened.port.node();
-                let mac = opened.port.mac();
-                Ok(Self::assemble(
+                let o = packet::PacketPort::open(eal, spec, pools)?;
+                let (rx, tx) = (
+                    o.rx.into_iter().map(AnyRx::Packet),
+                    o.tx.into_iter().map(AnyTx::Packet),
+                );
+                let about = About {
                     id,
                     device,
-                    mac,
-                    node,
-                    spec.mtu,
-                    opened.rx.into_iter().map(AnyRx::Packet).collect(),
-                    opened.tx.into_iter().map(AnyTx::Packet).collect(),
-                    opened.warnings,
-                    Backend::Packet(opened.port),
-                ))
+                    mac: o.port.mac(),
+                    node: o.port.node(),
+                    mtu,
+                };
+                Self::assemble(about, rx, tx, o.warnings, Backend::Packet(o.port))
+            }
+            Device::AfXdp { .. } => {
+                let o = xsk::XskPort::open(eal, spec, pools)?;
+                let (rx, tx) = (
+                    o.rx.into_iter().map(AnyRx::Xsk),
+                    o.tx.into_iter().map(AnyTx::Xsk),
+                );
+                let about = About {
+                    id,
+                    device,
+                    mac: o.port.mac(),
+                    node: o.port.node(),
+                    mtu,
+                };
+                Self::assemble(about, rx, tx, o.warnings, Backend::Xsk(o.port))
             }
             _ => {
-                let opened = dpdk::DpdkPort::open(eal, spec, id, pools)?;
-                let node = opened.port.node();
-                let mac = opened.port.mac();
-                Ok(Self::assemble(
+                let o = dpdk::DpdkPort::open(eal, spec, id, pools)?;
+                let (rx, tx) = (
+                    o.rx.into_iter().map(AnyRx::Dpdk),
+                    o.tx.into_iter().map(AnyTx::Dpdk),
+                );
+                let about = About {
                     id,
                     device,
-                    mac,
-                    node,
-                    spec.mtu,
-                    opened.rx.into_iter().map(AnyRx::Dpdk).collect(),
-                    opened.tx.into_iter().map(AnyTx::Dpdk).collect(),
-                    opened.warnings,
-                    Backend::Dpdk(opened.port),
-                ))
+                    mac: o.port.mac(),
+                    node: o.port.node(),
+                    mtu,
+                };
+                Self::assemble(about, rx, tx, o.warnings, Backend::Dpdk(o.port))
             }
-        }
+        })
     }
 
     /// A port of queues in memory, for tests: frames go in and come out by its [`MemPort::wire`]s.
     #[must_use]
     pub fn mem(id: PortId, mac: MacAddr, mtu: u16, mut mem: MemPort) -> Self {
         let (rx, tx) = mem.take_queues();
-        Self::assemble(
+        let (rx, tx) = (
+            rx.into_iter().map(AnyRx::Mem),
+            tx.into_iter().map(AnyTx::Mem),
+        );
+        let about = About {
             id,
-            format!("mem:{id}"),
+            device: format!("mem:{id}"),
             mac,
-            0,
+            node: 0,
             mtu,
-            rx.into_iter().map(AnyRx::Mem).collect(),
-            tx.into_iter().map(AnyTx::Mem).collect(),
-            Vec::new(),
-            Backend::Mem(mem),
-        )
+        };
+        Self::assemble(about, rx, tx, Vec::new(), Backend::Mem(mem))
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn assemble(
-        id: PortId,
-        device: String,
-        mac: MacAddr,
-        node: u32,
-        mtu: u16,
-        rx: Vec<AnyRx>,
-        tx: Vec<AnyTx>,
+        about: About,
+        rx: impl Iterator<Item = AnyRx>,
+        tx: impl Iterator<Item = AnyTx>,
         warnings: Vec<String>,
         backend: Backend,
     ) -> Self {
-        let rx = rx.into_iter().map(Some).collect();
-        let tx = tx.into_iter().map(Some).collect();
         Self {
-            id,
-            device,
-            mac,
-            node,
-            mtu,
-            rx,
-            tx,
+            about,
+            rx: rx.map(Some).collect(),
+            tx: tx.map(Some).collect(),
             warnings,
             backend,
         }
@@ -346,31 +366,31 @@ impl Port {
     /// Its slot in the router's port table.
     #[must_use]
     pub fn id(&self) -> PortId {
-        self.id
+        self.about.id
     }
 
     /// The device string it was opened with.
     #[must_use]
     pub fn device(&self) -> &str {
-        &self.device
+        &self.about.device
     }
 
     /// Its hardware address.
     #[must_use]
     pub fn mac(&self) -> MacAddr {
-        self.mac
+        self.about.mac
     }
 
     /// The NUMA node it is on; 0 where it is on none.
     #[must_use]
     pub fn node(&self) -> u32 {
-        self.node
+        self.about.node
     }
 
     /// The L3 MTU it was opened for, or set to.
     #[must_use]
     pub fn mtu(&self) -> u16 {
-        self.mtu
+        self.about.mtu
     }
 
     /// How many RX queues it has; every one must be polled, or frames are lost.
@@ -407,6 +427,7 @@ impl Port {
         match &self.backend {
             Backend::Dpdk(p) => p.link(),
             Backend::Packet(p) => p.link(),
+            Backend::Xsk(p) => p.link(),
             Backend::Mem(p) => p.link(),
         }
     }
@@ -416,6 +437,7 @@ impl Port {
         match &mut self.backend {
             Backend::Dpdk(p) => p.stats(),
             Backend::Packet(p) => p.stats(),
+            Backend::Xsk(p) => p.stats(),
             Backend::Mem(p) => p.stats(),
         }
     }
@@ -428,9 +450,10 @@ impl Port {
         match &mut self.backend {
             Backend::Dpdk(p) => p.set_mtu(mtu)?,
             Backend::Packet(p) => p.set_mtu(mtu)?,
+            Backend::Xsk(p) => p.set_mtu(mtu)?,
             Backend::Mem(_) => {}
         }
-        self.mtu = mtu;
+        self.about.mtu = mtu;
         Ok(())
     }
 
@@ -445,6 +468,7 @@ impl Port {
         match self.backend {
             Backend::Dpdk(p) => p.close(),
             Backend::Packet(p) => p.close(),
+            Backend::Xsk(p) => p.close(),
             Backend::Mem(_) => Ok(()),
         }
     }

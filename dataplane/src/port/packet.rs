@@ -23,7 +23,7 @@ use crate::mbuf::Mbuf;
 use crate::mempool::{Mempool, Pools};
 use net::{MacAddr, checksum};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -301,6 +301,10 @@ impl Rx for PacketRx {
             };
         }
         burst.len() - before
+    }
+
+    fn wait_fd(&self) -> Option<RawFd> {
+        Some(self.ring.fd.as_raw_fd())
     }
 }
 

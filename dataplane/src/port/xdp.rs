@@ -6,13 +6,18 @@
 use super::kernel::Claim;
 use super::{DeviceError, PortError};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+const BPF_MAP_CREATE: i32 = 0;
+const BPF_MAP_UPDATE_ELEM: i32 = 2;
 const BPF_PROG_LOAD: i32 = 5;
 const BPF_PROG_GET_FD_BY_ID: i32 = 13;
 const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
 const BPF_LINK_CREATE: i32 = 28;
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
+const BPF_PROG_TYPE_XDP: u32 = 6;
+const BPF_MAP_TYPE_XSKMAP: u32 = 17;
+const BPF_XDP: u32 = 37;
 const BPF_TCX_INGRESS: u32 = 46;
 /// `bpf_attr` is longer; the kernel takes what is given as zeros beyond.
 type Attr = [u32; 32];
@@ -28,7 +33,7 @@ const NLA_F_NESTED: u16 = 1 << 15;
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
-/// Names of the programs that libxdp puts on an interface for AF_XDP sockets.
+/// Names of the programs that libxdp (and so DPDK's driver) puts on an interface for AF_XDP sockets.
 const OURS: [&str; 3] = ["xsk_def_", "xdp_dispatcher", "xdp_sock_prog"];
 
 fn bpf(command: i32, attr: &mut Attr) -> io::Result<i32> {
@@ -56,31 +61,68 @@ fn pointer<T: ?Sized>(attr: &mut Attr, word: usize, to: *const T) {
 /// Linux 6.6 (tcx).
 pub(super) fn drop_ingress(index: i32) -> io::Result<OwnedFd> {
     // r0 = TCX_DROP; exit
-    let program: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
+    let program = load(
+        BPF_PROG_TYPE_SCHED_CLS,
+        BPF_TCX_INGRESS,
+        &[0x0000_0002_0000_00b7, 0x95],
+    )?;
+    attach(&program, index, BPF_TCX_INGRESS)
+}
+
+/// Gives each socket what the queue of its place in the list receives, for as long as the descriptor is open. Other
+/// queues' frames are dropped. Needs Linux 5.9.
+pub(super) fn redirect_to(index: i32, sockets: &[RawFd]) -> io::Result<OwnedFd> {
+    let mut attr: Attr = [0; 32];
+    attr[..4].copy_from_slice(&[BPF_MAP_TYPE_XSKMAP, 4, 4, sockets.len() as u32]);
+    let map = owned(bpf(BPF_MAP_CREATE, &mut attr)?);
+    for (queue, socket) in sockets.iter().enumerate() {
+        let (key, value) = (queue as u32, *socket as u32);
+        let mut attr: Attr = [0; 32];
+        attr[0] = map.as_raw_fd() as u32;
+        pointer(&mut attr, 2, &raw const key);
+        pointer(&mut attr, 4, &raw const value);
+        bpf(BPF_MAP_UPDATE_ELEM, &mut attr)?;
+    }
+    let program = [
+        0x0000_0000_0010_1261, // r2 = *(u32 *)(r1 + 16): rx_queue_index
+        0x1118 | (map.as_raw_fd() as u32 as u64) << 32, // r1 = the map,
+        0,                     // of two words
+        0x0000_0001_0000_03b7, // r3 = XDP_DROP, where there is no socket
+        0x0000_0033_0000_0085, // call bpf_redirect_map
+        0x0000_0000_0000_0095, // exit
+    ];
+    let program = load(BPF_PROG_TYPE_XDP, BPF_XDP, &program)?;
+    attach(&program, index, BPF_XDP)
+}
+
+fn load(kind: u32, attach_type: u32, program: &[u64]) -> io::Result<OwnedFd> {
     let license = c"Dual MIT/GPL";
     let mut attr: Attr = [0; 32];
-    attr[0] = BPF_PROG_TYPE_SCHED_CLS;
+    attr[0] = kind;
     attr[1] = program.len() as u32;
     pointer(&mut attr, 2, program.as_ptr());
     pointer(&mut attr, 4, license.as_ptr());
     // prog_name: words 12 to 15.
     for (word, text) in attr[12..16]
         .iter_mut()
-        .zip(b"trunkline_deaf\0\0".chunks_exact(4))
+        .zip(b"trunkline\0\0\0".chunks_exact(4))
     {
         *word = u32::from_ne_bytes(text.try_into().expect("four bytes"));
     }
-    attr[17] = BPF_TCX_INGRESS;
-    let program = owned(bpf(BPF_PROG_LOAD, &mut attr)?);
+    attr[17] = attach_type;
+    Ok(owned(bpf(BPF_PROG_LOAD, &mut attr)?))
+}
 
+fn attach(program: &OwnedFd, index: i32, attach_type: u32) -> io::Result<OwnedFd> {
     let mut attr: Attr = [0; 32];
     attr[0] = program.as_raw_fd() as u32;
     attr[1] = index as u32;
-    attr[2] = BPF_TCX_INGRESS;
+    attr[2] = attach_type;
     Ok(owned(bpf(BPF_LINK_CREATE, &mut attr)?))
 }
 
-/// Takes away the XDP program that a killed process left on the interface. Another's program stays, and is an error.
+/// Takes away the XDP program that a killed process left on the interface: not ours, which goes with its descriptor, but
+/// that of libxdp. Any other program stays, and is an error.
 pub(super) fn clear_leftover(claim: &Claim, name: &str) -> Result<(), PortError> {
     let attached =
         attached(claim.index()).map_err(|e| claim.failed("can't ask for its XDP program", e))?;

@@ -377,7 +377,8 @@ fn ports_are_opened_and_closed_many_times() {
         let mut resident = Vec::new();
         let rounds = if device == "af_xdp:pa" { 25 } else { 60 };
         for round in 0..rounds {
-            let mut port = Open::new(&eal, &spec(device), 0, &mut pools).unwrap_or_else(|e| panic!("{round}: {e}"));
+            let mut port = Open::new(&eal, &spec(device), 0, &mut pools)
+                .unwrap_or_else(|e| panic!("{round}: {e}"));
             if round % 20 == 0 {
                 let wire = Wire::new("pb");
                 let f = frame(0x88b5, 60, round);
@@ -435,7 +436,7 @@ fn af_xdp_passes_frames() {
         .unwrap()
         .to_string();
     assert!(
-        e.contains("MTU 9000 is over 1738, the most that af_xdp takes; use af_packet:pa"),
+        e.contains("MTU 9000 is over 3786, the most that af_xdp takes; use af_packet:pa"),
         "{e}"
     );
 }
