@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Mutex as Turn;
 
 use crate::config::{ConfigError, Plan, Staged, Store};
-use crate::request::{Asker, Reply, Request};
+use crate::request::{AskError, Asker, Reply, Request};
 
 /// How long a client is kept waiting for a commit; the commit itself goes on.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -26,6 +26,16 @@ pub(super) enum Refusal {
     Unavailable(String),
     /// It is taking too long.
     Late(String),
+}
+
+impl Refusal {
+    /// The control thread did not take a request.
+    pub(super) fn not_taken(error: AskError, and: &str) -> Self {
+        match error {
+            AskError::Busy => Self::No(format!("{error}{and}")),
+            AskError::Gone => Self::Unavailable(format!("{error}{and}")),
+        }
+    }
 }
 
 impl From<ConfigError> for Refusal {

@@ -66,7 +66,7 @@ async fn ask<T>(
     commits
         .asker
         .ask(request(reply))
-        .map_err(|e| Refusal::Unavailable(e.to_string()))?;
+        .map_err(|e| Refusal::not_taken(e, ""))?;
     match tokio::time::timeout(DEADLINE, answer).await {
         Ok(Ok(Ok(value))) => Ok(value),
         Ok(Ok(Err(refused))) => Err(Refusal::No(refused.to_string())),

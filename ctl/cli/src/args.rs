@@ -1,0 +1,324 @@
+//! The command line as clap sees it: nouns, verbs, help. What follows `add`, `del` and `replace` is read by `api::grammar`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+const ABOUT: &str =
+    "Speaks to a Trunkline appliance: routes, labels, interfaces, counters, configuration";
+
+const EXAMPLES: &str = "Examples:
+  trunkctl route add 203.0.113.0/24 via 198.51.100.3 label 100/200
+  trunkctl route show 203.0.113.9            the route that this address takes
+  trunkctl label add 300 swap 400 via 198.51.100.3
+  trunkctl interface show wan0 --json
+  trunkctl config diff new.toml && trunkctl config apply new.toml
+  trunkctl doctor                            is this machine fit for the appliance?
+
+Exit status: 0 done, 1 refused (the reason is on stderr), 2 usage, 3 the appliance can't be reached.
+Changes are saved in the appliance's configuration file, so they hold across a restart.";
+
+/// trunkctl
+#[derive(Debug, Parser)]
+#[command(name = "trunkctl", version, about = ABOUT, after_help = EXAMPLES, infer_subcommands = true)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// The appliance's socket
+    #[arg(long, global = true, value_name = "PATH", default_value = api::DEFAULT_SOCKET, hide_default_value = true)]
+    pub(crate) socket: PathBuf,
+    /// Print one JSON document; a show of several things prints an array
+    #[arg(long, short = 'j', global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) noun: Noun,
+}
+
+/// Words that are read by the grammar.
+#[derive(Args, Debug)]
+pub(crate) struct Words {
+    #[arg(value_name = "WORDS", num_args = 0.., hide = true)]
+    pub(crate) words: Vec<String>,
+}
+
+/// Words of commands that later versions have.
+#[derive(Args, Debug)]
+pub(crate) struct Rest {
+    #[arg(num_args = 0.., trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _words: Vec<String>,
+}
+
+/// What is spoken of.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Noun {
+    /// Static routes, and the routing table
+    #[command(infer_subcommands = true)]
+    Route {
+        #[command(subcommand)]
+        verb: Option<RouteVerb>,
+    },
+    /// The label table: what happens to labelled frames
+    #[command(infer_subcommands = true)]
+    Label {
+        #[command(subcommand)]
+        verb: Option<LabelVerb>,
+    },
+    /// Interfaces: addresses, link, counters
+    #[command(infer_subcommands = true)]
+    Interface {
+        #[command(subcommand)]
+        verb: Option<InterfaceVerb>,
+    },
+    /// Neighbours on the links (ARP and neighbour discovery)
+    #[command(infer_subcommands = true, aliases = ["neighbor", "neighbour"])]
+    Neigh {
+        #[command(subcommand)]
+        verb: Option<NeighVerb>,
+    },
+    /// The threads that forward, and their load
+    #[command(infer_subcommands = true)]
+    Worker {
+        #[command(subcommand)]
+        verb: Option<OnlyShow>,
+    },
+    /// What was dropped, where and why
+    #[command(infer_subcommands = true)]
+    Drop {
+        #[command(subcommand)]
+        verb: Option<DropVerb>,
+    },
+    /// The state of table reclamation
+    #[command(infer_subcommands = true)]
+    Rcu {
+        #[command(subcommand)]
+        verb: Option<OnlyShow>,
+    },
+    /// What runs, and since when
+    #[command(infer_subcommands = true)]
+    Status {
+        #[command(subcommand)]
+        verb: Option<OnlyShow>,
+    },
+    /// The configuration as a whole
+    #[command(infer_subcommands = true)]
+    Config {
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+    /// Many changes as one commit: all or none
+    #[command(
+        after_help = "The file has one command a line, without \"trunkctl\"; what follows a # is passed over.\n\n\
+        Examples:\n  trunkctl batch changes.txt\n  \
+        printf 'route add 10.1.0.0/16 via 10.0.0.2\\nroute del 10.2.0.0/16\\n' | trunkctl batch -"
+    )]
+    Batch {
+        /// The file with the commands; - for standard input
+        file: PathBuf,
+    },
+    /// Checks this machine: huge pages, drivers, cores, permissions; needs no running appliance
+    #[command(
+        after_help = "Each line is ok, warning or fail, with the command that mends it. Exit status 1 if anything fails."
+    )]
+    Doctor,
+    /// Prints the completions of a shell
+    #[command(
+        after_help = "Example:\n  trunkctl completions bash > /etc/bash_completion.d/trunkctl"
+    )]
+    Completions {
+        /// For this shell
+        shell: Shell,
+    },
+    #[command(hide = true, disable_help_flag = true)]
+    Vrf(Rest),
+    #[command(hide = true, disable_help_flag = true)]
+    Bgp(Rest),
+    #[command(hide = true, disable_help_flag = true)]
+    Explain(Rest),
+    #[command(hide = true, disable_help_flag = true)]
+    Capture(Rest),
+    #[command(hide = true, disable_help_flag = true)]
+    Top(Rest),
+}
+
+const ROUTE_FORM: &str = "[blackhole|unreachable|prohibit] PREFIX [via ADDRESS] [dev NAME] [label L/L] [weight N] [ttl uniform|pipe]";
+
+const ROUTE_HELP: &str = "What follows a via belongs to it; another via, or nexthop, begins the next one (ECMP). Labels are \
+pushed, the leftmost outermost. A prefix without a length is a host; \"default\" is 0.0.0.0/0, or ::/0 by its via.
+
+Examples:
+  trunkctl route add 203.0.113.0/24 via 198.51.100.3
+  trunkctl route add 203.0.113.0/24 via 198.51.100.3 dev wan0 label 100/200
+  trunkctl route add 10.0.0.0/8 nexthop via 10.1.0.1 weight 3 nexthop via 10.2.0.1
+  trunkctl route add 2001:db8:7::/48 via fe80::1 dev wan0
+  trunkctl route add blackhole 192.0.2.0/24";
+
+/// What to do with routes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RouteVerb {
+    /// Adds a static route
+    #[command(override_usage = format!("trunkctl route add {ROUTE_FORM} …"), after_help = ROUTE_HELP)]
+    Add(Words),
+    /// Adds a static route, or changes the one that is there
+    #[command(visible_alias = "change", override_usage = format!("trunkctl route replace {ROUTE_FORM} …"), after_help = ROUTE_HELP)]
+    Replace(Words),
+    /// Deletes a static route, or the next hops of it that are named
+    #[command(
+        visible_alias = "delete",
+        override_usage = "trunkctl route del PREFIX [via ADDRESS [dev NAME]] …"
+    )]
+    #[command(
+        after_help = "Examples:\n  trunkctl route del 203.0.113.0/24\n  trunkctl route del 10.0.0.0/8 via 10.2.0.1"
+    )]
+    Del(Words),
+    /// Shows the routing table
+    #[command(
+        visible_alias = "list",
+        override_usage = "trunkctl route show [PREFIX|ADDRESS] [longer] [protocol static|connected|local]"
+    )]
+    #[command(
+        after_help = "An address shows the one route that it takes; a prefix that very route, with \"longer\" also all within it.\n\n\
+        Examples:\n  trunkctl route show\n  trunkctl route show 203.0.113.9\n  trunkctl route show 10.0.0.0/8 longer protocol static --json"
+    )]
+    Show(Words),
+}
+
+const LABEL_HELP: &str = "swap replaces the label by others (400/500: a stack, the leftmost outermost); pop with a via takes it off for the neighbour \
+(penultimate hop); pop alone takes it off and looks at what lies under it.
+
+Examples:
+  trunkctl label add 300 swap 400 via 198.51.100.3
+  trunkctl label add 300 swap 400/500 via 198.51.100.3 dev wan0 ttl pipe
+  trunkctl label add 301 pop via 198.51.100.3
+  trunkctl label add 302 pop";
+
+/// What to do with labels.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabelVerb {
+    /// Adds an entry
+    #[command(
+        override_usage = "trunkctl label add LABEL swap L[/L…] via ADDRESS [dev NAME] [weight N] … | LABEL pop [via ADDRESS …]"
+    )]
+    #[command(after_help = LABEL_HELP)]
+    Add(Words),
+    /// Adds an entry, or changes the one that is there
+    #[command(
+        visible_alias = "change",
+        override_usage = "trunkctl label replace LABEL swap L[/L…] via ADDRESS … | LABEL pop [via ADDRESS …]"
+    )]
+    #[command(after_help = LABEL_HELP)]
+    Replace(Words),
+    /// Deletes an entry
+    #[command(visible_alias = "delete", override_usage = "trunkctl label del LABEL")]
+    Del(Words),
+    /// Shows the label table, or one label of it
+    #[command(visible_alias = "list")]
+    Show {
+        /// Only this label
+        #[arg(value_parser = clap::value_parser!(u32).range(0..1 << 20))]
+        label: Option<u32>,
+    },
+}
+
+/// What to do with interfaces.
+#[derive(Debug, Subcommand)]
+pub(crate) enum InterfaceVerb {
+    /// Adds an interface while the others forward
+    #[command(
+        override_usage = "trunkctl interface add NAME device DEVICE [address A/L]… [mtu N] [mpls] [queues N]"
+    )]
+    #[command(
+        after_help = "A name with a dot is a VLAN of the interface before the dot, and has no device.\n\n\
+        Examples:\n  trunkctl interface add wan0 device af_packet:eth1 address 198.51.100.2/31 address 2001:db8::2/64 mpls\n  \
+        trunkctl interface add wan0.100 address 192.0.2.1/24"
+    )]
+    Add(Words),
+    /// Deletes an interface
+    #[command(
+        visible_alias = "delete",
+        override_usage = "trunkctl interface del NAME"
+    )]
+    Del(Words),
+    /// Shows interfaces with their counters
+    #[command(visible_alias = "list")]
+    Show {
+        /// Only this one
+        name: Option<String>,
+    },
+}
+
+/// What to do with neighbours.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NeighVerb {
+    /// Adds a static neighbour
+    #[command(override_usage = "trunkctl neigh add ADDRESS lladdr MAC dev NAME")]
+    #[command(
+        after_help = "Example:\n  trunkctl neigh add 198.51.100.3 lladdr 02:00:00:00:00:03 dev wan0"
+    )]
+    Add(Words),
+    /// Deletes a static neighbour
+    #[command(
+        visible_alias = "delete",
+        override_usage = "trunkctl neigh del ADDRESS [dev NAME]"
+    )]
+    Del(Words),
+    /// Shows the neighbours
+    #[command(
+        visible_alias = "list",
+        override_usage = "trunkctl neigh show [ADDRESS] [dev NAME]"
+    )]
+    Show(Words),
+}
+
+/// What to do with things that can only be looked at.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum OnlyShow {
+    /// Shows it
+    #[command(visible_alias = "list")]
+    Show,
+}
+
+/// What to do with drops.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DropVerb {
+    /// Shows every reason that has dropped something, for each interface
+    #[command(
+        visible_alias = "list",
+        override_usage = "trunkctl drop show [dev NAME]"
+    )]
+    Show(Words),
+}
+
+/// What to do with configurations.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Says what is wrong with a file; nothing changes
+    Check {
+        /// The file; - for standard input
+        file: PathBuf,
+    },
+    /// Says what a file would change; nothing does
+    Diff {
+        /// The file; - for standard input
+        file: PathBuf,
+    },
+    /// Makes a file the running configuration and saves it as the appliance's own
+    #[command(override_usage = "trunkctl config apply FILE")]
+    #[command(
+        after_help = "All of it is applied, or nothing. Comments and layout of the file are kept.\n\n\
+        Example:\n  trunkctl config apply /etc/trunkline/trunkline.toml        after it was edited"
+    )]
+    Apply {
+        /// The file; - for standard input
+        file: PathBuf,
+        #[arg(num_args = 0.., hide = true)]
+        more: Vec<String>,
+    },
+    /// Shows the running configuration as its file has it
+    Show,
+    #[command(hide = true, disable_help_flag = true)]
+    Confirm(Rest),
+    #[command(hide = true, disable_help_flag = true)]
+    Rollback(Rest),
+    #[command(hide = true, disable_help_flag = true)]
+    History(Rest),
+}

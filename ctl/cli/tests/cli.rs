@@ -1,0 +1,558 @@
+//! The binary as a user meets it: exit status, one line on stderr, JSON, help. The appliance is a stand-in that notes what it is told.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use api::trunkline_server::{Trunkline, TrunklineServer};
+use api::*;
+use serde_json::Value;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Streaming};
+
+type Answer<T> = Result<Response<T>, tonic::Status>;
+type Stream<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, tonic::Status>> + Send>>;
+
+/// Notes commits; refuses routes to 192.0.2.0/24; has a long routing table.
+#[derive(Clone, Default)]
+struct Appliance {
+    commits: Arc<Mutex<Vec<Vec<Change>>>>,
+}
+
+#[tonic::async_trait]
+impl Trunkline for Appliance {
+    type ShowRoutesStream = Stream<Routes>;
+    type ShowLabelsStream = Stream<Labels>;
+
+    async fn get_status(&self, _: Request<StatusRequest>) -> Answer<Status> {
+        Ok(Response::new(Status {
+            name: "pe1".into(),
+            ready: true,
+            ..Default::default()
+        }))
+    }
+
+    async fn commit(&self, call: Request<Streaming<CommitRequest>>) -> Answer<CommitReply> {
+        let (mut stream, mut changes) = (call.into_inner(), Vec::new());
+        while let Some(message) = stream.message().await? {
+            changes.extend(message.changes);
+        }
+        if format!("{changes:?}").contains("192.0.2.0/24") {
+            return Err(tonic::Status::failed_precondition(
+                "route 192.0.2.0/24: is there already; use \"route replace\"",
+            ));
+        }
+        let changed = changes.len() as u64;
+        self.commits.lock().unwrap().push(changes);
+        Ok(Response::new(CommitReply { changed }))
+    }
+
+    async fn check_config(&self, call: Request<ConfigRequest>) -> Answer<ConfigReply> {
+        let request = call.into_inner();
+        match request.text.contains("sytem") {
+            true => Err(tonic::Status::failed_precondition(format!(
+                "{}:1: sytem: unknown key",
+                request.path
+            ))),
+            false => Ok(Response::new(ConfigReply::default())),
+        }
+    }
+
+    async fn diff_config(&self, _: Request<ConfigRequest>) -> Answer<ConfigReply> {
+        Ok(Response::new(ConfigReply {
+            steps: vec!["+ label 16 pop".into()],
+            changed: 3,
+        }))
+    }
+
+    async fn apply_config(&self, _: Request<ConfigRequest>) -> Answer<ConfigReply> {
+        Ok(Response::new(ConfigReply::default()))
+    }
+
+    async fn show_config(&self, _: Request<ShowConfigRequest>) -> Answer<ConfigText> {
+        let text = "# ours\n[interface.wan0]\nmtu = 1500\n".into();
+        Ok(Response::new(ConfigText {
+            path: "/etc/t.toml".into(),
+            text,
+        }))
+    }
+
+    async fn show_routes(&self, call: Request<RouteQuery>) -> Answer<Self::ShowRoutesStream> {
+        let query = call.into_inner();
+        let chunk = move |_| {
+            let route = Route {
+                prefix: query.destination.clone(),
+                protocol: query.protocol.clone(),
+                ..Default::default()
+            };
+            Ok(Routes {
+                routes: vec![route; 1000],
+            })
+        };
+        Ok(Response::new(Box::pin(tokio_stream::iter(
+            (0..200).map(chunk),
+        ))))
+    }
+
+    async fn show_labels(&self, call: Request<LabelQuery>) -> Answer<Self::ShowLabelsStream> {
+        let label = call.into_inner().label.unwrap_or(16);
+        let labels = vec![LabelRoute {
+            label,
+            action: "pop".into(),
+            ..Default::default()
+        }];
+        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(Labels {
+            labels,
+        })]))))
+    }
+
+    async fn show_interfaces(&self, call: Request<InterfaceQuery>) -> Answer<Interfaces> {
+        match call.into_inner().name.as_str() {
+            "" | "wan0" => {
+                let wan = Interface {
+                    name: "wan0".into(),
+                    rx_packets: u64::MAX,
+                    ..Default::default()
+                };
+                Ok(Response::new(Interfaces {
+                    interfaces: vec![wan],
+                }))
+            }
+            name => Err(tonic::Status::failed_precondition(format!(
+                "there is no interface {name:?}"
+            ))),
+        }
+    }
+
+    async fn show_neighbors(&self, _: Request<NeighborQuery>) -> Answer<Neighbors> {
+        Ok(Response::new(Neighbors::default()))
+    }
+
+    async fn show_workers(&self, _: Request<WorkerQuery>) -> Answer<Workers> {
+        Ok(Response::new(Workers {
+            workers: vec![Worker {
+                queues: vec!["wan0:0".into()],
+                ..Default::default()
+            }],
+        }))
+    }
+
+    async fn show_drops(&self, call: Request<DropQuery>) -> Answer<Drops> {
+        let interface = call.into_inner().interface;
+        Ok(Response::new(Drops {
+            drops: vec![Drop {
+                interface,
+                reason: "no_route".into(),
+                packets: 3,
+            }],
+        }))
+    }
+
+    async fn show_rcu(&self, _: Request<RcuQuery>) -> Answer<Rcu> {
+        Err(tonic::Status::unavailable("the appliance is shutting down"))
+    }
+}
+
+struct Lab {
+    dir: tempfile::TempDir,
+    appliance: Appliance,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let (dir, appliance) = (tempfile::tempdir().unwrap(), Appliance::default());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::UnixListener::bind(dir.path().join("t.sock")).unwrap()
+        };
+        let service = TrunklineServer::new(appliance.clone());
+        std::thread::spawn(move || {
+            let server = tonic::transport::Server::builder().add_service(service);
+            runtime.block_on(server.serve_with_incoming(UnixListenerStream::new(listener)))
+        });
+        Self { dir, appliance }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trunkctl"));
+        command
+            .arg("--socket")
+            .arg(self.dir.path().join("t.sock"))
+            .args(line.split_whitespace());
+        command
+    }
+
+    fn run(&self, line: &str) -> (i32, String, String) {
+        let output = self.command(line).output().unwrap();
+        texts(&output)
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+fn texts(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (
+        output.status.code().unwrap_or(-1),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn done_is_silent_and_zero() {
+    let lab = Lab::new();
+    assert_eq!(
+        lab.run("route add 203.0.113.0/24 via 198.51.100.3 dev wan0 label 100/200"),
+        (0, String::new(), String::new())
+    );
+    assert_eq!(
+        lab.run("neighbor add 10.0.0.2 lladdr 02:00:00:00:00:01 dev wan0")
+            .0,
+        0
+    );
+    assert_eq!(
+        lab.run("interface add wan1 device af_packet:eth2 address 10.1.0.1/24 mpls")
+            .0,
+        0
+    );
+    assert_eq!(
+        lab.run("lab del 300").0,
+        0,
+        "a noun can be shortened, as in iproute2"
+    );
+    assert_eq!(
+        lab.run("route delete 203.0.113.0/24 --json"),
+        (0, "{\n  \"changed\": 1\n}\n".into(), String::new())
+    );
+    assert_eq!(lab.appliance.commits.lock().unwrap().len(), 5);
+}
+
+#[test]
+fn refused_is_one_with_one_line() {
+    let lab = Lab::new();
+    let expected = "trunkctl: route 192.0.2.0/24: is there already; use \"route replace\"\n";
+    assert_eq!(
+        lab.run("route add 192.0.2.0/24 via 10.0.0.2"),
+        (1, String::new(), expected.into())
+    );
+    let (code, _, error) = lab.run("interface show wan9");
+    assert_eq!(
+        (code, error.as_str()),
+        (1, "trunkctl: there is no interface \"wan9\"\n")
+    );
+    let bad = lab.file("bad.toml", "[sytem]\n");
+    let (code, _, error) = lab.run(&format!("config check {}", bad.display()));
+    assert_eq!(
+        (code, error),
+        (
+            1,
+            format!("trunkctl: {}:1: sytem: unknown key\n", bad.display())
+        )
+    );
+    let (code, _, error) = lab.run("config check /no/such.toml");
+    assert_eq!(
+        (
+            code,
+            error.starts_with("trunkctl: cannot read /no/such.toml: No such file")
+        ),
+        (1, true),
+        "{error}"
+    );
+}
+
+#[test]
+fn misuse_is_two_with_one_line() {
+    let lab = Lab::new();
+    let cases = [
+        ("rout-e add", "route"),
+        ("route addd 1.2.3.0/24", "a similar subcommand exists: 'add'"),
+        ("route add", "a prefix is missing"),
+        (
+            "route add 203.0.113.0/24 via 10.0.0.2 lable 3",
+            "did you mean \"label\"?",
+        ),
+        ("route show 10.0.0.0/8 wibble", "unexpected \"wibble\""),
+        ("route show longer", "needs the prefix"),
+        ("label show 1048576", "1048576"),
+        ("--jsn route show", "--json"),
+        ("worker add", "unrecognized subcommand"),
+        ("vrf show", "\"vrf\" is not in this version"),
+        ("bgp summary", "\"bgp\" is not in this version"),
+        (
+            "bgp neighbor 10.0.0.1 shutdown --help",
+            "not in this version",
+        ),
+        ("explain 203.0.113.9 from 10.0.0.1", "not in this version"),
+        ("capture -w f", "not in this version"),
+        ("top", "not in this version"),
+        (
+            "config rollback 1",
+            "\"config rollback\" is not in this version",
+        ),
+        (
+            "config apply f confirm 5",
+            "confirmed commits are not in this version",
+        ),
+        ("completions tcsh", "possible values"),
+    ];
+    for (line, part) in cases {
+        let (code, out, error) = lab.run(line);
+        assert_eq!((code, out.as_str()), (2, ""), "{line}: {error}");
+        assert!(
+            error.starts_with("trunkctl: ") && error.contains(part),
+            "{line}: {error}"
+        );
+        assert_eq!(error.lines().count(), 1, "{line}: {error}");
+    }
+    assert!(lab.appliance.commits.lock().unwrap().is_empty());
+}
+
+#[test]
+fn nobody_there_is_three() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("gone.sock");
+    let run = |socket: &PathBuf| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trunkctl"));
+        texts(
+            &command
+                .args(["interface", "show", "--socket"])
+                .arg(socket)
+                .output()
+                .unwrap(),
+        )
+    };
+    let (code, out, error) = run(&socket);
+    assert_eq!(
+        (code, out.as_str(), error.lines().count()),
+        (3, "", 1),
+        "{error}"
+    );
+    assert!(
+        error.contains("there is no such socket; start it"),
+        "{error}"
+    );
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let (code, _, error) = run(&socket);
+    assert!(
+        code == 3 && error.contains("nobody listens there"),
+        "{error}"
+    );
+    // One that listens and hangs up.
+    std::fs::remove_file(&socket).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let server = std::thread::spawn(move || drop(listener.accept()));
+    let (code, _, error) = run(&socket);
+    assert_eq!((code, error.lines().count()), (3, 1), "{error}");
+    server.join().unwrap();
+    let (code, _, error) = Lab::new().run("rcu show");
+    assert_eq!(
+        (code, error.as_str()),
+        (3, "trunkctl: the appliance is shutting down\n")
+    );
+}
+
+#[test]
+fn json_is_one_document() {
+    let lab = Lab::new();
+    let json = |line: &str| -> Value {
+        let (code, out, error) = lab.run(line);
+        assert_eq!((code, error.as_str()), (0, ""), "{line}");
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("{line}: {e}: {out}"))
+    };
+    assert_eq!(json("--json interface show")[0]["rx_packets"], u64::MAX);
+    assert_eq!(
+        json("interface show wan0 -j").as_array().unwrap().len(),
+        1,
+        "an array of one"
+    );
+    assert_eq!(json("neigh show --json"), serde_json::json!([]));
+    assert_eq!(json("worker show --json")[0]["queues"][0], "wan0:0");
+    assert_eq!(
+        json("drop show dev wan0 --json"),
+        serde_json::json!([{"interface": "wan0", "reason": "no_route", "packets": 3}])
+    );
+    assert_eq!(json("label show 77 --json")[0]["label"], 77);
+    assert_eq!(json("status --json")["ready"], true);
+    assert_eq!(json("config show --json")["interface"]["wan0"]["mtu"], 1500);
+    let routes = json("route show 10.0.0.0/8 longer protocol static --json");
+    assert_eq!(
+        (
+            routes.as_array().unwrap().len(),
+            routes[0]["prefix"].as_str()
+        ),
+        (200_000, Some("10.0.0.0/8"))
+    );
+}
+
+#[test]
+fn tables_are_for_people() {
+    let lab = Lab::new();
+    assert_eq!(
+        lab.run("drop show wan0").1,
+        "INTERFACE  REASON    PACKETS\nwan0       no_route        3\n"
+    );
+    assert!(lab.run("config show").1.starts_with("# ours\n"));
+    let file = lab.file("t.toml", "");
+    assert_eq!(
+        lab.run(&format!("config diff {}", file.display())).1,
+        "+ label 16 pop\n… and 2 more\n"
+    );
+    assert_eq!(
+        lab.run(&format!("config apply {}", file.display())).1,
+        "changes nothing\n"
+    );
+}
+
+#[test]
+fn a_batch_is_one_commit() {
+    let lab = Lab::new();
+    let text = "# comments\n\nroute add 10.1.0.0/16 via 10.0.0.2   # and more\nlabel add 16 pop\n";
+    let file = lab.file("b", text);
+    assert_eq!(lab.run(&format!("batch {}", file.display())).0, 0);
+    let mut child = lab
+        .command("batch -")
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    let commits = lab.appliance.commits.lock().unwrap().clone();
+    assert_eq!(commits.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
+    let bad = lab.file("bad", "route add 10.1.0.0/16 via 10.0.0.2\nroute show\n");
+    let (code, _, error) = lab.run(&format!("batch {}", bad.display()));
+    assert_eq!(code, 2);
+    let expected = format!(
+        "trunkctl: {}:2: \"route show\" changes nothing, so it can't be part of a commit; nothing was changed\n",
+        bad.display()
+    );
+    assert_eq!(error, expected);
+    assert_eq!(lab.appliance.commits.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn a_hundred_thousand_lines_are_one_commit() {
+    let lab = Lab::new();
+    let text: String = (0..100_000)
+        .map(|i| {
+            format!(
+                "route add 10.{}.{}.{}/32 via 10.0.0.2\n",
+                i >> 16,
+                (i >> 8) & 255,
+                i & 255
+            )
+        })
+        .collect();
+    let file = lab.file("b", &text);
+    assert_eq!(lab.run(&format!("batch {}", file.display())).0, 0);
+    assert_eq!(lab.appliance.commits.lock().unwrap()[0].len(), 100_000);
+}
+
+/// `trunkctl route show | head -1` ends without a word.
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let lab = Lab::new();
+    for line in [
+        "route show 10.0.0.0/8",
+        "route show 10.0.0.0/8 --json",
+        "completions bash",
+    ] {
+        let mut child = lab
+            .command(line)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut first)
+            .unwrap();
+        let (code, _, error) = texts(&child.wait_with_output().unwrap());
+        assert_eq!((code, error.as_str()), (0, ""), "{line}");
+    }
+}
+
+#[test]
+fn help_has_examples_and_needs_no_appliance() {
+    let help = |line: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_trunkctl"))
+            .args(line.split_whitespace())
+            .output()
+            .unwrap();
+        let (code, out, error) = texts(&output);
+        assert_eq!((code, error.as_str()), (0, ""), "{line}");
+        out
+    };
+    let top = help("-h");
+    for word in [
+        "route",
+        "label",
+        "interface",
+        "neigh",
+        "worker",
+        "drop",
+        "rcu",
+        "doctor",
+        "config",
+        "batch",
+        "Exit status",
+    ] {
+        assert!(top.contains(word), "{word}: {top}");
+    }
+    for word in ["vrf", "bgp", "explain"] {
+        assert!(
+            !top.contains(&format!("  {word} ")),
+            "later versions are not advertised: {top}"
+        );
+    }
+    for verb in [
+        "route add",
+        "route replace",
+        "route del",
+        "route show",
+        "label add",
+        "interface add",
+        "neigh add",
+        "batch",
+        "config apply",
+    ] {
+        let text = help(&format!("{verb} -h"));
+        assert!(
+            text.contains("Example") && text.contains(&format!("trunkctl {verb}")),
+            "{verb}: {text}"
+        );
+    }
+    assert!(help("completions bash").contains("complete -F"));
+    assert!(help("--version").starts_with("trunkctl "));
+}
+
+#[test]
+fn the_doctor_needs_no_appliance() {
+    let output = Command::new(env!("CARGO_BIN_EXE_trunkctl"))
+        .args(["doctor", "--json"])
+        .output()
+        .unwrap();
+    let checks: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let failed = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|c| c["status"] == "fail");
+    assert_eq!(output.status.code(), Some(i32::from(failed)));
+    assert!(checks[0]["name"].is_string() && checks[0]["detail"].is_string());
+}
