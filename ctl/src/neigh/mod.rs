@@ -71,7 +71,7 @@ impl Params {
             keep_stale: reachable.saturating_mul(10),
             max_entries: 32_768,
             max_held_bytes: 32 << 20,
-            new_per_second: 1000,
+            new_per_second: 500,
         }
     }
 }

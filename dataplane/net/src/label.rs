@@ -203,6 +203,8 @@ mod tests {
     fn the_wire_form_is_that_of_rfc_3032() {
         let lse = Lse::new(Label(100), 5, true, 64);
         assert_eq!(lse.to_bytes(), [0x00, 0x06, 0x4b, 0x40]);
+        // A traffic class of more than three bits does not reach the label.
+        assert_eq!(Lse::new(Label(100), 0xfd, true, 64), lse);
     }
 
     proptest! {

@@ -145,6 +145,9 @@ fn only_an_answer_to_us_confirms() {
     let to_other = Arp::request(OTHER, v4("192.0.2.3"), v4(A)).reply(PEER, v4(A));
     lab.arp(5000, to_other, US);
     lab.arp(5000, Arp::request(PEER, v4(A), v4("192.0.2.1")), US);
+    // A reply to everybody is no answer, either.
+    let reply = Arp::request(US, v4("192.0.2.1"), v4(A)).reply(PEER, v4(A));
+    lab.arp(5000, reply, MacAddr::BROADCAST);
     assert_eq!(lab.entry(A).unwrap().confirmed, before);
     lab.arp_reply(6000, A, PEER);
     assert_eq!(lab.entry(A).unwrap().confirmed, Some(lab.at(6000)));
