@@ -144,8 +144,7 @@ impl Dataplane {
     /// # Errors
     /// When the EAL does not start, there is no memory for frames, or a worker can't run on its CPU.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let pipeline = config.pipeline.clone();
-        Self::start_with(config, move |_| Pipeline::new(pipeline.clone()))
+        Self::start_with(config, |_| Pipeline::new(config.pipeline))
     }
 
     /// As [`start`](Self::start), with other stages.
@@ -438,9 +437,8 @@ impl Dataplane {
         }
         let mut result = Ok(());
         for port in self.open_ports() {
-            match self.close_port(port) {
-                Err(CloseError::Worker(e)) => result = result.and(Err(e)),
-                Ok(()) | Err(_) => {}
+            if let Err(CloseError::Worker(e)) = self.close_port(port) {
+                result = result.and(Err(e));
             }
         }
         for w in &mut self.workers {

@@ -166,7 +166,7 @@ impl Dataplane {
         // Owners first: who sends over a ring needs one at its end.
         for (&w, queue) in queues.tx.iter().zip(0..) {
             if let Some(tx) = port.take_tx(queue) {
-                orders.push((w, Command::StartTx(id, Way::Own(tx))));
+                orders.push((w, Command::StartTx(id, Way::Own(Box::new(tx)))));
             }
         }
         let rest = |queue| {
@@ -277,7 +277,7 @@ impl Dataplane {
                 port: id,
                 queue: slot.queue,
             });
-            orders.push((w, Command::StartRx(slot)));
+            orders.push((w, Command::StartRx(Box::new(slot))));
         }
         self.carry_out(orders).map(|_| ())
     }
@@ -348,7 +348,7 @@ impl Dataplane {
             outcomes
                 .into_iter()
                 .filter_map(queue)
-                .collect::<Vec<AnyTx>>(),
+                .collect::<Vec<Box<AnyTx>>>(),
         );
         if let Some(PortEntry { port, resting, .. }) = self.ports[id.index()].take() {
             drop(resting);

@@ -23,14 +23,14 @@ pub(crate) struct RxSlot {
 /// How a worker is to send to a port.
 pub(crate) enum Way {
     /// By its own queue.
-    Own(AnyTx),
+    Own(Box<AnyTx>),
     /// Over the ring to that worker, which owns one.
     Via(WorkerId),
 }
 
 pub(crate) enum Command {
     /// Poll that queue from now on.
-    StartRx(RxSlot),
+    StartRx(Box<RxSlot>),
     /// Poll no queue of that port any more, and give them back.
     StopRx(PortId),
     /// Send frames for that port that way.
@@ -55,7 +55,7 @@ pub(crate) struct Order {
 pub(crate) enum Outcome {
     Done,
     Rx(Vec<RxSlot>),
-    Tx(AnyTx),
+    Tx(Box<AnyTx>),
 }
 
 /// The answer to the [`Order`] of that number.

@@ -203,7 +203,7 @@ impl<S: Stages> Worker<S> {
         while let Some(Order { seq, command }) = self.orders.pop() {
             let outcome = match command {
                 Command::StartRx(slot) => {
-                    self.rx.push(slot);
+                    self.rx.push(*slot);
                     self.queues_changed();
                     Outcome::Done
                 }

@@ -44,7 +44,7 @@ struct Closing {
 
 /// A TX queue and the frames that wait for it.
 struct TxBuffer {
-    queue: AnyTx,
+    queue: Box<AnyTx>,
     frames: Burst,
     tags: ArrayVec<Tag, BURST>,
     stuck_since: Option<u64>,
@@ -450,7 +450,7 @@ mod tests {
         let peers = vec![None, Some((to_peer, Arc::new(Bed::new().unwrap())))];
         let counters = WorkerCounters::new(block.clone());
         let mut out = Out::new(counters, Arc::default(), peers, punt_ring);
-        out.open(PORT, Way::Own(port.take_tx(0).unwrap()));
+        out.open(PORT, Way::Own(Box::new(port.take_tx(0).unwrap())));
         let peers = In::new(vec![None, Some(from)]);
         Rig {
             out,

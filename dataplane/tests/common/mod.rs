@@ -1,6 +1,7 @@
 //! A data plane of memory ports, and stages that do what the first byte of a frame says.
 
-#![allow(unreachable_pub)] // a module of each test binary that wants it
+// A module of each test binary that wants it, or some of it.
+#![allow(unreachable_pub, dead_code)]
 
 use dataplane::burst::Burst;
 use dataplane::counters::Counts;
