@@ -184,6 +184,18 @@ impl Burst {
     }
 }
 
+/// Adds frames while there is room; the first that finds none is freed and the rest is not taken.
+impl Extend<Mbuf> for Burst {
+    #[inline]
+    fn extend<I: IntoIterator<Item = Mbuf>>(&mut self, frames: I) {
+        for frame in frames {
+            if self.push(frame).is_err() {
+                break;
+            }
+        }
+    }
+}
+
 impl Deref for Burst {
     type Target = [Mbuf];
     #[inline]

@@ -78,6 +78,7 @@ struct EthtoolCmd {
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const ETHTOOL_GSET: u32 = 0x1;
+const ETHTOOL_GLINK: u32 = 0xa;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_SFLAGS: u32 = 0x26;
 const ETHTOOL_GGRO: u32 = 0x2b;
@@ -291,8 +292,17 @@ impl Claim {
 
     /// The state of the wire.
     pub(super) fn link(&self) -> Link {
-        let both = libc::IFF_UP | libc::IFF_RUNNING;
-        let up = self.flags().is_ok_and(|f| f & both == both);
+        let flags = self.flags().unwrap_or(0);
+        // IFF_RUNNING follows the carrier up to a second later; it has to do where a driver does not tell the carrier.
+        let mut carrier = EthtoolValue {
+            cmd: ETHTOOL_GLINK,
+            data: 0,
+        };
+        let carrier = match self.ethtool(&mut carrier) {
+            Ok(()) => carrier.data != 0,
+            Err(_) => flags & libc::IFF_RUNNING != 0,
+        };
+        let up = flags & libc::IFF_UP != 0 && carrier;
         let mut cmd = EthtoolCmd {
             cmd: ETHTOOL_GSET,
             ..EthtoolCmd::default()

@@ -7,7 +7,7 @@
 //! | device string | what it is | file |
 //! |---|---|---|
 //! | `af_packet:IF` | our own reader of packet(7) sockets, see there why | `packet.rs` |
-//! | `af_xdp:IF` | our own AF_XDP sockets, likewise | `xsk.rs`, `xdp.rs` |
+//! | `af_xdp:IF` | our own AF_XDP sockets, likewise | `xsk/`, `xdp.rs` |
 //! | `tap:NAME`, `memif:SOCKET`, `pci:ADDRESS`, `dpdk:ARGS` | DPDK's drivers | `dpdk.rs` |
 //! | (tests) | two queues in memory | `mem.rs` |
 //!

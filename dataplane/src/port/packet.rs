@@ -264,7 +264,7 @@ fn count(counter: &AtomicU64) {
 pub struct PacketRx {
     ring: Arc<Ring>,
     at: u32,
-    fresh: Burst,
+    fresh: Box<Burst>,
     pool: Arc<Mempool>,
     counters: Arc<Counters>,
     _alive: Arc<()>,
@@ -528,7 +528,7 @@ impl PacketPort {
             .map(|ring| PacketRx {
                 ring: ring.clone(),
                 at: 0,
-                fresh: Burst::new(),
+                fresh: Box::default(),
                 pool: pool.clone(),
                 counters: counters.clone(),
                 _alive: alive.clone(),

@@ -6,17 +6,25 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Makes the pair, with that many queues on each side. Nobody but the test talks on `pb`.
-fn veth(queues: u32) {
+pub(super) fn veth(queues: u32) {
     let n = format!("numrxqueues {queues} numtxqueues {queues}");
     run(&format!("ip link add pa {n} type veth peer name pb {n}"));
     run("sysctl -qw net.ipv6.conf.pb.disable_ipv6=1 && ip link set pb mtu 9100 up");
 }
 
 /// A test's end of a veth: a packet socket on it.
-struct Wire(OwnedFd);
+pub(super) struct Wire(OwnedFd);
 
 impl Wire {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
+        // Until then what is sent is lost.
+        eventually("the wire's link", || {
+            let link = Command::new("ip")
+                .args(["link", "show", name])
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&link.stdout).contains("state U")
+        });
         // SAFETY: no pointers.
         let fd = unsafe {
             libc::socket(
@@ -49,7 +57,7 @@ impl Wire {
         }
     }
 
-    fn send(&self, bytes: &[u8]) {
+    pub(super) fn send(&self, bytes: &[u8]) {
         // SAFETY: bytes and their length.
         let n = unsafe { libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
         assert_eq!(n, bytes.len() as isize, "{}", io::Error::last_os_error());
@@ -70,7 +78,7 @@ impl Wire {
         Some(bytes)
     }
 
-    fn expect(&self, n: usize) -> Vec<Vec<u8>> {
+    pub(super) fn expect(&self, n: usize) -> Vec<Vec<u8>> {
         let mut all = Vec::new();
         eventually(&format!("{n} frames on the wire"), || {
             all.extend(std::iter::from_fn(|| self.recv()).filter(|f| is_test_frame(f)));
@@ -79,6 +87,16 @@ impl Wire {
         assert_eq!(all.len(), n);
         all
     }
+}
+
+fn readable(fd: i32) -> bool {
+    let mut poll = libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one entry.
+    unsafe { libc::poll(&raw mut poll, 1, 0) == 1 && poll.revents & libc::POLLIN != 0 }
 }
 
 fn read(path: &str) -> String {
@@ -99,7 +117,7 @@ fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-fn resident_kib() -> u64 {
+pub(super) fn resident_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -174,6 +192,14 @@ fn af_packet_passes_frames_and_gives_the_interface_back() {
     wire.send(&frame(0x88b5, 5000, 1));
     port.expect(0);
     assert_eq!(port.port.stats().rx_oversize, 1);
+
+    // A worker can sleep until there is something.
+    let fd = port.rx[0].wait_fd().unwrap();
+    assert!(!readable(fd));
+    wire.send(&frame(0x88b5, 60, 1));
+    eventually("readable", || readable(fd));
+    port.expect(1);
+    assert!(!readable(fd));
 
     // The link follows the peer's.
     assert!(port.port.link().up);
@@ -421,6 +447,12 @@ fn af_xdp_passes_frames() {
     both_ways(&mut port, &wire, 1500);
     assert_eq!(port.port.stats(), PortStats::default());
     assert!(port.port.link().up);
+    let fd = port.rx[0].wait_fd().unwrap();
+    assert!(!readable(fd));
+    wire.send(&frame(0x88b5, 60, 1));
+    eventually("readable", || readable(fd));
+    port.expect(1);
+    assert!(!readable(fd));
     let e = Open::new(&eal, &spec("af_xdp:pa"), 1, &mut pools)
         .err()
         .unwrap()
@@ -466,7 +498,8 @@ fn af_xdp_has_a_socket_on_each_queue() {
         for n in 0..200 {
             wire.send(&frame(0x88b5, 100, n));
         }
-        port.expect(200);
+        let all = port.expect(200);
+        assert!(all.iter().all(|(queue, _)| *queue < usize::from(have)));
         for queue in 0..usize::from(have) {
             port.send(queue, &frame(0x88b5, 100, queue as u16));
             wire.expect(1);

@@ -4,6 +4,7 @@
 //! Tests on veth need root; without it they say so and pass.
 
 mod bench;
+mod hugepages;
 mod kernel;
 mod software;
 

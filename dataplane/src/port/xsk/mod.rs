@@ -14,17 +14,20 @@
 //! Left out: frames in several buffers (XDP_USE_SG), so the MTU ends where a page does; checksum and VLAN offload of
 //! the device (XDP sees neither: a veth's peer must have `tx`, `tso` and `txvlan` off).
 
+mod ring;
+
 use super::kernel::{Claim, set_option};
 use super::{Device, L2_OVERHEAD, Link, PortError, PortSpec, PortStats, Rx, Tx, xdp};
 use crate::burst::{BURST, Burst};
 use crate::eal::Eal;
 use crate::mempool::{Mempool, Pools};
 use net::MacAddr;
+use ring::{Map, Ring, RingOffset};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const SOL_XDP: i32 = 283;
@@ -40,7 +43,6 @@ const PGOFF_TX: i64 = 0x8000_0000;
 const PGOFF_FILL: i64 = 0x1_0000_0000;
 const PGOFF_COMPLETION: i64 = 0x1_8000_0000;
 const XDP_USE_NEED_WAKEUP: u16 = 1 << 3;
-const NEED_WAKEUP: u32 = 1;
 /// What the kernel keeps free before a received frame.
 const XDP_HEADROOM: usize = 256;
 /// Frames that one call has the kernel send, at most.
@@ -71,16 +73,6 @@ struct UmemReg {
     tx_metadata_len: u32,
 }
 
-/// `struct xdp_ring_offset`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct RingOffset {
-    producer: u64,
-    consumer: u64,
-    desc: u64,
-    flags: u64,
-}
-
 /// `struct sockaddr_xdp`.
 #[repr(C)]
 struct Address {
@@ -89,147 +81,6 @@ struct Address {
     ifindex: u32,
     queue: u32,
     shared_fd: u32,
-}
-
-/// Memory that is mapped, and unmapped when dropped.
-#[derive(Debug)]
-struct Map {
-    at: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: plain shared memory; who touches which part of it is up to `Ring` and to the chunks' owners.
-unsafe impl Send for Map {}
-// SAFETY: as above.
-unsafe impl Sync for Map {}
-
-impl Map {
-    /// `len` bytes of the descriptor from `offset`, or of fresh memory.
-    fn new(len: usize, of: Option<(&OwnedFd, i64)>) -> io::Result<Self> {
-        let (flags, fd, offset) = match of {
-            Some((fd, offset)) => (
-                libc::MAP_SHARED | libc::MAP_POPULATE,
-                fd.as_raw_fd(),
-                offset,
-            ),
-            None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
-        };
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping, at an address of the kernel's choice.
-        let at = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, fd, offset) };
-        if at == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let at = NonNull::new(at.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { at, len })
-    }
-}
-
-impl Drop for Map {
-    fn drop(&mut self) {
-        // SAFETY: our mapping, which nobody uses any more.
-        unsafe { libc::munmap(self.at.as_ptr().cast(), self.len) };
-    }
-}
-
-/// One of a socket's rings: entries of `T`, a power of two of them. We are its only user beside the kernel.
-#[derive(Debug)]
-struct Ring<T> {
-    _map: Map,
-    producer: NonNull<AtomicU32>,
-    consumer: NonNull<AtomicU32>,
-    flags: NonNull<AtomicU32>,
-    entries: NonNull<T>,
-    size: u32,
-    /// Our own index: of the producer where we produce, else of the consumer.
-    at: u32,
-}
-
-// SAFETY: pointers into `map`, which goes with it.
-unsafe impl<T: Send> Send for Ring<T> {}
-
-impl<T: Copy> Ring<T> {
-    fn new(fd: &OwnedFd, page: i64, offset: RingOffset, size: u32) -> io::Result<Self> {
-        let bytes = offset.desc as usize + size as usize * size_of::<T>();
-        let map = Map::new(bytes, Some((fd, page)))?;
-        // SAFETY: the kernel's offsets are within what was mapped and aligned for what is there.
-        unsafe {
-            let word = |offset: u64| map.at.byte_add(offset as usize).cast::<AtomicU32>();
-            let (producer, consumer) = (word(offset.producer), word(offset.consumer));
-            let (flags, entries) = (
-                word(offset.flags),
-                map.at.byte_add(offset.desc as usize).cast(),
-            );
-            Ok(Self {
-                _map: map,
-                producer,
-                consumer,
-                flags,
-                entries,
-                size,
-                at: 0,
-            })
-        }
-    }
-
-    /// Entries that the kernel has produced and we have not consumed.
-    #[inline]
-    fn filled(&self) -> u32 {
-        // SAFETY: within the map. Pairs with the kernel's release store after it wrote the entries.
-        unsafe { self.producer.as_ref() }
-            .load(Ordering::Acquire)
-            .wrapping_sub(self.at)
-    }
-
-    /// Entries that we have produced and the kernel has not consumed.
-    #[inline]
-    fn pending(&self) -> u32 {
-        // SAFETY: within the map. Pairs with the kernel's release store after it read the entries.
-        self.at
-            .wrapping_sub(unsafe { self.consumer.as_ref() }.load(Ordering::Acquire))
-    }
-
-    #[inline]
-    fn entry(&self, ahead: u32) -> *mut T {
-        let index = self.at.wrapping_add(ahead) & (self.size - 1);
-        // SAFETY: below `size`.
-        unsafe { self.entries.as_ptr().add(index as usize) }
-    }
-
-    #[inline]
-    fn read(&self, ahead: u32) -> T {
-        // SAFETY: an entry of ours to read: below `filled`.
-        unsafe { self.entry(ahead).read() }
-    }
-
-    /// Gives `n` entries that were read back to the kernel.
-    #[inline]
-    fn consume(&mut self, n: u32) {
-        self.at = self.at.wrapping_add(n);
-        // SAFETY: within the map. Pairs with the kernel's acquire load before it writes the entries again.
-        unsafe { self.consumer.as_ref() }.store(self.at, Ordering::Release);
-    }
-
-    /// Writes the entry that comes `ahead` after the next; there must be room.
-    #[inline]
-    fn write(&mut self, ahead: u32, value: T) {
-        // SAFETY: an entry of ours to write: the callers keep no more entries under way than the ring has.
-        unsafe { self.entry(ahead).write(value) }
-    }
-
-    /// Gives `n` entries that were written to the kernel.
-    #[inline]
-    fn produce(&mut self, n: u32) {
-        self.at = self.at.wrapping_add(n);
-        // SAFETY: within the map. Pairs with the kernel's acquire load before it reads the entries.
-        unsafe { self.producer.as_ref() }.store(self.at, Ordering::Release);
-    }
-
-    #[inline]
-    fn needs_wakeup(&self) -> bool {
-        // SAFETY: within the map.
-        unsafe { self.flags.as_ref() }.load(Ordering::Relaxed) & NEED_WAKEUP != 0
-    }
 }
 
 /// A bound socket and the memory of its frames.
@@ -384,7 +235,7 @@ struct Counters {
 pub struct XskRx {
     ring: Ring<Desc>,
     fill: Ring<u64>,
-    fresh: Burst,
+    fresh: Box<Burst>,
     pool: Arc<Mempool>,
     socket: Arc<Socket>,
     counters: Arc<Counters>,
@@ -708,7 +559,7 @@ impl Queue {
         let rx = XskRx {
             ring: self.rx,
             fill: self.fill,
-            fresh: Burst::new(),
+            fresh: Box::default(),
             pool: pool.clone(),
             socket: self.socket.clone(),
             counters: counters.clone(),
