@@ -41,12 +41,7 @@ impl Router {
     fn punt(&mut self, p: Punted, now: Instant) {
         match p.reason {
             PuntReason::Local => self.local(&p),
-            PuntReason::Arp => self
-                .neigh
-                .arp_rx(now, p.rx_iface, p.frame.data(), &mut self.acts),
-            PuntReason::Nd => self
-                .neigh
-                .nd_rx(now, p.rx_iface, p.frame.data(), &mut self.acts),
+            PuntReason::Arp | PuntReason::Nd => self.neighbour_frame(&p, now),
             PuntReason::Glean | PuntReason::Incomplete => {
                 let Some(next_hop) = p.next_hop else {
                     return self.give_up(p.iface, Reason::PuntUnwanted);
@@ -58,6 +53,22 @@ impl Router {
                 self.neigh
                     .resolve(now, p.iface, next_hop, Some(held), &mut self.acts);
             }
+        }
+    }
+
+    /// ARP and neighbour discovery; what is malformed is dropped under its name.
+    fn neighbour_frame(&mut self, p: &Punted, now: Instant) {
+        let before = self.neigh.stats().malformed;
+        let (iface, frame) = (p.rx_iface, p.frame.data());
+        let why = if p.reason == PuntReason::Arp {
+            self.neigh.arp_rx(now, iface, frame, &mut self.acts);
+            Reason::BadArp
+        } else {
+            self.neigh.nd_rx(now, iface, frame, &mut self.acts);
+            Reason::BadNd
+        };
+        if self.neigh.stats().malformed > before {
+            self.give_up(iface, why);
         }
     }
 
