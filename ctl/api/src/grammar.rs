@@ -4,10 +4,14 @@
 //! What follows a `via` belongs to it; another `via`, or `nexthop`, begins the next hop. Only the form is checked
 //! here: whether an interface exists, or a label may be used, the appliance says.
 
+mod nearest;
+
 use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+
+pub use nearest::nearest;
 
 use crate::v1::change::Change as Kind;
 use crate::v1::{Change, InterfaceSpec, LabelSpec, NeighborSpec, NextHopSpec, RouteSpec};
@@ -197,44 +201,6 @@ fn unknown<T>(word: &str, known: &[&str]) -> Parsed<T> {
             known.join(", ")
         )),
     }
-}
-
-/// The word of `known` that `word` was probably meant to be: at most a third of it mistyped.
-#[must_use]
-pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    let far = (word.chars().count().max(3) / 3).max(1);
-    known
-        .iter()
-        .map(|candidate| (distance(word, candidate), *candidate))
-        .filter(|(d, _)| *d <= far)
-        .min_by_key(|(d, _)| *d)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Damerau's distance of neighbouring swaps, insertions, deletions and replacements.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) =
-        (a.chars().take(64).collect(), b.chars().take(64).collect());
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for (i, row) in rows.iter_mut().enumerate() {
-        row[0] = i;
-    }
-    for (j, cell) in rows[0].iter_mut().enumerate() {
-        *cell = j;
-    }
-    for i in 1..=a.len() {
-        for j in 1..=b.len() {
-            let same = usize::from(a[i - 1] != b[j - 1]);
-            let mut best = (rows[i - 1][j] + 1)
-                .min(rows[i][j - 1] + 1)
-                .min(rows[i - 1][j - 1] + same);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            rows[i][j] = best;
-        }
-    }
-    rows[a.len()][b.len()]
 }
 
 /// Reads what follows a route's prefix: `via A dev D label 100/200 weight N …`.
@@ -635,199 +601,4 @@ fn not_a_noun(noun: &str, known: &[&str]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn words(line: &str) -> impl Iterator<Item = &str> {
-        line.split_whitespace()
-    }
-
-    fn hop(via: &str, dev: &str, label: &[u32], weight: u32) -> NextHopSpec {
-        NextHopSpec {
-            address: via.into(),
-            interface: dev.into(),
-            label: label.to_vec(),
-            weight,
-        }
-    }
-
-    fn routed_via(line: &str) -> (String, Vec<NextHopSpec>) {
-        let spec = routed(words(line)).unwrap();
-        (spec.prefix, spec.via)
-    }
-
-    #[test]
-    fn routes_as_iproute2_writes_them() {
-        let cases: [(&str, &str, Vec<NextHopSpec>); 9] = [
-            (
-                "203.0.113.0/24 via 198.51.100.3",
-                "203.0.113.0/24",
-                vec![hop("198.51.100.3", "", &[], 0)],
-            ),
-            (
-                "203.0.113.0/24 via 198.51.100.3 dev wan0 label 100/200",
-                "203.0.113.0/24",
-                vec![hop("198.51.100.3", "wan0", &[100, 200], 0)],
-            ),
-            (
-                "203.0.113.9 dev wan0 via 198.51.100.3",
-                "203.0.113.9/32",
-                vec![hop("198.51.100.3", "wan0", &[], 0)],
-            ),
-            (
-                "10.0.0.0/8 nexthop via 10.1.0.1 weight 3 nexthop via 10.2.0.1 dev b",
-                "10.0.0.0/8",
-                vec![hop("10.1.0.1", "", &[], 3), hop("10.2.0.1", "b", &[], 0)],
-            ),
-            (
-                "10.0.0.0/8 via 10.1.0.1 label 16 via 10.2.0.1",
-                "10.0.0.0/8",
-                vec![hop("10.1.0.1", "", &[16], 0), hop("10.2.0.1", "", &[], 0)],
-            ),
-            (
-                "default via 10.1.0.1",
-                "0.0.0.0/0",
-                vec![hop("10.1.0.1", "", &[], 0)],
-            ),
-            (
-                "default via 2001:db8::1",
-                "::/0",
-                vec![hop("2001:db8::1", "", &[], 0)],
-            ),
-            (
-                "10.0.0.0/8 via inet6 fe80::1 dev a",
-                "10.0.0.0/8",
-                vec![hop("fe80::1", "a", &[], 0)],
-            ),
-            (
-                "unicast 2001:db8::/32 dev a",
-                "2001:db8::/32",
-                vec![hop("", "a", &[], 0)],
-            ),
-        ];
-        for (line, prefix, via) in cases {
-            assert_eq!(routed_via(line), (prefix.to_owned(), via), "{line}");
-        }
-        let spec = routed(words("blackhole 10.0.0.0/8")).unwrap();
-        assert_eq!((spec.discard.as_str(), spec.via.len()), ("blackhole", 0));
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        let cases = [
-            ("route add", "a prefix is missing"),
-            (
-                "route add 203.0.113.5/24 via 1.1.1.1",
-                "the prefix is 203.0.113.0/24",
-            ),
-            ("route add 203.0.113.0/33 via 1.1.1.1", "0 to 32"),
-            ("route add 203.0.113.0/+24 via 1.1.1.1", "not a prefix"),
-            (
-                "route add 203.0.113.0/24",
-                "where 203.0.113.0/24 goes is missing",
-            ),
-            (
-                "route add 203.0.113.0/24 via",
-                "an address is missing after \"via\"",
-            ),
-            (
-                "route add 203.0.113.0/24 via 1.1.1.1/32",
-                "an address has no length",
-            ),
-            (
-                "route add 203.0.113.0/24 via 1.1.1.1 labl 5",
-                "did you mean \"label\"?",
-            ),
-            (
-                "route add 203.0.113.0/24 via 1.1.1.1 label 1048576",
-                "0 to 1048575",
-            ),
-            (
-                "route add 203.0.113.0/24 via 1.1.1.1 label 5//6",
-                "0 to 1048575",
-            ),
-            ("route add 203.0.113.0/24 via 1.1.1.1 weight 0", "1 to 256"),
-            (
-                "route add 203.0.113.0/24 via 1.1.1.1 dev a dev b",
-                "\"dev\" is given twice",
-            ),
-            (
-                "route add 203.0.113.0/24 via 1.1.1.1 label 16 label 17",
-                "100/200",
-            ),
-            ("route add 203.0.113.0/24 label 16", "needs \"via ADDRESS\""),
-            (
-                "route add 203.0.113.0/24 nexthop nexthop via 1.1.1.1",
-                "neither",
-            ),
-            (
-                "route add blackhole 10.0.0.0/8 via 1.1.1.1",
-                "has no next hop",
-            ),
-            ("route ad 10.0.0.0/8", "did you mean \"add\"?"),
-            ("route show", "changes nothing"),
-            ("rout add 10.0.0.0/8", "did you mean \"route\"?"),
-            ("bgp summary", "not in this version"),
-            ("label add 300 swap 400", "needs a next hop"),
-            ("label add 300 push 400", "unknown action"),
-            ("label add 300 pop via 1.1.1.1 label 7", "use \"swap\""),
-            ("label del 300 via 1.1.1.1", "nothing is expected here"),
-            ("neigh add 10.0.0.1 dev a", "lladdr MAC"),
-            ("neigh add 10.0.0.1 lladdr 02:00:00:00:00:01", "dev NAME"),
-            ("interface add wan0 mtu 67", "68 to 65535"),
-            ("interface del", "a name is missing"),
-        ];
-        for (line, part) in cases {
-            let error = change(words(line)).unwrap_err().0;
-            assert!(error.contains(part), "{line}: {error}");
-            assert!(!error.contains('\n'), "{line}: one line");
-        }
-    }
-
-    #[test]
-    fn labels_swap_and_pop() {
-        let spec = label(words(
-            "300 swap 400/500 via 198.51.100.3 nexthop via 198.51.100.5 label 600 weight 2",
-        ))
-        .unwrap();
-        assert_eq!(
-            spec.via,
-            [
-                hop("198.51.100.3", "", &[400, 500], 0),
-                hop("198.51.100.5", "", &[600], 2)
-            ]
-        );
-        let spec = label(words("301 pop via 198.51.100.3 dev a ttl pipe")).unwrap();
-        assert_eq!(
-            (spec.action.as_str(), spec.mpls_ttl.as_str()),
-            ("pop", "pipe")
-        );
-        assert_eq!(spec.via, [hop("198.51.100.3", "a", &[], 0)]);
-        let spec = label(words("302 pop vrf blue")).unwrap();
-        assert_eq!((spec.via.len(), spec.vrf.as_str()), (0, "blue"));
-    }
-
-    #[test]
-    fn the_nearest_word() {
-        assert_eq!(nearest("adress", &["address", "mtu"]), Some("address"));
-        assert_eq!(nearest("wieght", &["weight", "dev"]), Some("weight"));
-        assert_eq!(nearest("xyz", &["via", "dev"]), None);
-    }
-
-    proptest! {
-        /// Any line is read or refused in one line; nothing panics.
-        #[test]
-        fn any_words(line in "((route|label|neigh|interface) (add|del|replace) )?[a-z0-9:./ ]{0,60}") {
-            if let Err(error) = change(line.split(' ').filter(|w| !w.is_empty())) {
-                prop_assert!(!error.0.is_empty() && !error.0.contains('\n'));
-            }
-        }
-
-        #[test]
-        fn distance_is_symmetric(a in "[a-d]{0,6}", b in "[a-d]{0,6}") {
-            prop_assert_eq!(distance(&a, &b), distance(&b, &a));
-            prop_assert_eq!(distance(&a, &b) == 0, a == b);
-        }
-    }
-}
+mod tests;

@@ -82,8 +82,6 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
-    let connect = || Client::connect(&cli.socket).map_err(Failure::from);
-    let json = cli.json;
     match &cli.noun {
         Noun::Route { verb } => match verb {
             Some(RouteVerb::Add(words)) => change(cli, out, &["route", "add"], words),
@@ -111,45 +109,12 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
             Some(NeighVerb::Show(words)) => neighbors(cli, out, neighbor_query(&words.words)?),
             None => neighbors(cli, out, NeighborQuery::default()),
         },
-        Noun::Worker { .. } => {
-            let rows = connect()?.workers(Default::default())?.workers;
-            if json {
-                show::json_rows(out, &rows)
-            } else {
-                Ok(show::workers(out, &rows)?)
-            }
-        }
-        Noun::Drop { verb } => {
-            let query = match verb {
-                Some(DropVerb::Show(words)) => drop_query(&words.words)?,
-                None => DropQuery::default(),
-            };
-            let rows = connect()?.drops(query)?.drops;
-            if json {
-                show::json_rows(out, &rows)
-            } else {
-                Ok(show::drops(out, &rows)?)
-            }
-        }
-        Noun::Rcu { .. } => {
-            let rcu = connect()?.rcu(Default::default())?;
-            if json {
-                show::json(out, &rcu)
-            } else {
-                Ok(show::rcu(out, &rcu)?)
-            }
-        }
-        Noun::Status { .. } => {
-            let status = connect()?.status(Default::default())?;
-            if json {
-                show::json(out, &status)
-            } else {
-                Ok(show::status(out, &status)?)
-            }
+        Noun::Worker { .. } | Noun::Drop { .. } | Noun::Rcu { .. } | Noun::Status { .. } => {
+            state(cli, out)
         }
         Noun::Config { verb } => config(cli, out, verb),
         Noun::Batch { file } => batch(cli, out, file),
-        Noun::Doctor => doctor(json, out),
+        Noun::Doctor => doctor(cli.json, out),
         Noun::Completions { shell } => {
             // Made in memory: the generator gives up on a pipe that is closed.
             let mut text = Vec::new();
@@ -358,6 +323,51 @@ fn neighbors(cli: &Cli, out: &mut dyn Write, query: NeighborQuery) -> Outcome {
         show::json_rows(out, &rows)
     } else {
         Ok(show::neighbors(out, &rows)?)
+    }
+}
+
+/// What can only be looked at.
+fn state(cli: &Cli, out: &mut dyn Write) -> Outcome {
+    let dropped = match &cli.noun {
+        Noun::Drop {
+            verb: Some(DropVerb::Show(words)),
+        } => drop_query(&words.words)?,
+        _ => DropQuery::default(),
+    };
+    let mut client = Client::connect(&cli.socket)?;
+    match &cli.noun {
+        Noun::Worker { .. } => {
+            let rows = client.workers(Default::default())?.workers;
+            if cli.json {
+                show::json_rows(out, &rows)
+            } else {
+                Ok(show::workers(out, &rows)?)
+            }
+        }
+        Noun::Drop { .. } => {
+            let rows = client.drops(dropped)?.drops;
+            if cli.json {
+                show::json_rows(out, &rows)
+            } else {
+                Ok(show::drops(out, &rows)?)
+            }
+        }
+        Noun::Rcu { .. } => {
+            let rcu = client.rcu(Default::default())?;
+            if cli.json {
+                show::json(out, &rcu)
+            } else {
+                Ok(show::rcu(out, &rcu)?)
+            }
+        }
+        _ => {
+            let status = client.status(Default::default())?;
+            if cli.json {
+                show::json(out, &status)
+            } else {
+                Ok(show::status(out, &status)?)
+            }
+        }
     }
 }
 

@@ -182,6 +182,26 @@ fn interface(out: &mut dyn Write, i: &Interface) -> io::Result<()> {
     if !i.tap.is_empty() {
         writeln!(out, "    kernel   {}", i.tap)?;
     }
+    traffic(out, i)?;
+    writeln!(
+        out,
+        "    router   {} punted  {} injected  {} created",
+        i.punted, i.injected, i.created
+    )?;
+    let drops: Vec<String> = i
+        .drops
+        .iter()
+        .filter(|(_, n)| **n > 0)
+        .map(|(why, n)| format!("{why} {n}"))
+        .collect();
+    if !drops.is_empty() {
+        writeln!(out, "    dropped  {}", drops.join("  "))?;
+    }
+    Ok(())
+}
+
+/// What came and went.
+fn traffic(out: &mut dyn Write, i: &Interface) -> io::Result<()> {
     let width = [i.rx_packets, i.tx_packets]
         .iter()
         .map(|n| n.to_string().len())
@@ -210,22 +230,7 @@ fn interface(out: &mut dyn Write, i: &Interface) -> io::Result<()> {
         out,
         "\n    tx       {:>width$} packets  {:>bytes$} bytes",
         i.tx_packets, i.tx_bytes
-    )?;
-    writeln!(
-        out,
-        "    router   {} punted  {} injected  {} created",
-        i.punted, i.injected, i.created
-    )?;
-    let drops: Vec<String> = i
-        .drops
-        .iter()
-        .filter(|(_, n)| **n > 0)
-        .map(|(why, n)| format!("{why} {n}"))
-        .collect();
-    if !drops.is_empty() {
-        writeln!(out, "    dropped  {}", drops.join("  "))?;
-    }
-    Ok(())
+    )
 }
 
 /// The neighbours.
@@ -343,8 +348,11 @@ pub(crate) fn status(out: &mut dyn Write, s: &Status) -> io::Result<()> {
     }
     writeln!(
         out,
-        "    dataplane  {} workers, {} polling, memory {}",
-        s.workers, s.poll, s.memory
+        "    dataplane  {} worker{}, {} polling, memory {}",
+        s.workers,
+        if s.workers == 1 { "" } else { "s" },
+        s.poll,
+        s.memory
     )?;
     writeln!(out, "    config     {}", s.config)
 }

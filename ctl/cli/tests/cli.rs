@@ -276,7 +276,10 @@ fn misuse_is_two_with_one_line() {
     let lab = Lab::new();
     let cases = [
         ("rout-e add", "route"),
-        ("route addd 1.2.3.0/24", "a similar subcommand exists: 'add'"),
+        (
+            "route addd 1.2.3.0/24",
+            "a similar subcommand exists: 'add'",
+        ),
         ("route add", "a prefix is missing"),
         (
             "route add 203.0.113.0/24 via 10.0.0.2 lable 3",

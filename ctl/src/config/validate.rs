@@ -204,20 +204,7 @@ fn interface(
         );
         log.at(mtu_at, format!("{key}.mtu"), message);
     }
-    let is_link_local =
-        |net: &IpNet| matches!(net.addr(), IpAddr::V6(a) if a.is_unicast_link_local());
-    let mut link_local = None;
-    for address in draft.addresses.iter().filter(|a| is_link_local(&a.value)) {
-        if let IpAddr::V6(own) = address.value.addr()
-            && link_local.replace(own).is_some()
-        {
-            log.at(
-                address.at,
-                format!("{key}.address"),
-                "an interface has one link-local address; leave this one out",
-            );
-        }
-    }
+    let link_local = link_local(draft, &key, log);
     Interface {
         name: draft.name.clone(),
         device: draft.device.clone(),
@@ -234,6 +221,25 @@ fn interface(
         queues: draft.queues,
         up: draft.up,
     }
+}
+
+/// An address that is valid on its link only.
+fn is_link_local(net: &IpNet) -> bool {
+    matches!(net.addr(), IpAddr::V6(a) if a.is_unicast_link_local())
+}
+
+/// The configured link-local address, of which there is one at most.
+fn link_local(draft: &InterfaceDraft, key: &str, log: &mut Log<'_>) -> Option<std::net::Ipv6Addr> {
+    let mut found = None;
+    for address in draft.addresses.iter().filter(|a| is_link_local(&a.value)) {
+        if let IpAddr::V6(own) = address.value.addr()
+            && found.replace(own).is_some()
+        {
+            let message = "an interface has one link-local address; leave this one out";
+            log.at(address.at, format!("{key}.address"), message);
+        }
+    }
+    found
 }
 
 fn quoted(name: &str) -> String {

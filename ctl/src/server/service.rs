@@ -44,7 +44,10 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let mut text = refusal.to_string();
         if text.len() > MAX_REASON {
-            let end = text.floor_char_boundary(MAX_REASON);
+            let end = (0..=MAX_REASON)
+                .rev()
+                .find(|at| text.is_char_boundary(*at))
+                .unwrap_or(0);
             text.truncate(end);
             text.push_str(" …");
         }
@@ -173,6 +176,12 @@ fn route_query(query: &api::RouteQuery) -> Result<RouteQuery, Refusal> {
     Ok(RouteQuery { matching, protocol })
 }
 
+/// What the kernel calls this machine.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 fn reply(done: Done) -> ConfigReply {
     ConfigReply {
         changed: done.changed as u64,
@@ -188,6 +197,16 @@ impl Trunkline for Service {
     async fn get_status(&self, _: Call<StatusRequest>) -> Answer<ApplianceStatus> {
         let mut status = ask(&self.commits, |reply| Request::Status { reply }).await?;
         let store = self.commits.store();
+        let system = &store.running().system;
+        if status.name.is_empty() {
+            status.name = system.name.clone().unwrap_or_else(host_name);
+        }
+        if status.router_id.is_empty() {
+            status.router_id = system
+                .router_id
+                .map(|id| id.to_string())
+                .unwrap_or_default();
+        }
         status.config = store.path().display().to_string();
         status.version = env!("CARGO_PKG_VERSION").to_owned();
         status.pid = std::process::id();
