@@ -699,30 +699,3 @@ fn it_starts_and_stops_again_and_again() {
         assert!(begin.elapsed() < Duration::from_secs(20));
     }
 }
-
-/// Not a test but a measurement: `WORKERS=2 cargo nextest run -p trunkline-dataplane --run-ignored only --no-capture idle`.
-#[test]
-#[ignore = "a measurement; prints what idle workers cost"]
-fn idle_cost() {
-    let workers = std::env::var("WORKERS")
-        .ok()
-        .and_then(|w| w.parse().ok())
-        .unwrap_or(1);
-    let mut lab = Lab::new(workers, &[2, 2]);
-    let cpu = || {
-        // SAFETY: all-zero is a valid rusage.
-        let mut r: libc::rusage = unsafe { std::mem::zeroed() };
-        // SAFETY: `r` is alive over the call, which fills it in.
-        unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut r) };
-        let t = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
-        t(r.ru_utime) + t(r.ru_stime)
-    };
-    std::thread::sleep(Duration::from_millis(200));
-    let (begin, used) = (Instant::now(), cpu());
-    std::thread::sleep(Duration::from_secs(5));
-    let share = (cpu() - used) / begin.elapsed().as_secs_f64();
-    println!("{workers} idle workers: {:.2} % of a core", share * 100.0);
-    for s in lab.dp.worker_stats() {
-        println!("  {s:?}");
-    }
-}

@@ -108,11 +108,11 @@ impl<S: Stages> Worker<S> {
                 idle.worked(now);
                 continue;
             }
-            match self.wait(&mut idle, now) {
+            let next = self.wait(&mut idle, now);
+            match next {
                 Next::Spin => std::hint::spin_loop(),
                 Next::Sleep(ns) => {
                     self.sleep(&mut timed, ns);
-                    before = None;
                 }
                 Next::Wait(ns) => {
                     let mut set = std::mem::take(&mut self.waits);
@@ -120,8 +120,14 @@ impl<S: Stages> Worker<S> {
                         idle.alarm();
                     }
                     self.waits = set;
-                    before = None;
                 }
+            }
+            if next != Next::Spin {
+                // The sleep is part of its time, but neither of a loop's length nor of what frames cost.
+                let slept = cycles().wrapping_sub(ticks);
+                ticks = ticks.wrapping_add(slept);
+                self.cells.cycles.add(slept);
+                before = None;
             }
         }
     }
