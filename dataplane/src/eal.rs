@@ -196,7 +196,8 @@ fn arguments(config: &EalConfig) -> Vec<String> {
         // A list of allowed devices with nothing real in it: none is probed until a port names it.
         args.extend(["-a".into(), "ffff:ff:1f.7".into()]);
     } else {
-        args.push("--no-pci".into());
+        // Without DMA, physical addresses would only cut pools into pieces.
+        args.extend(["--no-pci".into(), "--iova-mode=va".into()]);
     }
     args.extend(["--lcores".into(), format!("0@{}", config.control_cpu)]);
     args

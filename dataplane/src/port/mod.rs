@@ -198,7 +198,7 @@ pub enum PortError {
         what: String,
     },
     /// A call of the kernel failed.
-    #[error("{device}: {what}: {cause}")]
+    #[error("{device}: {what}: {cause}{}", privilege(cause))]
     Kernel {
         /// The device.
         device: String,
@@ -227,7 +227,16 @@ pub enum PortError {
     },
 }
 
-/// The three kinds of ports.
+fn privilege(cause: &std::io::Error) -> &'static str {
+    match cause.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            " (run as root, or give the process CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF)"
+        }
+        _ => "",
+    }
+}
+
+/// The kinds of ports.
 #[derive(Debug)]
 enum Backend {
     Dpdk(dpdk::DpdkPort),

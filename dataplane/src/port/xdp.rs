@@ -73,7 +73,7 @@ pub(super) fn drop_ingress(index: i32) -> io::Result<OwnedFd> {
 /// queues' frames are dropped. Needs Linux 5.9.
 pub(super) fn redirect_to(index: i32, sockets: &[RawFd]) -> io::Result<OwnedFd> {
     let mut attr: Attr = [0; 32];
-    attr[..4].copy_from_slice(&[BPF_MAP_TYPE_XSKMAP, 4, 4, sockets.len() as u32]);
+    attr[..4].copy_from_slice(&[BPF_MAP_TYPE_XSKMAP, 4, 4, sockets.len().max(1) as u32]);
     let map = owned(bpf(BPF_MAP_CREATE, &mut attr)?);
     for (queue, socket) in sockets.iter().enumerate() {
         let (key, value) = (queue as u32, *socket as u32);

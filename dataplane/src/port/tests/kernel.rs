@@ -648,3 +648,62 @@ fn the_kernels_end_of_an_interface_is_a_tap() {
         "it goes with its file"
     );
 }
+
+#[test]
+fn xdp_programs_of_others_are_respected_and_leftovers_are_not() {
+    use std::io::{BufRead, BufReader};
+    if !own_network() {
+        return;
+    }
+    veth(1);
+    run("ip link set pa up && ip link set pb mtu 1540");
+    let eal = eal();
+    let mut pools = Pools::new(8191, 63);
+    // SAFETY: a C string.
+    let index = unsafe { libc::if_nametoindex(c"pa".as_ptr()) } as i32;
+    let others = crate::port::xdp::redirect_to(index, &[]).unwrap();
+    let e = Open::new(&eal, &spec("af_xdp:pa"), 0, &mut pools)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        e.contains("the XDP program \"trunkline\"") && e.contains("xdp off"),
+        "{e}"
+    );
+    drop(others);
+
+    // DPDK's own driver leaves its program behind when it is killed.
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "port::tests::kernel::child_that_is_killed",
+            "--nocapture",
+        ])
+        .env("TRUNKLINE_PORT_CHILD", "dpdk:net_af_xdp0,iface=pa")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(
+        lines
+            .map_while(Result::ok)
+            .any(|l| l.contains("child is open"))
+    );
+    child.kill().unwrap(); // SIGKILL
+    child.wait().unwrap();
+    let link = Command::new("ip")
+        .args(["link", "show", "pa"])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&link.stdout).contains("xsk_def_prog"));
+    let mut port = Open::new(&eal, &spec("af_xdp:pa"), 0, &mut pools).unwrap();
+    let wire = Wire::new("pb");
+    wire.send(&frame(0x88b5, 60, 9));
+    assert_eq!(port.expect(1)[0].1, frame(0x88b5, 60, 9));
+    port.close().unwrap();
+    let link = Command::new("ip")
+        .args(["link", "show", "pa"])
+        .output()
+        .unwrap();
+    assert!(!String::from_utf8_lossy(&link.stdout).contains("xdp"));
+}
