@@ -41,7 +41,9 @@ fn main() {
     for f in ["build.rs", "src/shim.c", "src/shim.h"] {
         println!("cargo:rerun-if-changed={f}");
     }
-    println!("cargo:rerun-if-env-changed=PKG_CONFIG_PATH");
+    for var in ["PKG_CONFIG", "PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR"] {
+        println!("cargo:rerun-if-env-changed={var}");
+    }
     println!("cargo:rerun-if-env-changed=LIBCLANG_PATH");
 
     let cflags = dpdk();
@@ -67,7 +69,7 @@ fn dpdk() -> Vec<String> {
     const INSTALL: &str = "apt-get install libdpdk-dev pkg-config";
     let config = pkg_config::Config::new()
         .cargo_metadata(false)
-        .env_metadata(true)
+        .env_metadata(false)
         .to_owned();
     let found = match config.probe("libdpdk") {
         Ok(found) => found,

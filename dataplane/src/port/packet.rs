@@ -5,7 +5,7 @@
 //! several queues the kernel spreads flows over them by their hash.
 //!
 //! Departure: DPDK has a driver for this, and `dpdk:net_af_packet0,iface=IF` still gets it. It can't be used for a
-//! router: up to 24.03 it has the kernel put IPv4 fragments together before it looks (PACKET_FANOUT_FLAG_DEFRAG), takes
+//! router: in 22.11 it has the kernel put IPv4 fragments together before it looks (PACKET_FANOUT_FLAG_DEFRAG), takes
 //! what the kernel itself sends for received frames, passes on frames that did not fit as if they had, refuses MTUs over
 //! 1500, and shows nobody what the ring lost. Its TX ring also gives pages to the receiver of a veth that it will write
 //! to again.
