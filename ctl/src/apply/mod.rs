@@ -58,7 +58,7 @@ impl Router {
             self.start(&plan)?;
         }
         let mut undo = Vec::new();
-        if let Err(cause) = self.reserve(&plan, &mut undo, now) {
+        if let Err(cause) = self.reserve(&plan, &mut undo) {
             self.take_back(undo, now);
             return Err(cause);
         }
@@ -89,8 +89,8 @@ impl Router {
         Ok(())
     }
 
-    /// Does what can fail.
-    fn reserve(&mut self, plan: &Plan, undo: &mut Vec<Undo>, now: Instant) -> Result<(), String> {
+    /// Does what can fail. Nothing of it shows in the tables, or on the wire, unless an interface had to make room.
+    fn reserve(&mut self, plan: &Plan, undo: &mut Vec<Undo>) -> Result<(), String> {
         for old in plan
             .interfaces_removed
             .iter()
@@ -99,13 +99,13 @@ impl Router {
             self.remove_interface(&old.name);
             undo.push(Undo::Removed(old.clone()));
         }
+        for new in &plan.interfaces_added {
+            self.add_interface(new)?;
+            undo.push(Undo::Added(new.name.clone()));
+        }
         for (old, new) in &plan.interfaces_changed {
             undo.push(Undo::Changed(old.clone()));
-            self.change_interface(new, now)?;
-        }
-        for new in &plan.interfaces_added {
-            self.add_interface(new, now)?;
-            undo.push(Undo::Added(new.name.clone()));
+            self.prepare_change(new)?;
         }
         Ok(())
     }
@@ -117,8 +117,10 @@ impl Router {
                     self.remove_interface(name);
                     Ok(())
                 }
-                Undo::Changed(old) => self.change_interface(old, now),
-                Undo::Removed(old) => self.add_interface(old, now),
+                Undo::Changed(old) => self.prepare_change(old),
+                Undo::Removed(old) => self
+                    .add_interface(old)
+                    .map(|()| self.announce(&old.name, now)),
             };
             if let Err(e) = done {
                 error!("a refused change could not be taken back in full: {e}");
@@ -139,8 +141,14 @@ impl Router {
         if let Some(p) = plan.neighbor {
             self.neigh.set_params(translate::neighbor_params(&p));
         }
-        self.running = plan.next.clone();
+        for (_, new) in &plan.interfaces_changed {
+            self.change_interface(new);
+        }
         self.publish();
+        let changed = plan.interfaces_changed.iter().map(|(_, new)| new);
+        for i in changed.chain(&plan.interfaces_added) {
+            self.announce(&i.name, now);
+        }
         for e in &plan.neighbors {
             let (name, address) = &e.key;
             let Some(id) = self.ifaces.get(name).map(|i| i.id) else {
@@ -153,6 +161,7 @@ impl Router {
                 None => drop(self.neigh.del_static(now, id, *address, &mut self.acts)),
             }
         }
+        self.running = plan.next.clone();
         self.backlog.push_back(Backlog {
             plan,
             labels: 0,
@@ -216,10 +225,10 @@ fn in_the_way(old: &config::Interface, plan: &Plan) -> bool {
 
 impl Router {
     /// Makes an interface: its port (unless it is a VLAN of one that is there) and its TAP.
-    fn add_interface(&mut self, conf: &config::Interface, now: Instant) -> Result<(), String> {
+    fn add_interface(&mut self, conf: &config::Interface) -> Result<(), String> {
         let id = self.free_id(&conf.name)?;
         let (port, opened) = self.port_for(conf)?;
-        let made = self.add_on_port(id, conf, port, now);
+        let made = self.add_on_port(id, conf, port);
         if made.is_err() && opened {
             self.close_port(&conf.name);
         }
@@ -286,7 +295,6 @@ impl Router {
         id: IfaceId,
         conf: &config::Interface,
         port: PortId,
-        now: Instant,
     ) -> Result<(), String> {
         let dp = self.dp.as_mut().ok_or("no dataplane runs")?;
         let mac = dp
@@ -326,31 +334,42 @@ impl Router {
         self.names.insert(id, conf.name.clone());
         self.last_ids.insert(conf.name.clone(), id);
         self.ifaces.insert(conf.name.clone(), iface);
-        self.announce(&conf.name, now);
         Ok(())
     }
 
-    /// Changes what can change in place: addresses, MTU, `mpls`, `up`.
-    fn change_interface(&mut self, new: &config::Interface, now: Instant) -> Result<(), String> {
-        let Some(old) = self.ifaces.get(&new.name).cloned() else {
+    /// An interface as it will be with another configuration.
+    fn changed(&self, new: &config::Interface) -> Option<Iface> {
+        let old = self.ifaces.get(&new.name)?;
+        let link = self.ports.get(new.port_name()).is_some_and(|p| p.up);
+        let link_local = new.link_local.unwrap_or_else(|| old.mac.eui64_link_local());
+        Some(Iface {
+            conf: new.clone(),
+            link_local,
+            up: new.up && link,
+            ..old.clone()
+        })
+    }
+
+    /// Of a change in place (addresses, MTU, `mpls`, `up`), what can fail.
+    fn prepare_change(&mut self, new: &config::Interface) -> Result<(), String> {
+        let Some(changed) = self.changed(new) else {
             return Ok(());
         };
-        self.raise_port_mtu(old.port, new)?;
-        let link = self.ports.get(new.port_name()).is_some_and(|p| p.up);
-        let changed = Iface {
-            conf: new.clone(),
-            link_local: new.link_local.unwrap_or_else(|| old.mac.eui64_link_local()),
-            up: new.up && link,
-            ..old
-        };
-        if let Some(host) = &mut self.host {
-            host.change(changed.id, &Router::host_spec(&changed))
-                .map_err(|e| e.to_string())?;
+        self.raise_port_mtu(changed.port, new)?;
+        match &mut self.host {
+            Some(host) => host
+                .change(changed.id, &Router::host_spec(&changed))
+                .map_err(|e| e.to_string()),
+            None => Ok(()),
         }
-        info!(interface = new.name.as_str(), "interface changed");
-        self.ifaces.insert(new.name.clone(), changed);
-        self.announce(&new.name, now);
-        Ok(())
+    }
+
+    /// The rest of a change in place.
+    fn change_interface(&mut self, new: &config::Interface) {
+        if let Some(changed) = self.changed(new) {
+            info!(interface = new.name.as_str(), "interface changed");
+            self.ifaces.insert(new.name.clone(), changed);
+        }
     }
 
     /// Takes an interface out: first nobody sends to it or takes from it, then its port is closed.
@@ -403,5 +422,53 @@ impl Router {
                     "interface {name}: there are {MAX_IFACES} interfaces already; remove one first"
                 )
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Interface;
+
+    fn iface(name: &str, device: &str) -> Interface {
+        let vlan = name
+            .split_once('.')
+            .and_then(|(p, v)| Some((p.to_owned(), v.parse().ok()?)));
+        Interface {
+            name: name.into(),
+            device: (!device.is_empty()).then(|| device.to_owned()),
+            vlan,
+            addresses: vec![],
+            link_local: None,
+            mtu: 1500,
+            mpls: false,
+            queues: None,
+            up: true,
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_way_goes_first() {
+        let plan = Plan {
+            interfaces_removed: vec![
+                iface("wan0.7", ""),
+                iface("lan0.9", ""),
+                iface("wan0", "af_packet:a"),
+                iface("lan0", "af_packet:b"),
+                iface("old", "af_packet:c"),
+                iface("anew", "af_packet:d"),
+            ],
+            interfaces_added: vec![
+                iface("other", "af_packet:a"),
+                iface("anew", "af_packet:e"),
+                iface("lan1.9", ""),
+            ],
+            ..Plan::default()
+        };
+        let first: Vec<&str> = (plan.interfaces_removed.iter())
+            .filter(|i| in_the_way(i, &plan))
+            .map(|i| i.name.as_str())
+            .collect();
+        assert_eq!(first, ["wan0.7", "wan0", "anew"]);
     }
 }

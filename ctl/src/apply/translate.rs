@@ -72,3 +72,102 @@ pub(super) fn label(
 pub(crate) fn neighbor_params(p: &config::NeighborParams) -> Params {
     Params::new(p.reachable_time, p.retransmit_time, p.max_probes, p.queue)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use net::{Label, LabelStack};
+
+    fn ids(name: &str) -> Option<IfaceId> {
+        (name == "wan0").then_some(IfaceId(3))
+    }
+
+    fn hop(address: Option<&str>, interface: Option<&str>) -> config::NextHop {
+        config::NextHop {
+            address: address.map(|a| a.parse().unwrap()),
+            interface: interface.map(Into::into),
+            label: LabelStack::from_iter(Label::new(100)),
+            weight: 7,
+        }
+    }
+
+    #[test]
+    fn hops_and_defaults() {
+        let hops = vec![
+            hop(Some("192.0.2.1"), None),
+            hop(Some("fe80::1"), Some("wan0")),
+            hop(None, Some("wan0")),
+            hop(None, Some("gone")),
+        ];
+        let spec = route(
+            &Target::Via {
+                hops: hops.clone(),
+                mpls_ttl: None,
+            },
+            TtlMode::Pipe,
+            &ids,
+        );
+        let address = |a: &str| a.parse().unwrap();
+        let expected = [
+            Hop::Via {
+                address: address("192.0.2.1"),
+                dev: None,
+            },
+            Hop::Via {
+                address: address("fe80::1"),
+                dev: Some(IfaceId(3)),
+            },
+            Hop::Dev(IfaceId(3)),
+            Hop::Dev(NOWHERE),
+        ];
+        assert_eq!(
+            spec.paths.iter().map(|p| p.hop).collect::<Vec<_>>(),
+            expected
+        );
+        assert!(
+            spec.paths
+                .iter()
+                .all(|p| p.weight == 7 && p.labels.len() == 1)
+        );
+        assert_eq!(spec.ttl, TtlMode::Pipe);
+        let own = Target::Via {
+            hops,
+            mpls_ttl: Some(config::TtlMode::Uniform),
+        };
+        assert_eq!(route(&own, TtlMode::Pipe, &ids).ttl, TtlMode::Uniform);
+    }
+
+    #[test]
+    fn discards_and_labels() {
+        let spec = route(
+            &Target::Discard(config::Discard::Prohibit),
+            TtlMode::Uniform,
+            &ids,
+        );
+        assert_eq!(
+            spec,
+            PathsSpec::single(Hop::Discard(spec::Discard::Prohibit))
+        );
+        let l = LabelRoute {
+            action: LabelAction::PopLookup,
+            mpls_ttl: Some(config::TtlMode::Pipe),
+        };
+        let got = label(&l, TtlMode::Uniform, &ids);
+        assert_eq!(
+            got,
+            LabelSpec {
+                action: spec::LabelAction::PopLookup,
+                ttl: TtlMode::Pipe
+            }
+        );
+        let l = LabelRoute {
+            action: LabelAction::Forward(vec![hop(Some("192.0.2.1"), None)]),
+            mpls_ttl: None,
+        };
+        let got = label(&l, TtlMode::Pipe, &ids);
+        assert_eq!(got.ttl, TtlMode::Pipe);
+        assert!(
+            matches!(got.action, spec::LabelAction::Forward(p) if p.ttl == TtlMode::Pipe && p.paths.len() == 1)
+        );
+    }
+}

@@ -23,7 +23,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use net::IfaceId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::{Plan, Store};
 use crate::neigh::{Neighbours, Params};
@@ -234,11 +234,11 @@ impl Control {
                 let steps = plan.len();
                 match r.apply(plan, now) {
                     Ok(()) => {
-                        info!(steps, "configuration applied");
+                        debug!(steps, "configuration applied");
                         reply.ok(());
                     }
                     Err(cause) => {
-                        warn!("a change was refused: {cause}");
+                        debug!(steps, "a change was refused: {cause}");
                         reply.refuse(cause);
                     }
                 }

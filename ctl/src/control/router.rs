@@ -27,9 +27,9 @@ use crate::rib::fib::FibSink;
 use crate::rib::spec::IfaceSpec;
 
 /// How many entries of the tables are written between two looks at everything else.
-const DRAIN: usize = 2048;
+const DRAIN: usize = 1024;
 /// How many edits of a plan are taken up between two looks at everything else.
-const EDITS: usize = 4096;
+const EDITS: usize = 1024;
 /// A worker that has not reported for so long, while there is something to report, is stuck.
 const STALLED: Duration = Duration::from_secs(2);
 

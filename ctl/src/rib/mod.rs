@@ -343,10 +343,10 @@ impl Rib {
             return;
         };
         entry.routes.remove(at);
-        if !entry.routes.iter().any(|r| r.1 == id) {
-            if let Some(s) = self.sets.get_mut(id) {
-                s.prefixes.remove(&p);
-            }
+        if !entry.routes.iter().any(|r| r.1 == id)
+            && let Some(s) = self.sets.get_mut(id)
+        {
+            s.prefixes.remove(&p);
         }
         self.sets.release(id);
         self.touch(p, source);

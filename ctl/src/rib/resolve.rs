@@ -125,11 +125,10 @@ impl<'a, V: View> Resolver<'a, V> {
         };
         let mut out = Vec::with_capacity(below.len());
         for mut r in below {
-            if !matches!(r.target, Target::Discard(_)) {
-                if p.pushed().any(|l| r.labels.try_push(l).is_err()) {
-                    self.problem.get_or_insert(Problem::TooManyLabels);
-                    continue;
-                }
+            let discards = matches!(r.target, Target::Discard(_));
+            if !discards && p.pushed().any(|l| r.labels.try_push(l).is_err()) {
+                self.problem.get_or_insert(Problem::TooManyLabels);
+                continue;
             }
             out.push(r);
         }
