@@ -27,7 +27,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::config::{Plan, Store};
 use crate::neigh::{Neighbours, Params};
-use crate::request::{self, Request};
+use crate::request::{self, Reply, Request};
 use crate::server::{Instance, Server};
 use router::Router;
 
@@ -87,6 +87,8 @@ pub fn run(options: &Options) -> Result<(), String> {
         .map_err(|e| format!("can't serve {}: {e}", options.socket.display()))?;
     control.serve(&server, &requests);
     info!("ending");
+    // What was applied stays saved.
+    control.applied.drain(..).for_each(|reply| reply.ok(()));
     // First nobody asks any more, then nothing is forwarded any more, then everything is given back.
     drop(requests);
     drop(server);
@@ -104,6 +106,8 @@ struct Control {
     ready: Option<Duration>,
     next_links: Instant,
     next_chores: Instant,
+    /// Who waits for the tables to hold what was applied.
+    applied: Vec<Reply<()>>,
 }
 
 impl Control {
@@ -131,6 +135,7 @@ impl Control {
             ready: None,
             next_links: now + LINKS,
             next_chores: now + CHORES,
+            applied: Vec::new(),
         })
     }
 
@@ -190,12 +195,17 @@ impl Control {
             self.next_chores = now + CHORES;
             self.router.chores(now);
         }
-        more |= self.router.drain(now);
+        let draining = self.router.drain(now);
         self.router.carry_out(now);
         self.router.flush();
-        if !more && self.ready.is_none() {
-            self.announce_ready();
+        if !draining {
+            // Who is told that it is done finds it done: shown, and in force.
+            self.applied.drain(..).for_each(|reply| reply.ok(()));
+            if self.ready.is_none() {
+                self.announce_ready();
+            }
         }
+        more |= draining;
         more
     }
 
@@ -235,7 +245,7 @@ impl Control {
                 match r.apply(plan, now) {
                     Ok(()) => {
                         debug!(steps, "configuration applied");
-                        reply.ok(());
+                        self.applied.push(reply);
                     }
                     Err(cause) => {
                         debug!(steps, "a change was refused: {cause}");

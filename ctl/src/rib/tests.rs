@@ -1,8 +1,8 @@
 //! The RIB against a mirror of the forwarding tables that minds its references, and against the obvious RIB.
 
-use super::spec::IfaceSpec;
+use super::spec::{IfaceSpec, Problem};
 use super::*;
-use net::{GroupId, LabelStack, PortId};
+use net::{AdjId, GroupId, LabelStack, PortId};
 use proptest::prelude::*;
 use std::collections::HashMap;
 

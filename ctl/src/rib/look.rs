@@ -1,0 +1,173 @@
+//! Looking at the RIB: routes and labels with what each of their paths comes down to.
+
+use std::net::IpAddr;
+use std::ops::Bound;
+
+use ipnet::IpNet;
+use net::{AdjId, IfaceId, Label, MacAddr};
+
+use super::resolve::{Resolved, Resolver, Target};
+use super::sets::{self, SetId};
+use super::spec::{LabelAction, LabelSpec, PathSpec, PathsSpec, Problem, Source};
+use super::{Entry, LabelEntry, Rib, Sizes};
+
+/// A route as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteView {
+    /// Its prefix.
+    pub prefix: IpNet,
+    /// Where it comes from.
+    pub source: Source,
+    /// What it asks for.
+    pub spec: PathsSpec,
+    /// Do frames take it?
+    pub installed: bool,
+    /// What each path of `spec` comes down to, or why it carries nothing.
+    pub paths: Vec<Result<Vec<Resolved>, Problem>>,
+}
+
+/// A label as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelView {
+    /// The label.
+    pub label: Label,
+    /// What it asks for.
+    pub spec: LabelSpec,
+    /// Do frames take it?
+    pub installed: bool,
+    /// What each path comes down to, or why it carries nothing.
+    pub paths: Vec<Result<Vec<Resolved>, Problem>>,
+}
+
+impl Rib {
+    /// The adjacency of a neighbour, if a route leads to it.
+    #[must_use]
+    pub fn adjacency(&self, iface: IfaceId, address: IpAddr) -> Option<AdjId> {
+        self.adjs.get((iface, address))
+    }
+
+    /// The MAC address of a neighbour, if it is known.
+    #[must_use]
+    pub fn neighbor_mac(&self, iface: IfaceId, address: IpAddr) -> Option<MacAddr> {
+        self.adjs.known.get(&(iface, address)).copied()
+    }
+
+    /// The static route of a prefix.
+    #[must_use]
+    pub fn static_route(&self, p: &IpNet) -> Option<&PathsSpec> {
+        let e = self.table.0.get(p)?;
+        let (_, id) = e.routes.iter().find(|(s, _)| *s == Source::Static)?;
+        Some(&self.sets.get(*id)?.spec)
+    }
+
+    /// The route that packets to `address` follow (by way of a neighbour's own entry, or not).
+    #[must_use]
+    pub fn lookup(&self, address: IpAddr) -> Option<RouteView> {
+        let installed = |(p, e): (&IpNet, &Entry)| {
+            self.views(*p, e)
+                .find(|v| v.installed && v.source != Source::Neighbor)
+        };
+        self.table.covering(address).find_map(installed)
+    }
+
+    /// The interface by which packets to `address` leave, or one of them.
+    #[must_use]
+    pub fn egress(&self, address: IpAddr) -> Option<IfaceId> {
+        let live = |id: SetId| self.sets.get(id).filter(|s| s.live());
+        let installed = self
+            .table
+            .covering(address)
+            .find_map(|(_, e)| live(e.installed?))?;
+        match installed.resolved.first()?.target {
+            Target::Neighbor(i, _) | Target::Glean(i) | Target::Local(i) => Some(i),
+            Target::Discard(_) => None,
+        }
+    }
+
+    /// The routes of a prefix, best first.
+    pub fn routes_at(&self, p: IpNet) -> impl Iterator<Item = RouteView> {
+        self.table
+            .0
+            .get(&p)
+            .into_iter()
+            .flat_map(move |e| self.views(p, e))
+    }
+
+    /// The routes of all prefixes from `from` on, in order, the best of each first.
+    pub fn routes_from(&self, from: Bound<IpNet>) -> impl Iterator<Item = RouteView> {
+        self.table
+            .0
+            .range((from, Bound::Unbounded))
+            .flat_map(|(p, e)| self.views(*p, e))
+    }
+
+    /// The labels after `after`, in order.
+    pub fn labels_after(&self, after: Option<Label>) -> impl Iterator<Item = LabelView> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.labels
+            .range((from, Bound::Unbounded))
+            .filter_map(|(l, e)| self.label_view(*l, e))
+    }
+
+    /// One label's entry.
+    #[must_use]
+    pub fn label(&self, label: Label) -> Option<LabelView> {
+        self.label_view(label, self.labels.get(&label)?)
+    }
+
+    /// How much there is of everything.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            prefixes: self.table.0.len(),
+            labels: self.labels.len(),
+            groups: self.sets.iter().filter(|s| s.group.is_some()).count(),
+            adjacencies: self.adjs.len(),
+        }
+    }
+
+    fn views(&self, p: IpNet, e: &Entry) -> impl Iterator<Item = RouteView> {
+        let installed = e.installed;
+        e.routes.iter().filter_map(move |(source, id)| {
+            let spec = self.sets.get(*id)?.spec.clone();
+            let paths = self.explain(&spec);
+            Some(RouteView {
+                prefix: p,
+                source: *source,
+                spec,
+                installed: installed == Some(*id),
+                paths,
+            })
+        })
+    }
+
+    fn label_view(&self, label: Label, e: &LabelEntry) -> Option<LabelView> {
+        let spec = e.spec.clone()?;
+        let paths = match &spec.action {
+            LabelAction::Forward(p) => self.explain(p),
+            LabelAction::PopLookup => Vec::new(),
+        };
+        let live = e
+            .set
+            .is_none_or(|id| self.sets.get(id).is_some_and(sets::Set::live));
+        Some(LabelView {
+            label,
+            spec,
+            installed: live && e.installed.is_some(),
+            paths,
+        })
+    }
+
+    fn explain(&self, spec: &PathsSpec) -> Vec<Result<Vec<Resolved>, Problem>> {
+        let one = |p: &PathSpec| {
+            let mut r = Resolver::new(self);
+            let found = r.paths(std::slice::from_ref(p));
+            if found.is_empty() {
+                Err(r.problem.unwrap_or(Problem::TooManyLabels))
+            } else {
+                Ok(found)
+            }
+        };
+        spec.paths.iter().map(one).collect()
+    }
+}
