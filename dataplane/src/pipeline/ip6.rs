@@ -94,9 +94,14 @@ fn addresses<O>(
     (src, dst): (u128, u128),
     discovery: bool,
 ) -> Verdict {
-    // Duplicate address detection speaks from ::, and about addresses that two have (RFC 4862 5.4.3, 5.4.4).
-    let odd = src == 0 || src == u128::from(iface.link_local) || cx.env.ifaces.own6(src).is_some();
-    if odd && !(discovery && (src != 0 || is_multicast(dst))) || !odd && martian_source(cx, src) {
+    let ours = src == u128::from(iface.link_local) || cx.env.ifaces.own6(src).is_some();
+    let allowed = if src == 0 || ours {
+        // Duplicate address detection speaks from ::, and of addresses that two have (RFC 4862 5.4.3, 5.4.4).
+        discovery && (ours || is_multicast(dst))
+    } else {
+        ip6::is_host_source(src) && !is_mapped(src)
+    };
+    if !allowed {
         return Verdict::Drop(Drop::MartianSource);
     }
     if is_multicast(dst) {

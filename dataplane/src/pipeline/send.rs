@@ -156,7 +156,11 @@ fn link_header(m: &mut Mbuf, adj: &Adjacency, ethertype: u16) -> bool {
     let Some(room) = m.prepend(header.len()) else {
         return false;
     };
-    room.copy_from_slice(header);
+    // A length that the compiler knows is two moves instead of a call.
+    match (room.first_chunk_mut(), header.first_chunk::<HEADER_LEN>()) {
+        (Some(to), Some(from)) if header.len() == HEADER_LEN => *to = *from,
+        _ => room.copy_from_slice(header),
+    }
     if let Some(kind) = room.last_chunk_mut() {
         *kind = ethertype.to_be_bytes();
     }
