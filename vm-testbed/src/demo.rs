@@ -26,7 +26,7 @@ pub fn clean() {
 ///
 /// # Errors
 /// When the machine can't be prepared, or something does not work.
-pub fn run(flavor: Flavor, release: bool, keep: bool) -> Result<()> {
+pub fn run(flavor: Flavor, programs: &setup::Programs, keep: bool) -> Result<()> {
     if keep {
         ensure!(
             netns::named(PREFIX).is_empty(),
@@ -35,7 +35,7 @@ pub fn run(flavor: Flavor, release: bool, keep: bool) -> Result<()> {
     }
     progress::title("Preparing this machine");
     setup::install()?;
-    setup::build(release)?;
+    setup::build(programs)?;
     signals::remove_stale();
     let _pages = pages(&flavor, 3)?;
     two_hosts(&flavor)?;

@@ -31,6 +31,9 @@ struct On {
     /// Build with the release profile.
     #[arg(long)]
     release: bool,
+    /// Take `trunkline` and `trunkctl` from this folder instead of building them.
+    #[arg(long, value_name = "DIR", conflicts_with = "release")]
+    programs: Option<std::path::PathBuf>,
 }
 
 impl On {
@@ -38,6 +41,13 @@ impl On {
         Flavor {
             memory: self.memory,
             driver: self.driver,
+        }
+    }
+
+    fn programs(&self) -> setup::Programs {
+        setup::Programs {
+            release: self.release,
+            folder: self.programs.clone(),
         }
     }
 }
@@ -94,7 +104,7 @@ fn go(verb: Verb) -> Result<bool> {
         signals::install()?;
     }
     match verb {
-        Verb::Demo { on, keep } => demo::run(on.flavor(), on.release, keep).map(|()| true),
+        Verb::Demo { on, keep } => demo::run(on.flavor(), &on.programs(), keep).map(|()| true),
         Verb::Test {
             on,
             tier,
@@ -107,7 +117,7 @@ fn go(verb: Verb) -> Result<bool> {
                 tier,
                 only,
                 list,
-                release: on.release,
+                programs: on.programs(),
                 flavor,
                 hostile,
             })

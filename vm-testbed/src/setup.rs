@@ -2,7 +2,7 @@
 //!
 //! For Debian 12 (and what is derived from it), as root, with a Rust toolchain and nothing else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -214,11 +214,30 @@ pub fn cargo() -> Command {
     c
 }
 
-/// Builds the appliance and its command line; cargo shows its own progress.
+/// Which programs are put to the test.
+#[derive(Debug, Clone, Default)]
+pub struct Programs {
+    /// Build with the release profile.
+    pub release: bool,
+    /// Take those in this folder and build nothing: a package's, for one.
+    pub folder: Option<PathBuf>,
+}
+
+/// Builds the appliance and its command line, unless they are there already; cargo shows its own progress.
 ///
 /// # Errors
 /// When it does not build.
-pub fn build(release: bool) -> Result<()> {
+pub fn build(programs: &Programs) -> Result<()> {
+    if let Some(dir) = &programs.folder {
+        ensure!(
+            dir.join("trunkline").exists() && dir.join("trunkctl").exists(),
+            "no `trunkline` and `trunkctl` in {}",
+            dir.display()
+        );
+        crate::use_binaries(dir.canonicalize()?);
+        return Ok(());
+    }
+    let release = programs.release;
     progress::note("building trunkline and trunkctl (the first time takes some minutes)");
     let mut c = cargo();
     c.args(["build", "--bin", "trunkline", "--bin", "trunkctl"]);
@@ -228,8 +247,8 @@ pub fn build(release: bool) -> Result<()> {
     let status = c.stdin(Stdio::null()).status().context("can't run cargo")?;
     ensure!(
         status.success(),
-        "the build failed; when it could not fetch crates, connect this machine to the network once, or vendor them \
-         (`cargo vendor`)"
+        "the build failed, as cargo says above; if it could not fetch crates, connect this machine to the network once, \
+         or vendor them (`cargo vendor`)"
     );
     crate::use_binaries(crate::target_folder().join(if release { "release" } else { "debug" }));
     Ok(())

@@ -32,8 +32,8 @@ pub struct Options {
     pub only: Option<String>,
     /// Names only.
     pub list: bool,
-    /// Build with the release profile.
-    pub release: bool,
+    /// The programs under test.
+    pub programs: setup::Programs,
     /// Where buffers are and how ports are reached, for what does not choose by itself.
     pub flavor: Flavor,
     /// A folder of captures to play into the hostile scenario.
@@ -211,7 +211,7 @@ pub fn run(o: &Options) -> Result<bool> {
         return Ok(true);
     }
     setup::install()?;
-    setup::build(o.release)?;
+    setup::build(&o.programs)?;
     let stale = signals::remove_stale();
     if stale > 0 {
         progress::note(&format!(

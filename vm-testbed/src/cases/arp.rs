@@ -144,7 +144,9 @@ fn full() -> Case {
 /// A host that never answers: asked for three times, then the sender is told.
 fn silent() -> Case {
     let p = Ip4::udp("10.0.1.2", "10.0.2.31", 20).bytes();
-    let e = ErrorOf::new("10.0.1.1", "10.0.1.2", 3, 1, &p);
+    // Quoted as it was about to leave, with one hop less.
+    let held = Ip4::udp("10.0.1.2", "10.0.2.31", 20).ttl(63).bytes();
+    let e = ErrorOf::new("10.0.1.1", "10.0.1.2", 3, 1, &held);
     let mut c = case("a host that does not answer is unreachable").packet(1, &p);
     for _ in 0..3 {
         c = looks_for(c, "10.0.2.31");

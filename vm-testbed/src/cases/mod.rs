@@ -20,13 +20,13 @@ pub mod vlan;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::frame::{
     self, ARP, BROADCAST, IPV4, IPV6, MPLS, Mac, REPLY, REQUEST, arp as arp_packet, eth,
 };
 use crate::judge;
-use crate::lab::wait::{millis, secs};
+use crate::lab::wait::{millis, secs, until};
 use crate::lab::{Appliance, Config, Flavor, Lab, Netns, Wire};
 
 /// Looks at a frame; says what is wrong with it.
@@ -382,40 +382,34 @@ impl Bed {
     fn settle(&mut self, ports: &[usize], seen: &mut Vec<(usize, Vec<u8>)>) -> Result<()> {
         self.sentinels += 1;
         let [hi, lo] = self.sentinels.to_be_bytes();
+        let me = |p: usize| [0x02, 0x5e, 0, p as u8, hi, lo];
+        let (own, other) = (|p| format!("10.0.{p}.1"), |p| format!("10.0.{p}.250"));
+        let ask = |p: usize| arp_packet(REQUEST, me(p), &other(p), [0; 6], &own(p));
+        let told = |p: usize| arp_packet(REPLY, router(p), &own(p), me(p), &other(p));
         for &p in ports {
-            let me = [0x02, 0x5e, 0, p as u8, hi, lo];
-            let ask = arp_packet(
-                REQUEST,
-                me,
-                &format!("10.0.{p}.250"),
-                [0; 6],
-                &format!("10.0.{p}.1"),
-            );
-            self.wire(p).send(&eth(BROADCAST, me, ARP, &ask))?;
+            self.wire(p).send(&eth(BROADCAST, me(p), ARP, &ask(p)))?;
         }
-        let deadline = Instant::now() + secs(3);
         for &p in ports {
-            let me = [0x02, 0x5e, 0, p as u8, hi, lo];
-            let answer = arp_packet(
-                REPLY,
-                router(p),
-                &format!("10.0.{p}.1"),
-                me,
-                &format!("10.0.{p}.250"),
-            );
-            let answer = eth(me, router(p), ARP, &answer);
-            loop {
-                let Some(f) = self.wire(p).next(deadline) else {
-                    bail!(
-                        "port {p} no longer answers ARP; trunkline said:\n{}",
-                        self.appliance.log_tail()
-                    );
-                };
-                if same(&f.frame, &answer).is_ok() {
-                    break;
+            let answer = eth(me(p), router(p), ARP, &told(p));
+            let take = |seen: &mut Vec<(usize, Vec<u8>)>| {
+                let soon = Instant::now() + millis(300);
+                while let Some(f) = self.wire(p).next(soon) {
+                    if same(&f.frame, &answer).is_ok() {
+                        return true;
+                    }
+                    seen.push((p, f.frame));
                 }
-                seen.push((p, f.frame));
-            }
+                false
+            };
+            until(&format!("port {p} answers ARP"), secs(3), || {
+                if take(seen) {
+                    return Ok(true);
+                }
+                // A flood may have filled the port's ring, and the question was lost.
+                self.wire(p).send(&eth(BROADCAST, me(p), ARP, &ask(p)))?;
+                Ok(false)
+            })
+            .with_context(|| format!("trunkline said:\n{}", self.appliance.log_tail()))?;
         }
         Ok(())
     }
@@ -629,18 +623,11 @@ pub fn run_group(
             ));
         }
     }
-    let start = Instant::now();
-    report(
-        &format!("{}/counters add up", group.name),
-        start.elapsed(),
-        bed.law(),
-    );
-    let Bed { appliance, .. } = bed;
-    let start = Instant::now();
-    report(
-        &format!("{}/leaves nothing", group.name),
-        start.elapsed(),
-        appliance.stop(),
-    );
+    let (start, law) = (Instant::now(), bed.law());
+    let name = format!("{}/counters add up", group.name);
+    report(&name, start.elapsed(), law);
+    let (start, left) = (Instant::now(), bed.appliance.terminate());
+    let name = format!("{}/leaves nothing", group.name);
+    report(&name, start.elapsed(), left);
     Ok(())
 }

@@ -205,10 +205,16 @@ fn labels() -> Vec<Case> {
             )
             .dropped("p1.100", "unknown_ethertype"),
         case("a tag and nothing of an IPv4 packet")
-            .send(1, tagged(&eth(router(1), host(1, 2), IPV4, &[0x45]), 100))
+            .send(
+                1,
+                tagged(&eth(router(1), host(1, 2), IPV4, &[0x45, 0, 0]), 100),
+            )
             .dropped("p1.100", "ip4_truncated"),
         case("a tag and nothing of an IPv6 packet")
-            .send(1, tagged(&eth(router(1), host(1, 2), IPV6, &[0x60]), 100))
+            .send(
+                1,
+                tagged(&eth(router(1), host(1, 2), IPV6, &[0x60, 0, 0]), 100),
+            )
             .dropped("p1.100", "ip6_truncated"),
     ]
 }

@@ -1,6 +1,7 @@
 //! A running `trunkline` in a namespace, driven through `trunkctl` as a user does it.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ pub struct Appliance {
     started: Instant,
     before: Snapshot,
     pages: bool,
+    killed: bool,
 }
 
 /// One of the built programs.
@@ -68,6 +70,7 @@ impl Appliance {
             started: Instant::now(),
             before: Snapshot::take(ns, pages)?,
             pages,
+            killed: false,
         };
         a.launch()?;
         Ok(a)
@@ -278,6 +281,7 @@ impl Appliance {
     /// When the process is not there.
     pub fn kill(&mut self) -> Result<()> {
         self.signal(Signal::SIGKILL)?;
+        self.killed = true;
         self.wait(secs(5)).map(drop)
     }
 
@@ -307,7 +311,12 @@ impl Appliance {
             bail!("the socket {} is left", self.socket.display());
         }
         until("nothing of it is left", secs(3), || {
-            Snapshot::take(&self.ns, self.pages)?.same_as(&self.before)?;
+            let (now, before) = (Snapshot::take(&self.ns, self.pages)?, self.before.clone());
+            if self.killed {
+                now.without_mtu().same_as(&before.without_mtu())?;
+            } else {
+                now.same_as(&before)?;
+            }
             Ok(true)
         })
     }
@@ -361,8 +370,25 @@ impl Appliance {
     }
 }
 
+impl Appliance {
+    /// Puts into the log what an unhappy end may have had to do with.
+    fn last_words(&self) {
+        let Ok(mut log) = File::options().append(true).open(&self.log) else {
+            return;
+        };
+        for line in ["interface show", "drop show", "neigh show", "worker show"] {
+            if let Ok(done) = self.ctl(line) {
+                let _ = writeln!(log, "--- trunkctl {line}\n{}", done.text());
+            }
+        }
+    }
+}
+
 impl Drop for Appliance {
     fn drop(&mut self) {
+        if self.alive() {
+            self.last_words();
+        }
         if let Some(mut c) = self.child.take() {
             let _ = kill(Pid::from_raw(c.id().cast_signed()), Signal::SIGTERM);
             let over = until("it ends", secs(3), || Ok(c.try_wait()?.is_some()));

@@ -5,7 +5,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use crate::cases::{Bed, host, ports, router, to_host, to_router};
-use crate::frame::{ARP, BROADCAST, IPV6, Ip4, REPLY, REQUEST, arp, eth, ip6, solicited_node};
+use crate::frame::{
+    ARP, BROADCAST, IPV6, Ip4, Ip6, REPLY, REQUEST, arp, eth, ip6, mac_of_group, solicited_node,
+};
 use crate::lab::Config;
 use crate::lab::wait::{eventually, millis, secs};
 use crate::suite::Options;
@@ -55,6 +57,23 @@ pub fn announce(o: &Options) -> Result<()> {
             && f[54] == 135
             && f[62..78] == ip6("2001:db8:2::1").octets()
     })?;
+    // When that is through, it announces the address with the override flag, twice; from then on, it is its own.
+    let announced = |f: &[u8]| {
+        f.len() >= 86
+            && f[54] == 136
+            && f[58] & 0x20 != 0
+            && f[38..54] == ip6("ff02::1").octets()
+            && f[62..78] == ip6("2001:db8:2::1").octets()
+    };
+    for _ in 0..2 {
+        sees(&bed, 2, "an advertisement of 2001:db8:2::1", announced)?;
+    }
+    // Another host that wants the address is told by an advertisement to everybody (RFC 4861 7.2.4).
+    let target = ip6("2001:db8:2::1").octets();
+    let ns = Ip6::icmp("::", &group.to_string(), 135, 0, [0; 4], &target).hops(255);
+    bed.wire(2)
+        .send(&eth(mac_of_group(group), host(2, 66), IPV6, &ns.bytes()))?;
+    sees(&bed, 2, "the answer to another host's probe", announced)?;
     bed.appliance.stop()
 }
 

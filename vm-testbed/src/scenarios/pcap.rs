@@ -59,14 +59,10 @@ fn mixture(router: Mac) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn config(flavor: &Flavor, capture: &Path, infinite: bool) -> Config {
-    let infinite = if infinite { ",infinite_rx=1" } else { "" };
-    let device =
-        |i: u8, more: &str| format!("dpdk:net_pcap{i},rx_pcap={}{more}", capture.display());
-    let silent = capture.with_file_name("silent.pcap");
+/// A router that is ready to forward but has no port to take frames from yet.
+fn config(flavor: &Flavor, silent: &Path) -> Config {
     flavor
         .config("dut")
-        .interface_on("in0", &device(0, infinite), &["10.0.1.1/24", "2001:db8:1::1/64"], "")
         .interface_on(
             "out0",
             &format!("dpdk:net_pcap1,rx_pcap={}", silent.display()),
@@ -75,37 +71,49 @@ fn config(flavor: &Flavor, capture: &Path, infinite: bool) -> Config {
         )
         .route("198.51.100.0/24", "10.0.2.2", "")
         .route("2001:db8:100::/48", "2001:db8:2::2", "")
-        .section("[[neighbor.static]]\naddress = \"10.0.2.2\"\nlladdr = \"02:aa:00:00:02:02\"\ndev = \"out0\"")
-        .section("[[neighbor.static]]\naddress = \"2001:db8:2::2\"\nlladdr = \"02:aa:00:00:02:02\"\ndev = \"out0\"")
+        .section(
+            "[[neighbor.static]]\naddress = \"10.0.2.2\"\nlladdr = \"02:aa:00:00:02:02\"\ndev = \"out0\"",
+        )
+        .section(
+            "[[neighbor.static]]\naddress = \"2001:db8:2::2\"\nlladdr = \"02:aa:00:00:02:02\"\ndev = \"out0\"",
+        )
 }
 
-/// Starts an appliance on captures. The port's MAC address is only known when it runs, so it is started twice.
+/// Starts an appliance and adds a port that plays the capture. The port's MAC address, to which the frames must be sent, is
+/// only known when it is there, so it is there twice.
 fn play(lab: &mut Lab, flavor: &Flavor, infinite: bool) -> Result<Appliance> {
     let r1 = lab.router("r1")?;
-    let capture = lab.folder().join("in.pcap");
-    write(&lab.folder().join("silent.pcap"), &[])?;
+    let (capture, silent) = (
+        lab.folder().join("in.pcap"),
+        lab.folder().join("silent.pcap"),
+    );
+    write(&silent, &[])?;
     write(&capture, &mixture([2; 6])[..1])?;
-    let mut a = lab.start("dut", &r1, &config(flavor, &capture, infinite))?;
+    let infinite = if infinite { ",infinite_rx=1" } else { "" };
+    let add = format!(
+        "interface add in0 device dpdk:net_pcap0,rx_pcap={}{infinite} address 10.0.1.1/24 address 2001:db8:1::1/64",
+        capture.display()
+    );
+    let mut a = lab.start("dut", &r1, &config(flavor, &silent))?;
+    a.must(&add)?;
     let shown = a.json("interface show in0")?;
     let mac = shown[0]["mac"]
         .as_str()
         .context("in0 has no MAC address")?
         .to_owned();
+    a.must("interface del in0")?;
     a.terminate()?;
     let bytes: Vec<u8> = mac
         .split(':')
         .map(|b| u8::from_str_radix(b, 16))
         .collect::<Result<_, _>>()?;
-    write(
-        &capture,
-        &mixture(
-            bytes
-                .try_into()
-                .ok()
-                .context("a MAC address has six bytes")?,
-        ),
-    )?;
+    let bytes = bytes
+        .try_into()
+        .ok()
+        .context("a MAC address has six bytes")?;
+    write(&capture, &mixture(bytes))?;
     a.start_again()?;
+    a.must(&add)?;
     Ok(a)
 }
 
@@ -145,7 +153,7 @@ pub fn infinite(o: &Options) -> Result<()> {
     until("a hundred thousand frames are forwarded", secs(10), || {
         Ok(a.counters()?.0["out0"].tx >= 100_000)
     })?;
-    // Ended at the source, all must come to rest and add up. `out0` stays, so its counters do.
+    // Without its source, all comes to rest. `out0` stays, and with it what it has counted.
     a.must("interface del in0")?;
     let c = a.counters_at_rest()?;
     ensure!(c.0["out0"].tx >= 100_000, "out0 forgot what it sent: {c:?}");

@@ -62,7 +62,7 @@ const MISTAKES: &[Mistake] = &[
     mistake(
         "a device twice",
         "[interface.x]\ndevice = \"af_packet:e1\"",
-        &["bad.toml:", "af_packet:e1", "p1"],
+        &["bad.toml:", "e1", "p1"],
     ),
     mistake(
         "no address",
@@ -100,9 +100,14 @@ const MISTAKES: &[Mistake] = &[
         &["bad.toml:", "198.51.100.0/24"],
     ),
     mistake(
-        "a next hop of the other family",
-        "[[route]]\nprefix = \"2001:db8:7::/48\"\nvia = [\"10.0.2.2\"]",
-        &["bad.toml:", "10.0.2.2"],
+        "a next hop that is no address",
+        "[[route]]\nprefix = \"198.51.100.0/24\"\nvia = [\"10.0.2\"]",
+        &["bad.toml:", "10.0.2"],
+    ),
+    mistake(
+        "a route that leads nowhere",
+        "[[route]]\nprefix = \"198.51.100.0/24\"",
+        &["bad.toml:", "via"],
     ),
     mistake("no TOML", "[interface.x\n", &["bad.toml:"]),
     mistake(
@@ -113,13 +118,13 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a missing device",
         text: "[interface.x]\ndevice = \"af_packet:nope0\"",
-        says: &["nope0", "ip link"],
+        says: &["nope0", "devices here: e1, e2"],
         needs_machine: true,
     },
     Mistake {
         name: "a missing network card",
         text: "[interface.x]\ndevice = \"pci:0000:fe:1f.7\"",
-        says: &["0000:fe:1f.7", "lspci"],
+        says: &["0000:fe:1f.7", "network cards here"],
         needs_machine: true,
     },
     Mistake {
@@ -133,7 +138,7 @@ const MISTAKES: &[Mistake] = &[
 /// Runs `trunkline` on a configuration that it must refuse, and returns what it said.
 fn refused(ns: &Netns, folder: &Path, config: &Path, socket: &str) -> Result<Done> {
     let mut c = ns.command("timeout");
-    c.args(["-k", "1", "10"])
+    c.args(["-k", "5", "10"])
         .arg(program("trunkline"))
         .arg("-c")
         .arg(config);
@@ -297,10 +302,7 @@ pub fn running(o: &Options) -> Result<()> {
             &["198.51.100.0/24"][..],
         ),
         ("route add 198.51.100.0/24 via 10.0.2.2 dev nope", &["nope"]),
-        (
-            "route add 198.51.100.0/24 via 10.0.2.2 vrf blue",
-            &["blue", "vrf"],
-        ),
+        ("route add 198.51.100.0/24 via 10.0.2.2 vrf blue", &["vrf"]),
         ("route del 198.51.100.0/24", &["198.51.100.0/24"]),
         ("label add 3 swap 400 via 10.0.2.2", &["3"]),
         ("label del 300", &["300"]),
