@@ -85,7 +85,7 @@ drops! {
     // Ways out
     NoAdjacency         "no_adjacency"          "The adjacency or interface of a route has gone, or a label leads to a connected network without saying to whom."
     NoHeadroom          "no_headroom"           "No room in the buffer for the labels and the header to put before the packet."
-    NoBuffer            "no_buffer"             "No mbuf was left for a fragment, or for a frame from the control thread. (An ICMP error without one is not made.)"
+    NoBuffer            "no_buffer"             "No mbuf was left for a fragment, or for a frame from the control thread; an ICMP error is then just not made."
     NoTxRoom            "no_tx_room"            "The driver took no more frames, for longer than the worker waits."
     HandoverFull        "handover_full"         "The ring to the worker that owns the port's TX queue was full."
     TxDown              "tx_down"               "The interface to leave by is down."
