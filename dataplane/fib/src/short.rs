@@ -92,3 +92,50 @@ impl ShortWriter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn give(writer: &mut ShortWriter, table: &Short, group: u32) {
+        let to = Owner {
+            group: GroupId(group),
+            len: 4,
+        };
+        writer.write([table].into_iter(), (0, 4), to, |_| true);
+    }
+
+    /// Between the two loads of a lookup a longer prefix comes and the short one goes, or changes.
+    #[test]
+    fn what_happens_between_the_loads_is_noticed() {
+        for (after, why) in [
+            (0, "the short one went"),
+            (9, "the short one is another's by now"),
+        ] {
+            let table = Short::new(4);
+            let mut writer = ShortWriter::new(4);
+            give(&mut writer, &table, 5);
+            let writer = Cell::new(Some(writer));
+            let loads = Cell::new(0);
+            let found = table.resolve(0, || {
+                loads.set(loads.get() + 1);
+                let Some(mut writer) = writer.take() else {
+                    return 7;
+                };
+                give(&mut writer, &table, after);
+                0 // loaded before the longer prefix came, which was before that change
+            });
+            assert_eq!((found, loads.get()), (GroupId(7), 2), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_quiet_table_is_asked_once() {
+        let table = Short::new(4);
+        give(&mut ShortWriter::new(4), &table, 5);
+        assert_eq!(table.resolve(0, || 0), GroupId(5));
+        assert_eq!(table.resolve(1, || 0), GroupId::NONE);
+        assert_eq!(table.resolve(0, || 7), GroupId(7));
+    }
+}

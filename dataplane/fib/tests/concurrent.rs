@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use common::*;
 use fib::{Tables, View};
@@ -21,6 +22,8 @@ struct Race<'a, F: Family> {
     started: AtomicUsize,
     done: AtomicUsize,
     over: AtomicBool,
+    /// Rounds of all readers.
+    looks: AtomicUsize,
     ready: Barrier,
 }
 
@@ -31,9 +34,8 @@ impl<F: Family> Race<'_, F> {
         tables: &Tables,
         mut reader: Reader,
         look_up: impl Fn(View<'_>, &[F::Addr], &mut [GroupId]),
-    ) -> usize {
+    ) {
         let mut found = vec![GroupId::NONE; self.probes.len()];
-        let mut looked = 0;
         self.ready.wait();
         while !self.over.load(Ordering::SeqCst) {
             let from = self.done.load(Ordering::SeqCst);
@@ -47,10 +49,23 @@ impl<F: Family> Race<'_, F> {
                     self.probes[i]
                 );
             }
-            looked += 1;
+            self.looks.fetch_add(1, Ordering::SeqCst);
             reader.quiescent();
         }
-        looked
+    }
+}
+
+impl<F: Family> Race<'_, F> {
+    fn wait_for_looks(&self, more: usize) {
+        let end = Instant::now() + Duration::from_secs(60);
+        let until = self.looks.load(Ordering::SeqCst) + more;
+        while self.looks.load(Ordering::SeqCst) < until {
+            assert!(
+                Instant::now() < end,
+                "no reader looks: one has failed, or is stuck"
+            );
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -73,6 +88,7 @@ fn race<F: Family>(changes: &[Change<F>], probes: &[F::Addr]) {
         started,
         done,
         over,
+        looks: AtomicUsize::new(0),
         ready: Barrier::new(3),
     };
     let (domain, mut w) = writer(&[0]);
@@ -99,10 +115,14 @@ fn race<F: Family>(changes: &[Change<F>], probes: &[F::Addr]) {
             if i % 8 == 0 {
                 w.flush();
             }
+            // On a busy machine all could be over before anybody has looked.
+            if i % 512 == 0 {
+                race.wait_for_looks(4);
+            }
         }
         drop(over);
-        let looked = bursts.join().unwrap() + singles.join().unwrap();
-        assert!(looked > 0, "nobody looked while the table changed");
+        bursts.join().unwrap();
+        singles.join().unwrap();
     });
     w.flush();
     assert_eq!(w.pending(), 0, "readers are gone");
