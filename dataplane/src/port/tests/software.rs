@@ -108,6 +108,10 @@ fn bursts_own_what_is_in_them() {
     assert_eq!((b.len(), taken.len(), pool.in_use()), (0, 10, 10));
     drop(taken);
     assert_eq!(pool.in_use(), 0);
+    // Each was freed once, and each of them was: the pool is what it was.
+    let all: Vec<_> = std::iter::from_fn(|| pool.alloc()).collect();
+    let places: std::collections::BTreeSet<_> = all.iter().map(|m| m.data().as_ptr()).collect();
+    assert_eq!((all.len(), places.len()), (255, 255));
 }
 
 #[test]
@@ -123,6 +127,17 @@ fn the_eal_starts_once() {
         .unwrap();
     assert!(registered);
     assert!(dpdk_version().starts_with("DPDK"));
+}
+
+#[test]
+fn frames_may_outlive_their_pool_and_the_eal() {
+    let eal = eal();
+    let pool = Mempool::new(&eal, "t", 63, 256, 0).unwrap();
+    let mut frame = pool.alloc_from(b"here").unwrap();
+    drop(pool);
+    drop(eal);
+    frame.data_mut()[0] = b'H';
+    assert_eq!(frame.data(), b"Here");
 }
 
 #[test]
