@@ -497,6 +497,38 @@ fn a_link_that_is_down_holds_nothing_up() {
 }
 
 #[test]
+fn a_dead_link_does_not_keep_another_port_from_closing() {
+    let mut lab = Lab::new(1, &[1, 1, 1]);
+    let (b, c) = (lab.ids[1], lab.ids[2]);
+    lab.wires[1].set_up(false);
+    // Frames wait for the dead link at any time.
+    let (stop, from, pool) = (
+        Arc::new(AtomicBool::new(false)),
+        lab.wires[0].clone(),
+        lab.pool.clone(),
+    );
+    let flag = stop.clone();
+    let feeder = std::thread::spawn(move || {
+        while !flag.load(SeqCst) {
+            let _ = from.send(0, frame(&pool, FORWARD, b, &[]));
+        }
+    });
+    eventually("frames for the dead link", || {
+        let c = lab.dp.totals();
+        (c.drops(Reason::NoTxRoom) > 100)
+            .then_some(())
+            .ok_or(format!("{c:?}"))
+    });
+    lab.dp.close_port(c).unwrap();
+    lab.dp.close_port(b).unwrap();
+    stop.store(true, SeqCst);
+    feeder.join().unwrap();
+    lab.dp.shutdown().unwrap();
+    let c = lab.dp.totals();
+    assert_eq!(c.entered(), c.left(), "{c:?}");
+}
+
+#[test]
 fn frames_for_a_port_that_is_not_there_are_dropped_by_name() {
     let lab = Lab::new(1, &[1]);
     for port in [1, 200, 255] {

@@ -159,7 +159,8 @@ impl<S: Stages> Worker<S> {
         }
         work += self.peers.drain(&mut self.out);
         work += self.out.flush();
-        work + usize::from(self.out.waiting() || self.finish_closing())
+        let closing = self.finish_closing();
+        work + usize::from(closing || self.out.waiting())
     }
 
     /// Gives back the TX queues that have nothing left to send. True while there are others.
