@@ -137,3 +137,35 @@ fn the_other_shows() {
         ],
     );
 }
+
+/// Every field that is printed is in the page that users read.
+#[test]
+fn every_field_is_documented() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let words: std::collections::HashSet<&str> = page
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .collect();
+    let all = [
+        to_value(api::Interface::default()),
+        to_value(api::Worker::default()),
+        to_value(api::Drop::default()),
+        to_value(api::Neighbor::default()),
+        to_value(api::Rcu::default()),
+        to_value(api::RcuReader::default()),
+        to_value(api::Route::default()),
+        to_value(api::NextHop::default()),
+        to_value(api::LabelRoute::default()),
+        to_value(api::Status::default()),
+        to_value(api::ConfigReply::default()),
+        to_value(api::CommitReply::default()),
+    ];
+    for value in all {
+        for name in value.unwrap().as_object().unwrap().keys() {
+            assert!(
+                words.contains(name.as_str()),
+                "{name} is not in docs/cli.md"
+            );
+        }
+    }
+}

@@ -143,3 +143,71 @@ fn a_default_route_has_the_family_of_its_next_hop() {
         assert!(config.route(&prefix.parse().unwrap()).is_some(), "{prefix}");
     }
 }
+
+/// The blocks of a kind in the page that users read.
+fn documented(kind: &str) -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let blocks = page.split("```").skip(1).step_by(2);
+    blocks
+        .filter_map(|block| block.strip_prefix(&format!("{kind}\n")))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_documented_file_is_good() {
+    let files = documented("toml");
+    assert_eq!(files.len(), 1);
+    let config = valid(&files[0]).unwrap();
+    assert_eq!(
+        (
+            config.interfaces.len(),
+            config.routes.len(),
+            config.labels.len()
+        ),
+        (2, 2, 1)
+    );
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("r.txt"), &documented("")[0]).unwrap();
+    let text = format!(
+        "route-file = \"r.txt\"\n{}",
+        files[0]
+            .replace("203.0.113.0/24", "192.168.0.0/16")
+            .replace("10.0.0.0/8", "172.16.0.0/12")
+    );
+    let path = dir.path().join("t.toml");
+    let config = parse(&path, &text)
+        .unwrap()
+        .validate(&path, &text, Files::Read)
+        .unwrap();
+    assert_eq!(config.all_routes().count(), 5);
+}
+
+/// Each key that the parser knows is in the page.
+#[test]
+fn every_key_is_documented() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for section in [
+        "[system]",
+        "[dataplane]",
+        "[neighbor]",
+        "[interface.a]",
+        "[[route]]",
+        "[[label]]",
+        "[[neighbor.static]]",
+    ] {
+        let error = valid(&format!("{section}\nqqqqqqqqqqqq = 1\n")).unwrap_err();
+        let keys = error
+            .problems
+            .iter()
+            .find_map(|p| p.message.strip_prefix("unknown key; the keys here are "));
+        for key in keys.expect(section).split(", ") {
+            assert!(
+                page.contains(&format!("`{key}`")) || page.contains(&format!(".{key}]]`")),
+                "{section} {key}"
+            );
+        }
+    }
+}
