@@ -16,12 +16,8 @@ use std::time::{Duration, Instant};
 /// To a namespace of our own. Workers and sockets made from here on are in it.
 fn own_namespace() {
     // SAFETY: no pointers; changes the calling thread, which starts all others.
-    assert_eq!(
-        unsafe { libc::unshare(libc::CLONE_NEWNET) },
-        0,
-        "{}",
-        io::Error::last_os_error()
-    );
+    let rc = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    assert_eq!(rc, 0, "{}", io::Error::last_os_error());
     ip("link set lo up");
 }
 
