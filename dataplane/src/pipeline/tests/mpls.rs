@@ -20,6 +20,8 @@ const SRC: &str = "10.0.0.9";
 const STRANGER: &str = "8.8.8.8";
 
 type Entry = (u32, u8, u8);
+/// What it is, labels in, packet in, frame out.
+type Case<'a> = (&'a str, Vec<Entry>, &'a [u8], Vec<u8>);
 
 /// From the core's peer, labelled.
 fn from_core(labels: &[Entry], packet: &[u8]) -> Vec<u8> {
@@ -44,8 +46,7 @@ fn label_operations() {
     let ip = udp4(STRANGER, FAR, 64, 20);
     let six = udp6("2001:db8:99::1", "2001:db8:a::7", 64, 20);
     let (t4, t6) = (|t| ttl4(&ip, t), |t| hops6(&six, t));
-    // (what, labels in, packet in, frame out)
-    let cases: Vec<(&str, Vec<Entry>, &[u8], Vec<u8>)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         (
             "swap; TC kept",
             vec![(300, 5, 9)],

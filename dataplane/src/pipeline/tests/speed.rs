@@ -30,6 +30,9 @@ impl Output for Keep {
     }
 }
 
+/// Makes the frame of that number.
+type Make<'a> = &'a dyn Fn(u32) -> Vec<u8>;
+
 #[test]
 #[ignore = "a measurement"]
 fn cycles_of_a_64_byte_packet() {
@@ -57,7 +60,7 @@ fn cycles_of_a_64_byte_packet() {
             &labelled(&[(300, 0, 9)], &udp4("10.0.0.9", "9.9.9.9", 64, 14)),
         )
     };
-    let cases: [(&str, u16, &dyn Fn(u32) -> Vec<u8>); 5] = [
+    let cases: [(&str, u16, Make<'_>); 5] = [
         ("IPv4", 0, &v4),
         ("IPv4, two paths", 0, &ecmp),
         ("IPv4, two labels pushed", 0, &push),
