@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::hint::black_box;
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -54,17 +55,25 @@ fn rings(c: &mut Criterion) {
                 start.elapsed()
             });
         });
+    }
+    // Many items in one measured step, so that starting a thread does not count.
+    g.throughput(Throughput::Elements(STEP));
+    for burst in [1usize, 32] {
         g.bench_function(BenchmarkId::new("two-threads", burst), |b| {
-            b.iter_custom(|items| across(items, burst));
+            b.iter_custom(|steps| across(steps * STEP, burst));
         });
     }
 }
 
+const STEP: u64 = 1 << 16;
+
 /// How long it takes to get so many items from one thread to another.
 fn across(items: u64, burst: usize) -> Duration {
     let (mut tx, mut rx) = ring::spsc::<u64>(1024);
+    let ready = Barrier::new(2);
     std::thread::scope(|s| {
-        s.spawn(move || {
+        s.spawn(|| {
+            ready.wait();
             let mut left = 0..items;
             while left.start < left.end {
                 if tx.push_burst(&mut left.by_ref().take(burst)) == 0 {
@@ -72,6 +81,7 @@ fn across(items: u64, burst: usize) -> Duration {
                 }
             }
         });
+        ready.wait();
         let start = Instant::now();
         let mut got = 0;
         while got < items {
