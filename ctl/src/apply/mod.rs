@@ -8,6 +8,7 @@
 //! Routes and labels of a great plan are taken up in slices by the control loop ([`Backlog`]), so that a million of them
 //! does not keep neighbours and timers waiting; a later plan first sees to the end of an earlier one.
 
+mod capacity;
 mod translate;
 
 use std::time::Instant;
@@ -51,6 +52,7 @@ impl Router {
         while !self.backlog.is_empty() {
             self.backlog_step(usize::MAX);
         }
+        capacity::check(&plan, &fib::Sizes::default())?;
         if let Some(settings) = &plan.dataplane {
             self.settings = settings.clone();
         }

@@ -327,6 +327,14 @@ impl Router {
             }
         }
         self.stalled = stalled;
+        for w in dp.worker_stats().iter().filter(|w| !w.alive) {
+            if self.dead.insert(w.worker) {
+                error!(
+                    "worker {} has died, and what it polled is no longer forwarded; restart the appliance and report its last words",
+                    w.worker
+                );
+            }
+        }
     }
 
     /// Takes everything down, in order.

@@ -81,6 +81,8 @@ pub(crate) struct Router {
     pub(crate) watchdog: Watchdog,
     /// Workers that hold up the freeing of what was replaced.
     pub(crate) stalled: Vec<Stall>,
+    /// Workers that have ended by themselves.
+    pub(crate) dead: BTreeSet<net::WorkerId>,
 }
 
 impl Router {
@@ -107,6 +109,7 @@ impl Router {
             table_full: false,
             watchdog: Watchdog::new(STALLED),
             stalled: Vec::new(),
+            dead: BTreeSet::new(),
         }
     }
 
