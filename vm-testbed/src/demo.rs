@@ -1,11 +1,14 @@
 //! `cargo testbed demo`: two hosts through one appliance, then a label switched path of three, before the user's eyes.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use crate::lab::{Appliance, Flavor, Lab, Netns, netns, signals};
+use crate::lab::wait::millis;
+use crate::lab::{Appliance, Counters, Flavor, Lab, Netns, netns, signals};
 use crate::scenarios::{hosts, iperf, life, pages, path, ping, reach};
 use crate::{progress, setup};
 
@@ -64,12 +67,12 @@ fn two_hosts(flavor: &Flavor) -> Result<()> {
     let h1 = lab.host(&hosts::host(1), &r1, "e1")?;
     let h2 = lab.host(&hosts::host(2), &r1, "e2")?;
     let a = lab.start("r1", &r1, &hosts::config(flavor))?;
-    traffic(&h1, &h2, ["10.0.2.2", "2001:db8:2::2"])?;
+    traffic(&h1, &h2, ["10.0.2.2", "2001:db8:2::2"], &a)?;
     counters(&a, "trunkctl interface show")?;
     a.stop()
 }
 
-fn traffic(h1: &Netns, h2: &Netns, to: [&str; 2]) -> Result<()> {
+fn traffic(h1: &Netns, h2: &Netns, to: [&str; 2], watched: &Appliance) -> Result<()> {
     for address in to {
         let step = progress::step(&format!("ping {address}"));
         reach(h1, address)?;
@@ -78,10 +81,43 @@ fn traffic(h1: &Netns, h2: &Netns, to: [&str; 2]) -> Result<()> {
     }
     for address in to {
         let step = progress::step(&format!("iperf3, TCP to {address}"));
-        let mbps = iperf(h1, (h2, address), "-t 2 -M 1380")?;
+        let over = AtomicBool::new(false);
+        let mbps = std::thread::scope(|s| {
+            s.spawn(|| live(watched, &step, &over));
+            let mbps = iperf(h1, (h2, address), "-t 3 -M 1380");
+            // Relaxed: it only says that there is nothing more to watch.
+            over.store(true, Ordering::Relaxed);
+            mbps
+        })?;
         step.done(&format!("{mbps:.0} Mbit/s"));
     }
     Ok(())
+}
+
+/// Says what goes through the appliance while it does.
+fn live(a: &Appliance, step: &progress::Step, over: &AtomicBool) {
+    let every = millis(if progress::terminal() { 250 } else { 1000 });
+    let mut last: Option<(Instant, Counters)> = None;
+    while !over.load(Ordering::Relaxed) {
+        let Ok(now) = a.counters() else { return };
+        if let Some((at, before)) = last.replace((Instant::now(), now.clone())) {
+            let s = at.elapsed().as_secs_f64();
+            let rates: Vec<String> = now
+                .0
+                .iter()
+                .filter_map(|(name, r)| {
+                    let b = before.0.get(name)?;
+                    let frames = (r.rx.saturating_sub(b.rx)) as f64 / s / 1e3;
+                    let bits = (r.rx_bytes.saturating_sub(b.rx_bytes)) as f64 * 8.0 / s / 1e6;
+                    Some(format!(
+                        "{name} takes in {frames:.0} kpps, {bits:.0} Mbit/s"
+                    ))
+                })
+                .collect();
+            step.say(&rates.join("; "));
+        }
+        std::thread::sleep(every);
+    }
 }
 
 /// The counters of an appliance as a table.
@@ -129,7 +165,12 @@ fn labels(flavor: &Flavor, keep: bool) -> Result<()> {
     let step = progress::step("starting three appliances");
     let p = path::build(&mut lab, flavor)?;
     step.done("");
-    traffic(&p.h1, &p.h2, ["192.168.2.2", "2001:db8:2::2"])?;
+    traffic(
+        &p.h1,
+        &p.h2,
+        ["192.168.2.2", "2001:db8:2::2"],
+        &p.routers[1].1,
+    )?;
     for to in ["192.168.2.2", "2001:db8:2::2"] {
         println!("\n   traceroute -e {to}   (<MPLS:L=label,E=class,S=bottom,T=ttl>)");
         for line in path::traceroute(&p.h1, to)?.lines().skip(1) {

@@ -10,7 +10,8 @@ use super::pages;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     lines: Vec<String>,
-    free_pages: Option<u64>,
+    /// Huge pages that are taken though no process has them: left in files, or lost.
+    lost_pages: Option<u64>,
 }
 
 impl Snapshot {
@@ -47,12 +48,12 @@ impl Snapshot {
             format!("address {}", w.get(1..4).unwrap_or(&w).join(" "))
         }));
         lines.sort();
-        let free_pages = if with_pages {
-            Some(pages::free()?)
+        let lost_pages = if with_pages {
+            Some(pages::lost()?)
         } else {
             None
         };
-        Ok(Self { lines, free_pages })
+        Ok(Self { lines, lost_pages })
     }
 
     /// Without the MTUs of devices: settings that a killed appliance can't give back, and that do no harm.
@@ -84,11 +85,11 @@ impl Snapshot {
         if !left.is_empty() || !gone.is_empty() {
             bail!("the appliance left behind {left:?}, and took away {gone:?}");
         }
-        if self.free_pages < before.free_pages {
+        if self.lost_pages > before.lost_pages {
             bail!(
-                "{:?} huge pages were free before, {:?} now",
-                before.free_pages,
-                self.free_pages
+                "{:?} huge pages were taken by nobody before, {:?} are now",
+                before.lost_pages,
+                self.lost_pages
             );
         }
         Ok(())

@@ -208,8 +208,8 @@ impl Lab {
         Self::port_end(b.0, b.1)
     }
 
-    /// A veth from device `port` of the router's namespace to a raw end in `far`, which can send frames of up to 9,000
-    /// bytes. One queue, so that frames keep their order.
+    /// A veth from device `port` of the router's namespace to a raw end in `far`, which can send frames of up to 3,000
+    /// bytes (XDP takes no veth whose other end could send much more). One queue, so that frames keep their order.
     ///
     /// # Errors
     /// When the kernel refuses a part of it.
@@ -218,7 +218,7 @@ impl Lab {
         self.veth((router, port), (far, &end), "numtxqueues 1 numrxqueues 1")?;
         Self::port_end(router, port)?;
         Self::port_end(far, &end)?;
-        far.ip(&format!("link set {end} mtu 9000"))?;
+        far.ip(&format!("link set {end} mtu 3000"))?;
         Wire::open(far, &end)
     }
 

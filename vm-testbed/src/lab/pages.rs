@@ -35,6 +35,32 @@ pub fn free() -> Result<u64> {
     Ok(read("free_hugepages")?.saturating_sub(read("resv_hugepages").unwrap_or(0)))
 }
 
+/// How many 2 MiB pages are taken though no process has them mapped.
+///
+/// # Errors
+/// When the kernel has no such pages.
+pub fn lost() -> Result<u64> {
+    let taken = read("nr_hugepages")?.saturating_sub(read("free_hugepages")?);
+    let mapped: u64 = std::fs::read_dir("/proc")?
+        .flatten()
+        .map(|e| mapped_by(&e.path()))
+        .sum();
+    Ok(taken.saturating_sub(mapped))
+}
+
+/// Huge pages of a process; 0 for what is none, or has just ended.
+fn mapped_by(process: &Path) -> u64 {
+    let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
+    let kib = status.lines().find_map(|l| {
+        l.strip_prefix("HugetlbPages:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse::<u64>()
+            .ok()
+    });
+    kib.unwrap_or(0) / 2048
+}
+
 impl Pages {
     /// Sees to it that `mib` MiB of 2 MiB pages are free.
     ///

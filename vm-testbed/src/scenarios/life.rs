@@ -36,20 +36,25 @@ pub fn time_to_forward(name: &str, flavor: &Flavor) -> Result<(Duration, Applian
     for (from, to) in [(1, 2), (2, 1)] {
         let p = Ip4::udp(&format!("10.0.{from}.2"), &format!("10.0.{to}.2"), 30);
         first_through(
+            &a,
             &wires[from - 1],
             &wires[to - 1],
             &to_router(from, &p.bytes()),
             &to_host(to, 2, &p.ttl(63).bytes()),
         )
         .with_context(|| format!("trunkline said:\n{}", a.log_tail()))?;
+        ensure!(a.alive(), "trunkline ended; it said:\n{}", a.log_tail());
         last = a.started().elapsed();
     }
     Ok((last, a, lab))
 }
 
 /// Sends a frame every two milliseconds until one comes out.
-fn first_through(from: &Wire, to: &Wire, frame: &[u8], out: &[u8]) -> Result<()> {
+fn first_through(a: &Appliance, from: &Wire, to: &Wire, frame: &[u8], out: &[u8]) -> Result<()> {
     until("the first frame is forwarded", secs(10), || {
+        if !a.alive() {
+            return Ok(true);
+        }
         from.send(frame)?;
         let soon = Instant::now() + millis(2);
         while let Some(f) = to.next(soon) {
@@ -107,13 +112,7 @@ pub fn idle(o: &Options) -> Result<()> {
                 return Ok(best);
             }
             let out = h1.run(&format!("ping -n -q -c 6 -i 0.5 {to}"))?;
-            let rtt = out
-                .split("mdev = ")
-                .nth(1)
-                .and_then(|s| s.split('/').nth(1));
-            let rtt: f64 = rtt
-                .and_then(|s| s.parse().ok())
-                .context("ping printed no times")?;
+            let rtt = super::round_trip(&out)?;
             Ok(best.min(rtt))
         })?;
         ensure!(

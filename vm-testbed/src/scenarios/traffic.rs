@@ -316,7 +316,10 @@ fn captures(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<()> {
         let path = e?.path();
         if path.is_dir() {
             captures(&path, files)?;
-        } else if path.extension().is_some_and(|x| x == "pcap" || x == "cap") {
+        } else if path
+            .extension()
+            .is_some_and(|x| x == "pcap" || x == "pcapng")
+        {
             files.push(path);
         }
     }
@@ -324,14 +327,31 @@ fn captures(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Sends each frame as it is, and once more addressed to the router.
+/// The frames of a capture. One that ends in the middle of a frame is hostile too; what came before counts.
+fn frames_of(file: &Path) -> Result<Vec<Vec<u8>>> {
+    let open = std::fs::File::open(file)?;
+    let mut frames = vec![];
+    if file.extension().is_some_and(|x| x == "pcapng") {
+        let mut pcap = pcap_file::pcapng::PcapNgReader::new(open)?;
+        while let Some(Ok(block)) = pcap.next_block() {
+            if let pcap_file::pcapng::Block::EnhancedPacket(p) = block {
+                frames.push(p.data.into_owned());
+            }
+        }
+    } else {
+        let mut pcap = pcap_file::pcap::PcapReader::new(open)?;
+        while let Some(Ok(p)) = pcap.next_packet() {
+            frames.push(p.data.into_owned());
+        }
+    }
+    Ok(frames)
+}
+
+/// Sends each frame as it is, and once more addressed to the router, at both ports.
 fn play(bed: &mut Bed, file: &Path) -> Result<u64> {
-    let mut pcap = pcap_file::pcap::PcapReader::new(std::fs::File::open(file)?)?;
     let mut n = 0;
-    // A capture that ends in the middle of a frame is hostile too; what came before counts.
-    while let Some(Ok(p)) = pcap.next_packet() {
-        let mut frame = p.data.into_owned();
-        if frame.len() < 14 || frame.len() > 9000 {
+    for mut frame in frames_of(file)? {
+        if frame.len() < 14 || frame.len() > 3000 {
             continue;
         }
         // The kernel refuses frames beyond the port's MTU; those never were on the wire.
