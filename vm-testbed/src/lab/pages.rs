@@ -5,6 +5,8 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
 
+use super::signals;
+
 const DIR: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
 
 /// How many pages we have added to the pool, all holders together.
@@ -77,6 +79,7 @@ impl Pages {
         if missing > 0 {
             write(read("nr_hugepages")? + missing)?;
             *added += missing;
+            note(*added);
         }
         drop(added);
         let now = free()?;
@@ -96,7 +99,29 @@ impl Drop for Pages {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         give_back(self.added);
         *added -= self.added;
+        note(*added);
     }
+}
+
+/// The file that says how many pages a process has added, for the one that cleans up after it.
+const NOTE: &str = "huge-pages";
+
+/// Keeps the note; without it a killed test bed's pages would stay, which is no reason to fail.
+fn note(added: u64) {
+    let folder = signals::folder();
+    if added > 0 {
+        let _ = std::fs::create_dir_all(&folder);
+        let _ = std::fs::write(folder.join(NOTE), added.to_string());
+    } else {
+        let _ = std::fs::remove_file(folder.join(NOTE));
+        let _ = std::fs::remove_dir(folder);
+    }
+}
+
+/// Gives back what a dead process, whose folder this is, had added.
+pub fn give_back_of(folder: &Path) {
+    let added = std::fs::read_to_string(folder.join(NOTE)).ok();
+    give_back(added.and_then(|s| s.parse().ok()).unwrap_or(0));
 }
 
 fn give_back(n: u64) {

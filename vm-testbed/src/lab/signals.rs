@@ -41,6 +41,7 @@ pub fn install() -> Result<()> {
             eprintln!("\ntestbed: taking the labs down …");
             sweep(&prefix(), &folder());
             pages::give_back_all();
+            let _ = std::fs::remove_dir_all(folder());
             std::process::exit(128 + signal);
         }
     });
@@ -69,6 +70,7 @@ pub fn remove_stale() -> usize {
     {
         let name = entry.file_name().into_string().unwrap_or_default();
         if pid_of(&name).is_some_and(dead) {
+            pages::give_back_of(&entry.path());
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }

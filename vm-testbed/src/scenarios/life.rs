@@ -105,22 +105,35 @@ pub fn idle(o: &Options) -> Result<()> {
     );
     for to in ["10.0.1.1", "10.0.2.2"] {
         reach(&h1, to)?;
-        // Half a second apart, so that the workers have gone to sleep in between. On a machine that does other things
-        // besides, the kernel may take its time; then it is asked again.
-        let best = (0..3).try_fold(f64::MAX, |best, _| -> Result<f64> {
-            if best < 1.0 {
-                return Ok(best);
+        // Half a second apart, so that the workers have gone to sleep in between. Half of the answers must be in time: when
+        // the machine does other things besides, the kernel wakes some too late. It may be asked three times.
+        let mut median = f64::MAX;
+        for _ in 0..3 {
+            if median >= 1.0 {
+                let out = h1.run(&format!("ping -n -c 7 -i 0.5 {to}"))?;
+                median = middle(&out)?;
             }
-            let out = h1.run(&format!("ping -n -q -c 6 -i 0.5 {to}"))?;
-            let rtt = super::round_trip(&out)?;
-            Ok(best.min(rtt))
-        })?;
+        }
         ensure!(
-            best < 1.0,
-            "from idle, pings to {to} took {best} ms on average, not under 1"
+            median < 1.0,
+            "from idle, half of the pings to {to} took over {median} ms, not under 1"
         );
     }
     a.stop()
+}
+
+/// The median of the times that ping(8) printed, in milliseconds.
+fn middle(ping: &str) -> Result<f64> {
+    let mut times: Vec<f64> = ping
+        .split("time=")
+        .skip(1)
+        .filter_map(|s| s.split(' ').next()?.parse().ok())
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times
+        .get(times.len() / 2)
+        .copied()
+        .context("ping printed no times")
 }
 
 /// See the list of scenarios.
