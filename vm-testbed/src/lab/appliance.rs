@@ -246,11 +246,15 @@ impl Appliance {
         });
         let said = || format!("trunkline said:\n{}", self.log_tail());
         ready.with_context(said)?;
-        if self.alive() {
-            Ok(())
-        } else {
-            Err(anyhow!("it ended at once")).with_context(said)
+        if !self.alive() {
+            return Err(anyhow!("it ended at once")).with_context(said);
         }
+        // The kernel calls addresses tentative for a moment after a TAP came up, and does not answer for them until then.
+        until(
+            "the kernel has all addresses of the router",
+            secs(5),
+            || Ok(self.ns.ip("-6 addr show tentative")?.trim().is_empty()),
+        )
     }
 
     /// Waits for the process to end.

@@ -37,6 +37,14 @@ pub fn free() -> Result<u64> {
     Ok(read("free_hugepages")?.saturating_sub(read("resv_hugepages").unwrap_or(0)))
 }
 
+/// How many 2 MiB pages there are.
+///
+/// # Errors
+/// When the kernel has no such pages.
+pub fn total() -> Result<u64> {
+    read("nr_hugepages")
+}
+
 /// How many 2 MiB pages are taken though no process has them mapped.
 ///
 /// # Errors

@@ -46,7 +46,7 @@ impl Wire {
         let mut tcpdump = ns
             .command("tcpdump")
             .args([
-                "-Z", "root", "-i", dev, "-Q", "in", "-s", "16384", "-B", "16384",
+                "-Z", "root", "-i", dev, "-Q", "in", "-s", "3100", "-B", "16384",
             ])
             .args(["--immediate-mode", "-U", "-w", "-"])
             .stdin(Stdio::null())
