@@ -198,7 +198,7 @@ fn cpu_time() -> f64 {
     t(r.ru_utime) + t(r.ru_stime)
 }
 
-fn idle(what: &str, mut lab: Lab) {
+fn idle(what: &str, lab: &mut Lab) {
     std::thread::sleep(Duration::from_millis(300));
     let (begin, used) = (Instant::now(), cpu_time());
     std::thread::sleep(Duration::from_secs(5));
@@ -213,17 +213,36 @@ fn idle(what: &str, mut lab: Lab) {
 #[test]
 #[ignore = "a measurement; prints what idle workers cost"]
 fn idle_cost_of_timed_sleeps() {
-    idle("memory ports, one worker", Lab::new(1, &[2, 2]));
+    let mut lab = Lab::new(1, &[2, 2]);
+    idle("memory ports, one worker", &mut lab);
+    // Now and then a frame, each into a sleep that has lasted for another while.
+    let mut times = vec![];
+    for i in 0..50 {
+        std::thread::sleep(Duration::from_micros(110_000 + 137 * i));
+        let frame = lab.frame(FORWARD, lab.ids[1], &[]);
+        let begin = Instant::now();
+        assert!(lab.wires[0].send(0, frame));
+        eventually("the frame", || {
+            let got = (0..2).find_map(|queue| lab.wires[1].recv(queue));
+            got.map(drop).ok_or(String::new())
+        });
+        times.push(begin.elapsed());
+    }
+    times.sort();
+    println!(
+        "through it in {:?} (median), {:?} (worst)",
+        times[25], times[49]
+    );
 }
 
 #[test]
 #[ignore = "a measurement; prints what idle workers cost"]
 fn idle_cost_of_packet_sockets() {
-    idle("af_packet, one worker", between_veths("af_packet").0);
+    idle("af_packet, one worker", &mut between_veths("af_packet").0);
 }
 
 #[test]
 #[ignore = "a measurement; prints what idle workers cost"]
 fn idle_cost_of_xdp_sockets() {
-    idle("af_xdp, one worker", between_veths("af_xdp").0);
+    idle("af_xdp, one worker", &mut between_veths("af_xdp").0);
 }

@@ -2,8 +2,9 @@
 //!
 //! Adaptive: it spins for [`SPIN_NS`] after the last frame, since the next one is likely near. Then it sleeps:
 //! - until one of its queues is readable, where the driver of each has a descriptor to wait for. That costs nothing.
-//! - otherwise [`FIRST_SLEEP_NS`], then twice that, and so on up to [`LONGEST_SLEEP_NS`], looking once in between. So a
-//!   ping through a sleeping router waits less than half a millisecond, for a few per cent of a core.
+//! - otherwise [`FIRST_SLEEP_NS`], then twice that, and so on up to [`LONGEST_SLEEP_NS`], looking once in between; and
+//!   [`QUIET_SLEEP_NS`] when there was nothing for [`QUIET_NS`]. So a ping through a sleeping router waits well below a
+//!   millisecond, for a few per cent of a core: what a sleep costs is waking from it, however long it was.
 //!
 //! A descriptor can be readable with nothing to read (an error on a link that went down): after such a false alarm the
 //! next sleep is of the other kind.
@@ -22,8 +23,12 @@ pub enum Poll {
 pub const SPIN_NS: u64 = 100_000;
 /// The first sleep, in nanoseconds.
 pub const FIRST_SLEEP_NS: u64 = 50_000;
-/// The longest sleep that no queue can end, in nanoseconds.
+/// The longest sleep that no queue can end while there were frames lately, in nanoseconds.
 pub const LONGEST_SLEEP_NS: u64 = 400_000;
+/// Nanoseconds without a frame after which sleeps become longer still.
+pub const QUIET_NS: u64 = 100_000_000;
+/// A sleep that no queue can end when all is quiet, in nanoseconds.
+pub const QUIET_SLEEP_NS: u64 = 600_000;
 /// The longest sleep that a queue can end, in nanoseconds.
 pub const LONGEST_WAIT_NS: u64 = 50_000_000;
 
@@ -73,7 +78,8 @@ impl Idle {
     /// A loop found nothing; `now` in nanoseconds. `can_wait`: has every queue a descriptor?
     #[inline]
     pub(crate) fn next(&mut self, now: u64, can_wait: bool) -> Next {
-        if self.poll == Poll::Busy || now.saturating_sub(self.last_work) < SPIN_NS {
+        let without = now.saturating_sub(self.last_work);
+        if self.poll == Poll::Busy || without < SPIN_NS {
             return Next::Spin;
         }
         if std::mem::take(&mut self.alarmed) {
@@ -81,6 +87,9 @@ impl Idle {
         }
         if can_wait {
             return Next::Wait(LONGEST_WAIT_NS);
+        }
+        if without >= QUIET_NS {
+            return Next::Sleep(QUIET_SLEEP_NS);
         }
         let ns = self.step;
         self.step = (ns * 2).min(LONGEST_SLEEP_NS);
@@ -103,6 +112,11 @@ mod tests {
             steps,
             [50_000, 100_000, 200_000, 400_000, 400_000].map(Next::Sleep)
         );
+        assert_eq!(
+            i.next(5_000 + QUIET_NS - 1, false),
+            Next::Sleep(LONGEST_SLEEP_NS)
+        );
+        assert_eq!(i.next(5_000 + QUIET_NS, false), Next::Sleep(QUIET_SLEEP_NS));
         i.worked(t + 9);
         assert_eq!(i.next(t + 9 + SPIN_NS / 2, false), Next::Spin);
         assert_eq!(i.next(t + 9 + SPIN_NS, false), Next::Sleep(FIRST_SLEEP_NS));
