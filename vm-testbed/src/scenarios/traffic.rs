@@ -300,13 +300,20 @@ pub fn hostile(o: &Options) -> Result<()> {
     let mut files = vec![];
     captures(folder, &mut files)?;
     ensure!(!files.is_empty(), "no captures in {}", folder.display());
-    let mut frames = 0;
+    let (mut frames, mut unread) = (0, 0);
     for file in &files {
-        frames += play(&mut bed, file).with_context(|| format!("{}", file.display()))?;
+        match play(&mut bed, file).with_context(|| format!("{}", file.display()))? {
+            0 => unread += 1,
+            n => frames += n,
+        }
         bed.flush()
             .with_context(|| format!("after {}", file.display()))?;
     }
-    println!("      {} captures, {frames} frames", files.len());
+    println!(
+        "      {} captures, {frames} frames; {unread} captures hold no Ethernet frame that can be read",
+        files.len()
+    );
+    ensure!(frames > 0, "no frame could be read");
     bed.law()?;
     bed.appliance.stop()
 }
@@ -327,19 +334,23 @@ fn captures(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The frames of a capture. One that ends in the middle of a frame is hostile too; what came before counts.
+/// The frames of a capture. Captures are hostile too: of one that is broken, what comes before the break counts.
 fn frames_of(file: &Path) -> Result<Vec<Vec<u8>>> {
     let open = std::fs::File::open(file)?;
     let mut frames = vec![];
     if file.extension().is_some_and(|x| x == "pcapng") {
-        let mut pcap = pcap_file::pcapng::PcapNgReader::new(open)?;
+        let Ok(mut pcap) = pcap_file::pcapng::PcapNgReader::new(open) else {
+            return Ok(frames);
+        };
         while let Some(Ok(block)) = pcap.next_block() {
             if let pcap_file::pcapng::Block::EnhancedPacket(p) = block {
                 frames.push(p.data.into_owned());
             }
         }
     } else {
-        let mut pcap = pcap_file::pcap::PcapReader::new(open)?;
+        let Ok(mut pcap) = pcap_file::pcap::PcapReader::new(open) else {
+            return Ok(frames);
+        };
         while let Some(Ok(p)) = pcap.next_packet() {
             frames.push(p.data.into_owned());
         }
