@@ -179,9 +179,16 @@ fn isolation(sys: &Sys, m: &Machine) -> Check {
         "none: other programs can delay a worker by milliseconds",
     );
     match (cpus.get(1), cpus.last()) {
-        (Some(a), Some(b)) => check.mend(format!(
-            "add isolcpus={a}-{b} nohz_full={a}-{b} to GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub && reboot"
-        )),
+        (Some(a), Some(b)) => {
+            let list = if a == b {
+                a.to_string()
+            } else {
+                format!("{a}-{b}")
+            };
+            check.mend(format!(
+                "add isolcpus={list} nohz_full={list} to GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub && reboot"
+            ))
+        }
         _ => check,
     }
 }

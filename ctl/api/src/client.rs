@@ -30,7 +30,7 @@ impl ConnectError {
         use std::io::ErrorKind as Kind;
         let remedy = match error.kind() {
             Kind::NotFound => {
-                "start it (systemctl start trunkline), or name its socket with --socket PATH"
+                "start it (trunkline -c FILE), or name its socket with --socket PATH"
             }
             Kind::ConnectionRefused => "it is not running (its socket was left behind): start it",
             Kind::PermissionDenied => {
