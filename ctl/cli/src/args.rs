@@ -255,7 +255,7 @@ pub(crate) enum NeighVerb {
         after_help = "Example:\n  trunkctl neigh add 198.51.100.3 lladdr 02:00:00:00:00:03 dev wan0"
     )]
     Add(Words),
-    /// Deletes a static neighbour
+    /// Deletes a static neighbour, or forgets a learned one
     #[command(
         visible_alias = "delete",
         override_usage = "trunkctl neigh del ADDRESS [dev NAME]"

@@ -11,13 +11,14 @@
 mod capacity;
 mod translate;
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use dataplane::port::{Device, PortSpec};
 use net::{IfaceId, PortId};
 use tracing::{debug, error, info, warn};
 
-use crate::config::{self, Plan};
+use crate::config::{self, Forget, Plan};
 use crate::control::router::{Iface, OpenPort, Router};
 use crate::host::Host;
 
@@ -53,6 +54,7 @@ impl Router {
             self.backlog_step(usize::MAX);
         }
         capacity::check(&plan, &fib::Sizes::default())?;
+        let forgotten = self.learned(&plan.forgotten)?;
         if let Some(settings) = &plan.dataplane {
             self.settings = settings.clone();
         }
@@ -65,7 +67,35 @@ impl Router {
             return Err(cause);
         }
         self.commit(plan, now);
+        for (iface, address) in forgotten {
+            self.neigh.flush(now, iface, address, &mut self.acts);
+        }
         Ok(())
+    }
+
+    /// The learned neighbours that are meant.
+    fn learned(&self, all: &[Forget]) -> Result<Vec<(IfaceId, IpAddr)>, String> {
+        let mut found = Vec::with_capacity(all.len());
+        for what in all {
+            let dev = what.interface.as_deref();
+            let here =
+                |id: IfaceId| dev.is_none_or(|d| self.names.get(&id).is_some_and(|n| n == d));
+            let mut with = (self.neigh.learned(what.address)).filter(|id| here(*id));
+            match (with.next(), with.next()) {
+                (Some(id), None) => found.push((id, what.address)),
+                (None, _) => {
+                    return Err(format!(
+                        "neigh {what}: no such neighbour; \"trunkctl neigh show\" lists them"
+                    ));
+                }
+                (Some(_), Some(_)) => {
+                    return Err(format!(
+                        "neigh {what}: is on several interfaces; say which: dev NAME"
+                    ));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Starts the EAL, the workers and the kernel's side, if they do not run yet.
@@ -447,6 +477,90 @@ mod tests {
             queues: None,
             up: true,
         }
+    }
+
+    /// A router with interfaces `a` and `b`, without ports, and what it has learned on them.
+    fn router(now: Instant) -> (mio::Poll, Router) {
+        let poll = mio::Poll::new().unwrap();
+        let registry = poll.registry().try_clone().unwrap();
+        let neigh = crate::neigh::Neighbours::new(crate::neigh::Params::default());
+        let mut r = Router::new(registry, neigh);
+        for (n, name) in [(0, "a"), (1, "b")] {
+            let (id, mac) = (IfaceId(n), net::MacAddr([2, 0, 0, 0, 0, n as u8]));
+            let conf = Interface {
+                addresses: vec![format!("10.0.{n}.1/16").parse().unwrap()],
+                ..iface(name, "")
+            };
+            let link_local = mac.eui64_link_local();
+            let i = Iface {
+                id,
+                conf,
+                port: PortId(n),
+                mac,
+                link_local,
+                up: true,
+            };
+            r.names.insert(id, name.into());
+            r.ifaces.insert(name.into(), i);
+            r.announce(name, now);
+        }
+        (poll, r)
+    }
+
+    fn forget(r: &mut Router, now: Instant, what: &[(&str, &str)]) -> Result<(), String> {
+        let one = |(address, dev): &(&str, &str)| Forget {
+            interface: (!dev.is_empty()).then(|| (*dev).to_owned()),
+            address: address.parse().unwrap(),
+        };
+        let plan = Plan {
+            forgotten: what.iter().map(one).collect(),
+            ..Plan::default()
+        };
+        r.apply(Box::new(plan), now)
+    }
+
+    #[test]
+    fn learned_neighbours_are_forgotten_all_or_none() {
+        let now = Instant::now();
+        let (_poll, mut r) = router(now);
+        for (id, address) in [(0, "10.0.0.7"), (0, "10.0.0.8"), (1, "10.0.0.8")] {
+            let address = address.parse().unwrap();
+            r.neigh
+                .resolve(now, IfaceId(id), address, None, &mut r.acts);
+        }
+        let fixed = ("10.0.0.9".parse().unwrap(), net::MacAddr([2; 6]));
+        r.neigh
+            .add_static(now, IfaceId(0), fixed.0, fixed.1, &mut r.acts);
+        let list = "\"trunkctl neigh show\" lists them";
+        let refused = [
+            (
+                ("10.0.0.6", ""),
+                format!("neigh 10.0.0.6: no such neighbour; {list}"),
+            ),
+            (
+                ("10.0.0.7", "b"),
+                format!("neigh 10.0.0.7 dev b: no such neighbour; {list}"),
+            ),
+            (
+                ("10.0.0.7", "c"),
+                format!("neigh 10.0.0.7 dev c: no such neighbour; {list}"),
+            ),
+            (
+                ("10.0.0.9", "a"),
+                format!("neigh 10.0.0.9 dev a: no such neighbour; {list}"),
+            ),
+            (
+                ("10.0.0.8", ""),
+                "neigh 10.0.0.8: is on several interfaces; say which: dev NAME".into(),
+            ),
+        ];
+        for (what, why) in refused {
+            assert_eq!(forget(&mut r, now, &[("10.0.0.7", ""), what]), Err(why));
+            assert_eq!(r.neigh.entries().count(), 4, "{what:?}");
+        }
+        forget(&mut r, now, &[("10.0.0.7", ""), ("10.0.0.8", "b")]).unwrap();
+        let left: Vec<_> = r.neigh.entries().map(|n| (n.iface.0, n.addr)).collect();
+        assert_eq!(left, [(0, "10.0.0.8".parse().unwrap()), (0, fixed.0)]);
     }
 
     #[test]

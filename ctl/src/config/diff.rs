@@ -25,6 +25,15 @@ pub struct Edit<K, V> {
     pub to: Option<V>,
 }
 
+/// A learned neighbour to forget: no part of a configuration, but ordered in a commit like what is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forget {
+    /// Where; `None`: on the only interface that has it.
+    pub interface: Option<String>,
+    /// Which.
+    pub address: IpAddr,
+}
+
 /// A setting that can't change while the appliance runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restart {
@@ -55,6 +64,8 @@ pub struct Plan {
     pub interfaces_changed: Vec<(Interface, Interface)>,
     /// Static neighbours by interface and address.
     pub neighbors: Vec<Edit<(String, IpAddr), MacAddr>>,
+    /// Learned neighbours to forget. Refused with the rest of the plan when there is no such neighbour.
+    pub forgotten: Vec<Forget>,
     /// Static labels.
     pub labels: Vec<Edit<Label, Arc<LabelRoute>>>,
     /// Static routes, by prefix.
@@ -78,6 +89,8 @@ pub enum Step<'a> {
     RemoveLabel(&'a Edit<Label, Arc<LabelRoute>>),
     /// Remove a static neighbour.
     RemoveNeighbor(&'a Edit<(String, IpAddr), MacAddr>),
+    /// Forget a learned neighbour.
+    ForgetNeighbor(&'a Forget),
     /// Remove an interface.
     RemoveInterface(&'a Interface),
     /// Change an interface in place.
@@ -118,6 +131,7 @@ impl Plan {
             + self.interfaces_added.len()
             + self.interfaces_changed.len()
             + self.neighbors.len()
+            + self.forgotten.len()
             + self.labels.len()
             + self.routes.len()
     }
@@ -150,6 +164,7 @@ impl Plan {
                     .filter(|e| e.to.is_none())
                     .map(Step::RemoveNeighbor),
             )
+            .chain(self.forgotten.iter().map(Step::ForgetNeighbor))
             .chain(self.interfaces_removed.iter().map(Step::RemoveInterface))
             .chain(
                 self.interfaces_changed

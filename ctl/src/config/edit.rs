@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use net::{Label, MacAddr};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, RawString, Table};
 
+use super::diff::Forget;
 use super::error::Problem;
 use super::model::{LabelRoute, Target, Valid};
 use super::{print, spec, terms};
@@ -20,8 +21,12 @@ use super::{print, spec, terms};
 /// Why a change can't be made.
 type Edited<T> = Result<T, Problem>;
 
-/// The text with `changes` made to it, in order.
-pub(super) fn edit(text: &str, running: &Valid, changes: &[Change]) -> Edited<String> {
+/// The text with `changes` made to it, in order, and the learned neighbours that they name.
+pub(super) fn edit(
+    text: &str,
+    running: &Valid,
+    changes: &[Change],
+) -> Edited<(String, Vec<Forget>)> {
     let mut editor = Editor::new(text, running)?;
     for change in changes {
         match &change.change {
@@ -34,7 +39,8 @@ pub(super) fn edit(text: &str, running: &Valid, changes: &[Change]) -> Edited<St
             }
         }
     }
-    Ok(editor.finish())
+    let forgotten = std::mem::take(&mut editor.forgotten);
+    Ok((editor.finish(), forgotten))
 }
 
 fn wrong(key: impl ToString, message: impl Into<String>) -> Problem {
@@ -210,6 +216,7 @@ struct Editor<'r> {
     label: Overlay<'r, Label, Arc<LabelRoute>>,
     neighbor: Overlay<'r, (String, IpAddr), MacAddr>,
     interface: Overlay<'r, String, ()>,
+    forgotten: Vec<Forget>,
     running: &'r Valid,
     orphans: Vec<(isize, String)>,
 }
@@ -268,6 +275,7 @@ impl<'r> Editor<'r> {
             label: Overlay::new(|key| running.labels.get(key).cloned()),
             neighbor: Overlay::new(|key| running.neighbors.get(key).copied()),
             interface: Overlay::new(|key| running.interfaces.get(key).map(|_| ())),
+            forgotten: Vec::new(),
             running,
             orphans: Vec::new(),
         })
@@ -408,6 +416,7 @@ impl<'r> Editor<'r> {
         Ok(())
     }
 
+    /// Removes a static neighbour; any other is one that may have been learned, which the control thread knows.
     fn delete_neighbor(&mut self, spec: &api::NeighborSpec) -> Edited<()> {
         let key = format!("neigh {}", spec.address);
         let address = spec::neighbor_address(spec).map_err(|e| wrong(&key, e))?;
@@ -429,10 +438,9 @@ impl<'r> Editor<'r> {
         };
         let place = (dev, address);
         if self.neighbor.get(&place).is_none() {
-            return Err(wrong(
-                key,
-                "is no static neighbour; those that were learned go by themselves",
-            ));
+            let interface = (!place.0.is_empty()).then_some(place.0);
+            self.forgotten.push(Forget { interface, address });
+            return Ok(());
         }
         let section = Self::neighbor_section(&mut self.doc)?;
         self.neighbors.remove(section, &place);

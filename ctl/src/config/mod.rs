@@ -24,7 +24,7 @@ mod store;
 mod terms;
 mod validate;
 
-pub use diff::{Edit, Plan, Restart, Step};
+pub use diff::{Edit, Forget, Plan, Restart, Step};
 pub use error::{ConfigError, Problem};
 pub use model::{
     Dataplane, Discard, Interface, LabelAction, LabelRoute, Memory, NeighborParams, NextHop, Poll,

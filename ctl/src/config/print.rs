@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use net::{Label, LabelStack, MacAddr};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value};
 
-use super::diff::{Edit, Plan, Step};
+use super::diff::{Edit, Forget, Plan, Step};
 use super::model::{
     Dataplane, Discard, Interface, LabelAction, LabelRoute, Memory, NeighborParams, NextHop, Poll,
     System, Target, TcMode, TtlMode, Valid, Workers,
@@ -419,6 +419,17 @@ impl fmt::Display for Step<'_> {
                 let mac = e.to.or(e.from).unwrap_or(MacAddr::ZERO);
                 write!(f, "{} neigh {address} lladdr {mac} dev {dev}", sign(e))
             }
+            Self::ForgetNeighbor(what) => write!(f, "- neigh {what} (learned)"),
+        }
+    }
+}
+
+impl fmt::Display for Forget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.address)?;
+        match &self.interface {
+            Some(dev) => write!(f, " dev {dev}"),
+            None => Ok(()),
         }
     }
 }

@@ -203,7 +203,7 @@ impl Store {
                 .into());
             }
         }
-        let text = edit(&disk, &self.running, changes)?;
+        let (text, forgotten) = edit(&disk, &self.running, changes)?;
         let next = understand(&self.path, &text, keep).map_err(|mut error| {
             // The lines are those of a text nobody has seen; and all was well before the change.
             for problem in error
@@ -215,10 +215,9 @@ impl Store {
             }
             error
         })?;
-        Ok(Staged {
-            text,
-            plan: Arc::new(next).diff(&self.running),
-        })
+        let mut plan = Arc::new(next).diff(&self.running);
+        plan.forgotten = forgotten;
+        Ok(Staged { text, plan })
     }
 
     /// Writes a commit into the file.

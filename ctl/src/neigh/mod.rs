@@ -455,6 +455,15 @@ impl Neighbours {
         })
     }
 
+    /// The interfaces on which `addr` is a neighbour that is not a static one.
+    pub fn learned(&self, addr: IpAddr) -> impl Iterator<Item = IfaceId> + '_ {
+        let learned = move |id: &IfaceId| {
+            let entry = self.cache.get((*id, addr));
+            entry.is_some_and(|e| e.state != State::Permanent)
+        };
+        self.ifaces.keys().copied().filter(learned)
+    }
+
     /// The Ethernet address of a neighbour, when it is resolved.
     #[must_use]
     pub fn lookup(&self, iface: IfaceId, addr: IpAddr) -> Option<MacAddr> {

@@ -207,6 +207,17 @@ fn a_commit_is_saved_and_applied_or_neither() {
 }
 
 #[test]
+fn forgetting_a_neighbour_is_applied_and_not_saved() {
+    let mut lab = Lab::new();
+    let mut client = lab.client();
+    let reply = client
+        .commit(changes(&["neigh del 10.0.0.9 dev wan0"]))
+        .unwrap();
+    assert_eq!((reply.changed, lab.text().as_str()), (1, FILE));
+    assert_eq!(lab.applied(), ["- neigh 10.0.0.9 dev wan0 (learned)"]);
+}
+
+#[test]
 fn what_cannot_be_saved_is_not_applied() {
     let mut lab = Lab::new();
     let mut client = lab.client();

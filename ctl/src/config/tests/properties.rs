@@ -255,6 +255,7 @@ fn carry_out(from: &Valid, plan: &Plan) -> Valid {
             Step::RemoveRoute(e) | Step::SetRoute(e) => edit_map(&mut now.routes, e),
             Step::RemoveLabel(e) | Step::SetLabel(e) => edit_map(&mut now.labels, e),
             Step::RemoveNeighbor(e) | Step::SetNeighbor(e) => edit_map(&mut now.neighbors, e),
+            Step::ForgetNeighbor(what) => panic!("{what}: no part of a configuration"),
             Step::RemoveInterface(old) => {
                 assert_eq!(now.interfaces.remove(&old.name).as_ref(), Some(old));
                 let child = now.interfaces.values().find(|i| i.port_name() == old.name);
