@@ -38,7 +38,7 @@ fn remedy(e: &io::Error) -> &'static str {
     }
 }
 
-/// A TAP device, up, non-blocking.
+/// A TAP device, non-blocking.
 #[derive(Debug)]
 pub struct Tap {
     file: File,
@@ -91,13 +91,35 @@ impl Tap {
         ioctl(control, libc::SIOCSIFHWADDR, &mut request)
             .map_err(fail("can't set the hardware address"))?;
         tap.set_mtu(mtu)?;
-        let mut request = self::request(name);
+        tap.set_up(true)?;
+        Ok(tap)
+    }
+
+    /// Sets the device up (with ARP off) or down. Down, it loses its routes and its IPv6 addresses.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_up(&self, up: bool) -> Result<(), TapError> {
+        let fail = |what| {
+            move |cause| TapError::Kernel {
+                name: self.name.clone(),
+                what,
+                cause,
+            }
+        };
+        let control = control_socket().map_err(fail("can't open a socket"))?;
+        let control = control.as_raw_fd();
+        let mut request = request(&self.name);
         ioctl(control, libc::SIOCGIFFLAGS, &mut request).map_err(fail("can't read the flags"))?;
         // SAFETY: the call above wrote the flags.
-        let flags = unsafe { request.ifr_ifru.ifru_flags };
-        request.ifr_ifru.ifru_flags = flags | (libc::IFF_UP | libc::IFF_NOARP) as i16;
-        ioctl(control, libc::SIOCSIFFLAGS, &mut request).map_err(fail("can't set it up"))?;
-        Ok(tap)
+        let flags = unsafe { request.ifr_ifru.ifru_flags } | libc::IFF_NOARP as i16;
+        let (flags, what) = if up {
+            (flags | libc::IFF_UP as i16, "can't set it up")
+        } else {
+            (flags & !(libc::IFF_UP as i16), "can't set it down")
+        };
+        request.ifr_ifru.ifru_flags = flags;
+        ioctl(control, libc::SIOCSIFFLAGS, &mut request).map_err(fail(what))
     }
 
     /// Its name.

@@ -564,6 +564,16 @@ mod tests {
     }
 
     #[test]
+    fn a_tap_is_down_by_configuration_only() {
+        let (_poll, r) = router(Instant::now());
+        let mut i = r.ifaces["a"].clone();
+        i.up = false; // the link
+        assert!(Router::host_spec(&i).up);
+        i.conf.up = false;
+        assert!(!Router::host_spec(&i).up);
+    }
+
+    #[test]
     fn what_is_in_the_way_goes_first() {
         let plan = Plan {
             interfaces_removed: vec![

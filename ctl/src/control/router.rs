@@ -168,6 +168,7 @@ impl Router {
             mtu: i.conf.mtu,
             addresses: i.conf.addresses.clone(),
             link_local: i.link_local,
+            up: i.conf.up,
         }
     }
 

@@ -72,6 +72,8 @@ pub struct HostSpec {
     pub addresses: Vec<IpNet>,
     /// Its link-local address.
     pub link_local: Ipv6Addr,
+    /// Is it up? By configuration: a link that goes down leaves the TAP as it is.
+    pub up: bool,
 }
 
 /// One interface's TAP.
@@ -154,6 +156,7 @@ impl Host {
         let bare = HostSpec {
             addresses: Vec::new(),
             link_local: Ipv6Addr::UNSPECIFIED,
+            up: true,
             ..spec.clone()
         };
         let mut iface = HostIface {
@@ -172,6 +175,15 @@ impl Host {
 
     fn prepare(&mut self, iface: &mut HostIface, spec: &HostSpec) -> Result<(), HostError> {
         self.change_addresses(iface, spec)?;
+        if spec.up {
+            self.add_routes(iface)
+        } else {
+            lower(iface)
+        }
+    }
+
+    /// The routes of its table. A device that goes down loses them.
+    fn add_routes(&mut self, iface: &HostIface) -> Result<(), HostError> {
         for v6 in [false, true] {
             let added = self.nl.add_default_route(iface.index, v6, iface.table());
             match added {
@@ -183,7 +195,21 @@ impl Host {
         Ok(())
     }
 
-    /// Changes the addresses and the MTU of an interface's TAP.
+    /// Sets a TAP up again, and puts back what the kernel took from it when it went down.
+    fn raise(&mut self, iface: &mut HostIface) -> Result<(), HostError> {
+        iface.tap.set_up(true)?;
+        iface.spec.up = true;
+        for a in &iface.spec.addresses {
+            self.nl
+                .add_address(iface.index, a.addr(), a.prefix_len())
+                .map_err(iface.refused(format!("set the address {a}")))?;
+        }
+        let link_local = std::mem::replace(&mut iface.spec.link_local, Ipv6Addr::UNSPECIFIED);
+        self.change_link_local(iface, link_local);
+        self.add_routes(iface)
+    }
+
+    /// Changes the addresses and the MTU of an interface's TAP, and sets it up or down.
     ///
     /// # Errors
     /// The kernel refuses; what was there before is back then, as far as the kernel lets it.
@@ -207,7 +233,14 @@ impl Host {
             iface.tap.set_mtu(spec.mtu)?;
             iface.spec.mtu = spec.mtu;
         }
-        self.change_addresses(iface, spec)
+        if iface.spec.up && !spec.up {
+            lower(iface)?;
+        }
+        self.change_addresses(iface, spec)?;
+        if spec.up && !iface.spec.up {
+            self.raise(iface)?;
+        }
+        Ok(())
     }
 
     /// Adds and removes addresses and their rules, so that `iface` has those of `spec`.
@@ -339,6 +372,13 @@ impl Drop for Host {
             self.remove_rules(&iface);
         }
     }
+}
+
+/// Sets a TAP down: the kernel no longer answers for its IPv6 addresses, nor has ways out of it.
+fn lower(iface: &mut HostIface) -> Result<(), HostError> {
+    iface.tap.set_up(false)?;
+    iface.spec.up = false;
+    Ok(())
 }
 
 /// `tl-NAME`, cut to what a device's name can hold.

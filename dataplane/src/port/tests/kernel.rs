@@ -656,6 +656,13 @@ fn the_kernels_end_of_an_interface_is_a_tap() {
     assert_eq!(wire.expect(1)[0], frame(0x88b5, 300, 2));
     tap.set_mtu(9000).unwrap();
     assert_eq!(read("/proc/sys/net/ipv6/conf/wan0/disable_ipv6"), "1");
+    for _ in 0..2 {
+        tap.set_up(false).unwrap();
+        assert!(tap.send(&frame(0x88b5, 300, 3)).is_err(), "it is down");
+        assert_eq!(tap.recv(&mut buffer).unwrap(), None);
+    }
+    tap.set_up(true).unwrap();
+    assert!(tap.send(&frame(0x88b5, 300, 4)).unwrap());
     drop(tap);
     assert!(
         !fs::exists("/proc/sys/net/ipv4/conf/wan0").unwrap(),
