@@ -29,9 +29,7 @@ impl ConnectError {
     fn new(socket: &Path, error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Kind;
         let remedy = match error.kind() {
-            Kind::NotFound => {
-                "start it (trunkline -c FILE), or name its socket with --socket PATH"
-            }
+            Kind::NotFound => "start it (trunkline -c FILE), or name its socket with --socket PATH",
             Kind::ConnectionRefused => "it is not running (its socket was left behind): start it",
             Kind::PermissionDenied => {
                 "run this as root, or as a member of the group that owns the socket"
