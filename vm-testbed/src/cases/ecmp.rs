@@ -53,32 +53,43 @@ fn mpls(labels: &[Lse], p: &[u8]) -> Vec<u8> {
     eth(router(1), host(1, 2), MPLS, &labelled(labels, p))
 }
 
+fn v4(dst: &str, sport: u16) -> Ip4 {
+    Ip4::udp_ports("10.0.1.2", dst, sport, 53, 20)
+}
+
+/// As many source ports as there are flows.
+fn sports() -> std::ops::Range<u16> {
+    1024..1024 + FLOWS
+}
+
+/// Frames that must all go the same way.
+fn same(name: &str, frames: Vec<Vec<u8>>) -> Case {
+    let c = frames.into_iter().fold(case(name), |c, f| c.send(1, f));
+    c.together()
+}
+
 fn cases() -> Vec<Case> {
-    let v4 = |dst: &str, sport: u16| Ip4::udp_ports("10.0.1.2", dst, sport, 53, 20);
+    let mut all = packets();
+    all.extend(labels());
+    all
+}
+
+fn packets() -> Vec<Case> {
     let v6 = |sport: u16| Ip6::udp_ports("2001:db8:1::2", "2001:db8:100::9", sport, 53, 20);
-    let inner = |sport: u16| v4("192.0.2.200", sport).bytes();
-    let ports = || 1024..1024 + FLOWS;
-    let l = Lse::new;
     let fragment = |id: u16| {
         v4("198.51.100.9", 7).with(|p| {
             (p.df, p.mf, p.offset, p.id) = (false, id.is_multiple_of(2), usize::from(id) * 8, id)
         })
     };
-    let same = |name: &str, frames: Vec<Vec<u8>>| {
-        frames
-            .into_iter()
-            .fold(case(name), |c, f| c.send(1, f))
-            .together()
-    };
     vec![
         spread(
             "many IPv4 flows use all ways",
-            ports().map(|s| ip(&v4("198.51.100.9", s).bytes())),
+            sports().map(|s| ip(&v4("198.51.100.9", s).bytes())),
             &THIRDS,
         ),
         spread(
             "many IPv6 flows use all ways",
-            ports().map(|s| ip(&v6(s).bytes())),
+            sports().map(|s| ip(&v6(s).bytes())),
             &THIRDS,
         ),
         spread(
@@ -88,12 +99,12 @@ fn cases() -> Vec<Case> {
         ),
         spread(
             "weights 3 and 1",
-            ports().map(|s| ip(&v4("203.0.113.9", s).bytes())),
+            sports().map(|s| ip(&v4("203.0.113.9", s).bytes())),
             &[(2, FLOWS / 4 * 3), (3, FLOWS / 4)],
         ),
         spread(
             "each way has its own labels",
-            ports().map(|s| ip(&v4("192.0.2.9", s).bytes())),
+            sports().map(|s| ip(&v4("192.0.2.9", s).bytes())),
             &[(2, FLOWS / 2), (3, FLOWS / 2)],
         ),
         same(
@@ -112,25 +123,32 @@ fn cases() -> Vec<Case> {
             "fragments of one packet keep together",
             (0..50).map(|i| ip(&fragment(i).bytes())).collect(),
         ),
+    ]
+}
+
+fn labels() -> Vec<Case> {
+    let inner = |sport: u16| v4("192.0.2.200", sport).bytes();
+    let l = Lse::new;
+    vec![
         spread(
             "labelled packets: by the flow under the stack",
-            ports().map(|s| mpls(&[l(300)], &inner(s))),
+            sports().map(|s| mpls(&[l(300)], &inner(s))),
             &THIRDS,
         ),
         spread(
             "labelled packets: by the entropy label",
-            ports().map(|s| mpls(&[l(300), l(7), l(u32::from(s) + 10_000).ttl(0)], &inner(7))),
+            sports().map(|s| mpls(&[l(300), l(7), l(u32::from(s) + 10_000).ttl(0)], &inner(7))),
             &THIRDS,
         ),
         same(
             "the entropy label alone decides where there is one",
-            ports()
+            sports()
                 .map(|s| mpls(&[l(300), l(7), l(77_777).ttl(0)], &inner(s)))
                 .collect(),
         ),
         spread(
             "a payload that is no IP: by the labels",
-            ports().map(|s| mpls(&[l(300), l(u32::from(s) + 10_000)], &[0x11; 46])),
+            sports().map(|s| mpls(&[l(300), l(u32::from(s) + 10_000)], &[0x11; 46])),
             &THIRDS,
         ),
         same(

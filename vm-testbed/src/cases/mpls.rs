@@ -24,6 +24,7 @@ pub fn group() -> Group {
                 nulls(),
                 special(),
                 refused(),
+                broken_stacks(),
                 sizes(),
             ]
             .concat_all()
@@ -316,16 +317,6 @@ fn refused() -> Vec<Case> {
             .labelled(port, payload)
             .dropped(&format!("p{port}"), reason)
     };
-    let no_bottom = |labels: &[Lse], rest: &[u8]| -> Vec<u8> {
-        [
-            labels
-                .iter()
-                .flat_map(|l| l.bytes(false))
-                .collect::<Vec<u8>>(),
-            rest.to_vec(),
-        ]
-        .concat()
-    };
     vec![
         send(
             "an unknown label",
@@ -357,6 +348,28 @@ fn refused() -> Vec<Case> {
                 eth([0xff; 6], host(1, 2), MPLS, &labelled(&[l(300)], &p)),
             )
             .dropped("p1", "link_broadcast"),
+    ]
+}
+
+/// Stacks that end too soon, too late, or on nothing.
+fn broken_stacks() -> Vec<Case> {
+    let p = p4("198.51.104.9").bytes();
+    let send = |name: &str, port: usize, payload: &[u8], reason: &str| {
+        case(name)
+            .labelled(port, payload)
+            .dropped(&format!("p{port}"), reason)
+    };
+    let no_bottom = |labels: &[Lse], rest: &[u8]| -> Vec<u8> {
+        [
+            labels
+                .iter()
+                .flat_map(|l| l.bytes(false))
+                .collect::<Vec<u8>>(),
+            rest.to_vec(),
+        ]
+        .concat()
+    };
+    vec![
         send("no label at all", 1, &[], "mpls_truncated"),
         send(
             "three bytes of a label",

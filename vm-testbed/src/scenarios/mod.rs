@@ -64,156 +64,153 @@ const fn full(name: &'static str, what: &'static str, run: fn(&Options) -> Resul
 }
 
 /// All of them.
-#[must_use]
-pub fn all() -> Vec<Scenario> {
-    vec![
-        quick(
-            "hosts/no-huge-af_packet",
-            "two hosts: ping, TCP and UDP in both families",
-            hosts::no_huge_af_packet,
-        ),
-        quick(
-            "hosts/no-huge-af_xdp",
-            "the same over AF_XDP",
-            hosts::no_huge_af_xdp,
-        ),
-        quick(
-            "hosts/hugepages-af_packet",
-            "the same on huge pages",
-            hosts::hugepages_af_packet,
-        ),
-        quick(
-            "hosts/hugepages-af_xdp",
-            "the same on huge pages over AF_XDP",
-            hosts::hugepages_af_xdp,
-        ),
-        full(
-            "hosts/two-workers",
-            "the same with a worker on each of two CPUs",
-            hosts::two_workers,
-        ),
-        full(
-            "hosts/busy-poll",
-            "the same with workers that never sleep",
-            hosts::busy,
-        ),
-        quick(
-            "path/labels",
-            "host - LER - LSR - LER - host; tcpdump and traceroute read the labels",
-            path::labels,
-        ),
-        quick(
-            "local/services",
-            "ping, and TCP to and from the router's own addresses",
-            local::services,
-        ),
-        quick(
-            "life/start-up",
-            "two interfaces forward within 2 s, in under 300 MiB",
-            life::start_up,
-        ),
-        full(
-            "life/idle",
-            "an idle appliance uses under 5 % of a core and answers a ping in under 1 ms",
-            life::idle,
-        ),
-        quick(
-            "life/persistence",
-            "imperative changes hold across a restart, comments too",
-            life::persistence,
-        ),
-        quick(
-            "life/terminate",
-            "SIGTERM leaves nothing behind, with huge pages and AF_XDP",
-            life::terminate,
-        ),
-        quick(
-            "life/kill",
-            "after SIGKILL the next start cleans up and works",
-            life::kill,
-        ),
-        quick(
-            "life/socket",
-            "the API's socket has mode 0660",
-            life::socket,
-        ),
-        quick(
-            "traffic/interfaces",
-            "interfaces come and go without a frame lost on the others",
-            traffic::interfaces,
-        ),
-        quick(
-            "traffic/routes",
-            "routes change by the thousand without a frame lost",
-            traffic::routes,
-        ),
-        quick(
-            "traffic/link",
-            "a lost link moves its flows, and they come back",
-            traffic::link,
-        ),
-        full(
-            "traffic/overload",
-            "more than can be forwarded: every frame is accounted for",
-            traffic::overload,
-        ),
-        quick(
-            "traffic/hostile",
-            "captures of hostile frames, where a folder is given",
-            traffic::hostile,
-        ),
-        quick(
-            "neighbours/announce",
-            "a new interface probes for and announces its addresses",
-            neighbours::announce,
-        ),
-        quick(
-            "neighbours/age",
-            "a used neighbour is asked again, and dropped when silent",
-            neighbours::age,
-        ),
-        quick(
-            "neighbours/duplicate",
-            "another host with our address is reported",
-            neighbours::duplicate,
-        ),
-        quick(
-            "pcap/finite",
-            "a capture played once: every frame is accounted for",
-            pcap::finite,
-        ),
-        quick(
-            "pcap/infinite",
-            "a capture played for ever is forwarded",
-            pcap::infinite,
-        ),
-        quick(
-            "refusal/start",
-            "bad configurations are refused with cause and remedy",
-            refusal::start,
-        ),
-        quick(
-            "refusal/running",
-            "a running appliance is unchanged by what it refuses",
-            refusal::running,
-        ),
-        quick(
-            "refusal/second-instance",
-            "a second appliance on the same socket is refused",
-            refusal::second_instance,
-        ),
-        quick(
-            "refusal/full-disk",
-            "a change that can't be saved is refused and not made",
-            refusal::full_disk,
-        ),
-        quick(
-            "refusal/hugepages",
-            "too few huge pages are named, with the command that mends it",
-            refusal::hugepages,
-        ),
-    ]
-}
+pub const ALL: &[Scenario] = &[
+    quick(
+        "hosts/no-huge-af_packet",
+        "two hosts: ping, TCP and UDP in both families",
+        hosts::no_huge_af_packet,
+    ),
+    quick(
+        "hosts/no-huge-af_xdp",
+        "the same over AF_XDP",
+        hosts::no_huge_af_xdp,
+    ),
+    quick(
+        "hosts/hugepages-af_packet",
+        "the same on huge pages",
+        hosts::hugepages_af_packet,
+    ),
+    quick(
+        "hosts/hugepages-af_xdp",
+        "the same on huge pages over AF_XDP",
+        hosts::hugepages_af_xdp,
+    ),
+    full(
+        "hosts/two-workers",
+        "the same with a worker on each of two CPUs",
+        hosts::two_workers,
+    ),
+    full(
+        "hosts/busy-poll",
+        "the same with workers that never sleep",
+        hosts::busy,
+    ),
+    quick(
+        "path/labels",
+        "host - LER - LSR - LER - host; tcpdump and traceroute read the labels",
+        path::labels,
+    ),
+    quick(
+        "local/services",
+        "ping, and TCP to and from the router's own addresses",
+        local::services,
+    ),
+    quick(
+        "life/start-up",
+        "two interfaces forward within 2 s, in under 300 MiB",
+        life::start_up,
+    ),
+    full(
+        "life/idle",
+        "an idle appliance uses under 5 % of a core and answers a ping in under 1 ms",
+        life::idle,
+    ),
+    quick(
+        "life/persistence",
+        "imperative changes hold across a restart, comments too",
+        life::persistence,
+    ),
+    quick(
+        "life/terminate",
+        "SIGTERM leaves nothing behind, with huge pages and AF_XDP",
+        life::terminate,
+    ),
+    quick(
+        "life/kill",
+        "after SIGKILL the next start cleans up and works",
+        life::kill,
+    ),
+    quick(
+        "life/socket",
+        "the API's socket has mode 0660",
+        life::socket,
+    ),
+    quick(
+        "traffic/interfaces",
+        "interfaces come and go without a frame lost on the others",
+        traffic::interfaces,
+    ),
+    quick(
+        "traffic/routes",
+        "routes change by the thousand without a frame lost",
+        traffic::routes,
+    ),
+    quick(
+        "traffic/link",
+        "a lost link moves its flows, and they come back",
+        traffic::link,
+    ),
+    full(
+        "traffic/overload",
+        "more than can be forwarded: every frame is accounted for",
+        traffic::overload,
+    ),
+    quick(
+        "traffic/hostile",
+        "captures of hostile frames, where a folder is given",
+        traffic::hostile,
+    ),
+    quick(
+        "neighbours/announce",
+        "a new interface probes for and announces its addresses",
+        neighbours::announce,
+    ),
+    quick(
+        "neighbours/age",
+        "a used neighbour is asked again, and dropped when silent",
+        neighbours::age,
+    ),
+    quick(
+        "neighbours/duplicate",
+        "another host with our address is reported",
+        neighbours::duplicate,
+    ),
+    quick(
+        "pcap/finite",
+        "a capture played once: every frame is accounted for",
+        pcap::finite,
+    ),
+    quick(
+        "pcap/infinite",
+        "a capture played for ever is forwarded",
+        pcap::infinite,
+    ),
+    quick(
+        "refusal/start",
+        "bad configurations are refused with cause and remedy",
+        refusal::start,
+    ),
+    quick(
+        "refusal/running",
+        "a running appliance is unchanged by what it refuses",
+        refusal::running,
+    ),
+    quick(
+        "refusal/second-instance",
+        "a second appliance on the same socket is refused",
+        refusal::second_instance,
+    ),
+    quick(
+        "refusal/full-disk",
+        "a change that can't be saved is refused and not made",
+        refusal::full_disk,
+    ),
+    quick(
+        "refusal/hugepages",
+        "too few huge pages are named, with the command that mends it",
+        refusal::hugepages,
+    ),
+];
 
 /// Huge pages for as long as the value lives, if the flavor is on them.
 ///

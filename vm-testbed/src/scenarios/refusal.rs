@@ -9,7 +9,7 @@ use crate::cases::{Bed, case, known_hosts, ports};
 use crate::frame::Ip4;
 use crate::lab::appliance::program;
 use crate::lab::cmd::{self, Done};
-use crate::lab::{Config, Flavor, Lab, Memory, Netns, pages as huge};
+use crate::lab::{Appliance, Config, Flavor, Lab, Memory, Netns, pages as huge};
 use crate::suite::Options;
 
 use super::{Skip, pages};
@@ -296,28 +296,41 @@ pub fn running(o: &Options) -> Result<()> {
             ));
         }
     }
-    for (line, words) in [
-        (
-            "route add 198.51.100.1/24 via 10.0.2.2",
-            &["198.51.100.0/24"][..],
-        ),
-        ("route add 198.51.100.0/24 via 10.0.2.2 dev nope", &["nope"]),
-        ("route add 198.51.100.0/24 via 10.0.2.2 vrf blue", &["vrf"]),
-        ("route del 198.51.100.0/24", &["198.51.100.0/24"]),
-        ("label add 3 swap 400 via 10.0.2.2", &["3"]),
-        ("label del 300", &["300"]),
-        ("interface del nope", &["nope"]),
-        ("interface add p1 device af_packet:e2", &["p1"]),
-        ("interface add p9 device af_packet:nope0", &["nope0"]),
-        (
-            "neigh add 10.0.2.9 lladdr 01:00:5e:00:00:01 dev p2",
-            &["01:00:5e:00:00:01"],
-        ),
-        (
-            "neigh add 10.0.2.9 lladdr 02:00:00:00:00:01 dev nope",
-            &["nope"],
-        ),
-    ] {
+    commands(a, &mut wrong)?;
+    if state()? != before {
+        wrong.push("refused commands have changed something".to_owned());
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    forwards(&mut bed)?;
+    bed.appliance.stop()
+}
+
+/// Commands that must be refused, and words of the refusal.
+const COMMANDS: &[(&str, &[&str])] = &[
+    (
+        "route add 198.51.100.1/24 via 10.0.2.2",
+        &["198.51.100.0/24"],
+    ),
+    ("route add 198.51.100.0/24 via 10.0.2.2 dev nope", &["nope"]),
+    ("route add 198.51.100.0/24 via 10.0.2.2 vrf blue", &["vrf"]),
+    ("route del 198.51.100.0/24", &["198.51.100.0/24"]),
+    ("label add 3 swap 400 via 10.0.2.2", &["3"]),
+    ("label del 300", &["300"]),
+    ("interface del nope", &["nope"]),
+    ("interface add p1 device af_packet:e2", &["p1"]),
+    ("interface add p9 device af_packet:nope0", &["nope0"]),
+    (
+        "neigh add 10.0.2.9 lladdr 01:00:5e:00:00:01 dev p2",
+        &["01:00:5e:00:00:01"],
+    ),
+    (
+        "neigh add 10.0.2.9 lladdr 02:00:00:00:00:01 dev nope",
+        &["nope"],
+    ),
+];
+
+fn commands(a: &Appliance, wrong: &mut Vec<String>) -> Result<()> {
+    for (line, words) in COMMANDS {
         let done = a.ctl(line)?;
         let status = matches!(done.status, Some(1 | 2));
         let said = words
@@ -331,12 +344,7 @@ pub fn running(o: &Options) -> Result<()> {
             ));
         }
     }
-    if state()? != before {
-        wrong.push("refused commands have changed something".to_owned());
-    }
-    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    forwards(&mut bed)?;
-    bed.appliance.stop()
+    Ok(())
 }
 
 fn forwards(bed: &mut Bed) -> Result<()> {
