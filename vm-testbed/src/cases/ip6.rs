@@ -39,6 +39,7 @@ pub fn group() -> Group {
             [
                 forwarding(),
                 extensions(),
+                chains(),
                 malformed(),
                 scopes(),
                 errors(),
@@ -157,6 +158,48 @@ fn extensions() -> Vec<Case> {
             "a chain of all",
             2,
             &options(options(fragment.clone(), 60, PAD), 0, PAD),
+        ),
+    ]
+}
+
+/// What is for the router itself is followed to its upper layer; a chain that can't be is nobody's (RFC 8200 4.1).
+fn chains() -> Vec<Case> {
+    let ping = |id: u16| Ip6::echo(SRC, "2001:db8:1::1", id, 1);
+    let chain = |n: usize| (0..n).fold(ping(6), |p, _| options(p, 60, PAD));
+    let bad = |name: &str, p: &Ip6| refused(name, p, "ip6_bad_extension");
+    let raw = |next: u8, payload: &[u8]| Ip6::new(SRC, "2001:db8:1::1", next, payload.to_vec());
+    let cut = |c: Case, n: usize| {
+        let whole = [&[59, 1, 1, 12][..], &[0; 12]].concat();
+        c.packet(1, &raw(60, &whole[..n]).bytes())
+    };
+    vec![
+        case("eight extension headers before a ping")
+            .packet(1, &chain(8).bytes())
+            .like(1, "echo reply", echo_reply6(1, &ping(6))),
+        bad("nine extension headers are too many", &chain(9)),
+        (0..16)
+            .fold(case("an extension header cut at every byte"), cut)
+            .drops("p1", "ip6_bad_extension", 16),
+        bad(
+            "an extension header longer than the packet",
+            &raw(60, &[58, 200, 1, 4, 0, 0, 0, 0]),
+        ),
+        bad(
+            "a fragment header cut short",
+            &raw(44, &[58, 0, 0, 1, 0, 0]),
+        ),
+        bad(
+            "an authentication header longer than the packet",
+            &raw(51, &[58, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]),
+        ),
+        bad(
+            "hop-by-hop options out of place",
+            &options(options(ping(7), 0, PAD), 60, PAD),
+        ),
+        passes(
+            "nine extension headers for another are passed",
+            2,
+            &(0..9).fold(udp(FAR), |p, _| options(p, 60, PAD)),
         ),
     ]
 }

@@ -32,9 +32,15 @@ pub fn group() -> Group {
     }
 }
 
-/// Port 3 does not take labelled frames.
+/// Port 3 does not take labelled frames, and is narrower.
 fn config(flavor: &Flavor) -> Config {
-    ports(flavor, 3, |p| if p == 3 { "" } else { "mpls = true" })
+    ports(
+        flavor,
+        3,
+        |p| {
+            if p == 3 { "mtu = 1400" } else { "mpls = true" }
+        },
+    )
 }
 
 /// Routes and labels as `trunkctl` takes them.
@@ -60,6 +66,7 @@ pub fn tables() -> Vec<String> {
         "label add 306 pop via 2001:db8:2::2",
         "label add 307 pop",
         "label add 308 swap 2 via 2001:db8:2::2",
+        "label add 309 swap 409 via 10.0.3.2",
         "label add 16 swap 17 via 10.0.2.2",
         "label add 1048575 swap 1048574 via 10.0.2.2",
     ]
@@ -438,6 +445,12 @@ fn sizes() -> Vec<Case> {
             .packet(1, &big6.bytes())
             .like(1, "packet too big, MTU 1496", need6.at(1))
             .dropped("p1", "packet_too_big"),
+        case("what is neither IPv4 nor IPv6 just fits")
+            .labelled(1, &labelled(&[l(309)], &[0x10; 1396]))
+            .out_labelled(3, &labelled(&[o(409)], &[0x10; 1396])),
+        case("what is neither IPv4 nor IPv6 and too long is dropped by name")
+            .labelled(1, &labelled(&[l(309)], &[0x10; 1397]))
+            .dropped("p1", "mpls_too_big"),
         case("each fragment gets the labels (RFC 3032 3.4)")
             .packet(1, &cut.bytes())
             .out_labelled(2, &part(0, 1464, true))

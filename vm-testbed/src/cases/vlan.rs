@@ -29,6 +29,7 @@ fn config(flavor: &Flavor) -> Config {
             "mpls = true",
         )
         .interface_on("p1.200", "", &["10.1.200.1/24"], "")
+        .interface_on("p1.201", "", &["10.1.201.1/24"], "mtu = 1000\nmpls = true")
         .interface_on("p2.100", "", &["10.2.100.1/24", "2001:db8:2100::1/64"], "")
 }
 
@@ -124,9 +125,29 @@ fn cases() -> Vec<Case> {
             )
             .dropped("p1", "unknown_vlan"),
     ];
+    all.extend(giants());
     all.extend(spoken());
     all.extend(labels());
     all
+}
+
+/// VLAN 201 has an MTU of 1000 on a port of 1500: here a frame that is too long reaches the router.
+fn giants() -> Vec<Case> {
+    let p = |len: usize| Ip4::udp("10.1.201.2", "10.0.2.2", len - 28);
+    let (h, dut) = (host(1, 2), router(1));
+    let label = labelled(&[Lse::new(300)], &p(997).bytes());
+    vec![
+        through("exactly the VLAN's MTU", Some(201), &p(1000), 2, None),
+        case("a giant of the VLAN is dropped by name")
+            .send(1, tagged(&to_router(1, &p(1001).bytes()), 201))
+            .dropped("p1.201", "giant"),
+        case("a giant of another kind, too")
+            .send(1, tagged(&eth(dut, h, IPV6, &[0x60; 1400]), 201))
+            .dropped("p1.201", "giant"),
+        case("labels count towards the MTU")
+            .send(1, tagged(&eth(dut, h, MPLS, &label), 201))
+            .dropped("p1.201", "giant"),
+    ]
 }
 
 fn spoken() -> Vec<Case> {
