@@ -99,9 +99,20 @@ fn read(sys: &Sys, address: &str) -> Option<Nic> {
         id: format!("{}:{}", id("vendor"), id("device")),
         node: node.and_then(|n| u32::try_from(n).ok()),
         driver: sys.link_name(format!("{dir}/driver")),
-        interfaces: sys.names(format!("{dir}/net")),
+        interfaces: interfaces(sys, &dir),
         iommu: sys.exists(format!("{dir}/iommu_group")),
     })
+}
+
+/// The kernel's interfaces on a card. A virtio card has a device of the virtio bus between it and them.
+fn interfaces(sys: &Sys, dir: &str) -> Vec<String> {
+    let mut all = sys.names(format!("{dir}/net"));
+    for child in sys.names(dir) {
+        if child.starts_with("virtio") {
+            all.extend(sys.names(format!("{dir}/{child}/net")));
+        }
+    }
+    all
 }
 
 /// Binds a card to vfio-pci, on the record first. Does nothing to a card that a user-space driver
@@ -235,6 +246,19 @@ mod tests {
         assert_eq!((nics[0].node, nics[0].id.as_str()), (Some(1), "8086:1592"));
         assert_eq!(nics[0].driver.as_deref(), Some("ice"));
         assert_eq!(nics[0].interfaces, ["ens1"]);
+    }
+
+    #[test]
+    fn the_interface_of_a_virtio_card_is_found_and_not_cut_off() {
+        let (root, sys) = machine("virtio-pci", true);
+        let dev = sys.path(format!("{DEVICES}/{A}"));
+        fs::remove_dir_all(dev.join("net")).unwrap();
+        fs::create_dir_all(dev.join("virtio0/net/ens1")).unwrap();
+        fs::write(sys.path("/sys/class/net/ens1/flags"), "0x1003\n").unwrap();
+        assert_eq!(list(&sys)[0].interfaces, ["ens1"]);
+        let mut held = Held::open(&sys, &root.path().join("run")).unwrap();
+        let in_use = bind_vfio(&sys, &mut held, A).unwrap_err().to_string();
+        assert!(in_use.contains("ip link set ens1 down"), "{in_use}");
     }
 
     #[test]
