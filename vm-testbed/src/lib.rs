@@ -2,7 +2,8 @@
 //! that run in them, and the demonstration. It builds without DPDK, so that it can prepare a bare machine.
 //!
 //! [`lab`] makes namespaces, veths and appliances; [`frame`] makes frames; [`cases`] are tables of frames in and frames out;
-//! [`scenarios`] are whole stories; [`suite`] runs all of it; [`setup`] installs and builds; [`demo`] shows.
+//! [`vm`] makes virtual machines; [`scenarios`] are whole stories; [`suite`] runs all of it; [`setup`] installs and builds;
+//! [`demo`] shows.
 #![forbid(unsafe_code)]
 
 pub mod cases;
@@ -14,6 +15,7 @@ pub mod progress;
 pub mod scenarios;
 pub mod setup;
 pub mod suite;
+pub mod vm;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::lab::cmd;
 use crate::progress;
@@ -46,6 +46,15 @@ pub const PACKAGES: &[Package] = &[
     package("pciutils", "lspci: which cards there are"),
 ];
 
+/// What the virtual machines need on top; installed only where they are asked for.
+pub const VM_PACKAGES: &[Package] = &[
+    package(
+        "qemu-system-x86",
+        "the virtual machines: cards, an IOMMU, NUMA nodes",
+    ),
+    package("xz-utils", "unpacks the kernel of the virtual machines"),
+];
+
 fn satisfied(p: &Package) -> bool {
     let installed = |name: &str| {
         cmd::finish(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", name]))
@@ -65,10 +74,9 @@ fn provided(name: &str) -> bool {
     }
 }
 
-/// What is missing.
-#[must_use]
-pub fn missing() -> Vec<&'static Package> {
-    PACKAGES.iter().filter(|p| !satisfied(p)).collect()
+/// What is missing of a list.
+fn missing(all: &'static [Package]) -> Vec<&'static Package> {
+    all.iter().filter(|p| !satisfied(p)).collect()
 }
 
 /// Fails unless this is root on a Debian.
@@ -99,25 +107,108 @@ pub fn check_machine() -> Result<()> {
 /// When there is something to install and apt-get can't, with the remedy.
 pub fn install() -> Result<()> {
     check_machine()?;
-    let missing = missing();
-    if missing.is_empty() {
+    if missing(PACKAGES).is_empty() {
         progress::note("all Debian packages are there");
+    }
+    get(PACKAGES, &[])
+}
+
+/// The same for the virtual machines.
+///
+/// # Errors
+/// When there is something to install and apt-get can't, with the remedy.
+pub fn install_for_vm() -> Result<()> {
+    let mut more = vec!["--no-remove".to_owned()];
+    // Debian's QEMU comes in one version; a newer qemu-utils (of the backports) would else be removed.
+    if !missing(VM_PACKAGES).is_empty()
+        && let Some(version) = other_qemu_utils()
+    {
+        progress::note(&format!(
+            "qemu-utils goes to version {version} with it, for QEMU's packages go together"
+        ));
+        more.push("--allow-downgrades".into());
+        more.push(format!("qemu-utils={version}"));
+    }
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    get(VM_PACKAGES, &more).context("the tier \"vm\" needs QEMU; --tier full does without")
+}
+
+/// The version of qemu-utils that goes with the QEMU to be installed, where another is installed.
+fn other_qemu_utils() -> Option<String> {
+    let policy = |name: &str, field: &str| {
+        let text = cmd::output(Command::new("apt-cache").args(["policy", name])).ok()?;
+        let value = text.lines().find_map(|l| l.trim().strip_prefix(field))?;
+        Some(value.trim().to_owned())
+    };
+    let installed = policy("qemu-utils", "Installed:").filter(|v| v != "(none)")?;
+    let wanted = policy("qemu-system-x86", "Candidate:").filter(|v| v != "(none)")?;
+    (installed != wanted).then_some(wanted)
+}
+
+/// Installs what is missing of a list; `more` are further words for apt-get.
+fn get(list: &'static [Package], more: &[&str]) -> Result<()> {
+    let missing = missing(list);
+    if missing.is_empty() {
         return Ok(());
     }
     progress::note("these Debian packages are missing and will be installed:");
     for p in &missing {
         progress::note(&format!("  {:<16}{}", p.name, p.why));
     }
+    let names: Vec<&str> = missing.iter().map(|p| p.name).collect();
     let _quiet = NoServices::new()?;
+    let install = || {
+        update()?;
+        let step = progress::step("apt-get install");
+        let mut args = vec!["install", "--yes", "--no-install-recommends"];
+        args.extend(more);
+        args.extend(&names);
+        apt(&args)?;
+        step.done(&format!("{} packages", names.len()));
+        Ok(())
+    };
+    install().map_err(|e: anyhow::Error| {
+        anyhow!(
+            "{e:#}\nor install by hand: apt-get install {}",
+            names.join(" ")
+        )
+    })
+}
+
+/// Asks the mirrors what there is.
+///
+/// # Errors
+/// When they can't be reached.
+pub fn update() -> Result<()> {
     let step = progress::step("apt-get update");
     apt(&["update"])?;
     step.done("");
-    let step = progress::step("apt-get install");
-    let mut args = vec!["install", "--yes", "--no-install-recommends"];
-    args.extend(missing.iter().map(|p| p.name));
-    apt(&args)?;
-    step.done(&format!("{} packages", missing.len()));
     Ok(())
+}
+
+/// Downloads a package into a folder and installs nothing. Returns the file.
+///
+/// # Errors
+/// When it can't be had.
+pub fn download(package: &str, folder: &Path) -> Result<PathBuf> {
+    let get = || {
+        let mut c = Command::new("apt-get");
+        // As root: `_apt` may not write into the folder, of which apt-get would warn.
+        c.args(["-q", "-o", "APT::Sandbox::User=root", "download", package]);
+        cmd::output(c.current_dir(folder)).map(drop)
+    };
+    if get().is_err() {
+        update()?; // the list may be older than the mirror
+        get().with_context(|| format!("the package {package} can't be had"))?;
+    }
+    let files = std::fs::read_dir(folder)?.flatten().map(|e| e.path());
+    let name = format!("{package}_");
+    let mut debs = files.filter(|p| {
+        let file = p.file_name().unwrap_or_default().to_string_lossy();
+        file.starts_with(&name) && file.ends_with(".deb")
+    });
+    debs.next()
+        .with_context(|| format!("apt-get download {package} left no file"))
 }
 
 fn apt(args: &[&str]) -> Result<()> {
@@ -155,14 +246,9 @@ fn apt(args: &[&str]) -> Result<()> {
     };
     if offline.iter().any(|o| text.contains(o)) {
         bail!(
-            "apt-get {} can't reach the Debian mirror:\n{why}\nConnect this machine to the network (or set a proxy in \
-             /etc/apt/apt.conf.d), or install by hand: apt-get install {}",
-            args[0],
-            self::missing()
-                .iter()
-                .map(|p| p.name)
-                .collect::<Vec<_>>()
-                .join(" ")
+            "apt-get {} can't reach the Debian mirror:\n{why}\nConnect this machine to the network, or set a proxy in \
+             /etc/apt/apt.conf.d",
+            args[0]
         );
     }
     bail!("apt-get {} failed:\n{why}", args.join(" "));
@@ -280,7 +366,7 @@ mod tests {
     #[test]
     fn every_package_has_one_reason() {
         let mut names = std::collections::BTreeSet::new();
-        for p in PACKAGES {
+        for p in PACKAGES.iter().chain(VM_PACKAGES) {
             assert!(names.insert(p.name), "{} is there twice", p.name);
             assert!(!p.why.is_empty() && !p.why.ends_with('.'), "{}", p.name);
         }

@@ -1,0 +1,354 @@
+//! What the guest boots: a kernel, and a first root folder with the programs under test. Made of Debian's packages and of
+//! this tree; kept under `target/testbed-vm`, and made again when what it is made of changes.
+//!
+//! Nothing of it is installed on this machine: packages are downloaded and unpacked. The drivers of DPDK stand in a folder
+//! of links, as Debian has it: a driver that is there twice, as a copy, is loaded twice, and DPDK panics.
+//!
+//! Left out: an image of a whole distribution. The guest has busybox, `trunkline`, `trunkctl` and what these load.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::cpio::Archive;
+use crate::lab::{appliance, cmd};
+use crate::{progress, setup};
+
+/// Modules of the kernel, with what they need.
+const MODULES: &[&str] = &[
+    "virtio_pci",
+    "virtio_console",
+    "virtio_net",
+    "e1000e",
+    "vmxnet3",
+    "tun",
+    "vfio-pci",
+    "vfio_iommu_type1",
+];
+
+/// Drivers of DPDK: those of the guest's cards, and two without a card.
+const DRIVERS: &[&str] = &[
+    "bus_pci",
+    "bus_vdev",
+    "mempool_ring",
+    "net_e1000",
+    "net_vmxnet3",
+    "net_virtio",
+    "net_null",
+    "net_ring",
+];
+
+/// Changed when what is taken out of the packages changes: then all is made again.
+const FORM: &str = "1";
+
+/// A kernel and its first root folder.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The archive with the root folder.
+    pub root: PathBuf,
+}
+
+/// The folder where all of it is kept.
+#[must_use]
+pub fn folder() -> PathBuf {
+    crate::target_folder().join("testbed-vm")
+}
+
+/// The image with the programs as they are now; made where it is not there yet.
+///
+/// # Errors
+/// When packages can't be had, or a program lacks a library.
+pub fn image() -> Result<Image> {
+    let folder = folder();
+    let base = base(&folder)?;
+    let mut archive = skeleton(&base)?;
+    for program in ["trunkline", "trunkctl"] {
+        let from = appliance::program(program);
+        ensure!(from.exists(), "{} is not built", from.display());
+        archive.file(&format!("/usr/bin/{program}"), from.clone(), 0o755);
+        libraries(&mut archive, &from)?;
+    }
+    drivers(&mut archive)?;
+    let image = Image {
+        kernel: base.join("vmlinux"),
+        root: folder.join("root.cpio"),
+    };
+    let inputs = inputs(&archive)?;
+    let note = folder.join("root.inputs");
+    if !image.root.exists() || fs::read_to_string(&note).ok().as_deref() != Some(&inputs) {
+        let step = progress::step("packing the guest's root folder");
+        let _ = fs::remove_file(&note);
+        let new = folder.join(format!("root.{}.new", std::process::id()));
+        let mut out = BufWriter::new(fs::File::create(&new)?);
+        archive.write(&mut out)?;
+        out.flush()?;
+        drop(out);
+        fs::rename(&new, &image.root)?;
+        fs::write(&note, inputs)?;
+        let size = fs::metadata(&image.root)?.len() >> 20;
+        step.done(&format!("{size} MiB"));
+    }
+    Ok(image)
+}
+
+/// All that the archive is made of, with sizes and times.
+fn inputs(archive: &Archive) -> Result<String> {
+    let mut text = archive.listing();
+    for from in archive.sources() {
+        let m = fs::metadata(from).with_context(|| from.display().to_string())?;
+        let _ = writeln!(
+            text,
+            "{} {} {}.{}",
+            from.display(),
+            m.len(),
+            m.mtime(),
+            m.mtime_nsec()
+        );
+    }
+    Ok(text)
+}
+
+// ---- the kernel and busybox, out of packages ----
+
+/// The folder with the kernel, its modules and busybox, filled where it is not.
+fn base(folder: &Path) -> Result<PathBuf> {
+    let base = folder.join("base");
+    let want = format!("{FORM} {MODULES:?}");
+    if fs::read_to_string(base.join("made-of")).ok().as_deref() == Some(&want) {
+        return Ok(base);
+    }
+    fs::create_dir_all(folder)?;
+    let kernel = kernel_package()?;
+    progress::note(&format!(
+        "for the guest, these packages are downloaded and unpacked in {}, not installed: {kernel}, busybox-static",
+        folder.display()
+    ));
+    let new = folder.join(format!("base.{}.new", std::process::id()));
+    let _ = fs::remove_dir_all(&new);
+    let unpacked = new.join("unpacked");
+    fs::create_dir_all(&unpacked)?;
+    for package in [kernel.as_str(), "busybox-static"] {
+        let step = progress::step(&format!("downloading and unpacking {package}"));
+        let deb = setup::download(package, &new)?;
+        cmd::output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&unpacked))?;
+        fs::remove_file(deb)?;
+        step.done("");
+    }
+    let step = progress::step("taking out the kernel and the modules");
+    fs::copy(unpacked.join("bin/busybox"), new.join("busybox")).context("busybox")?;
+    let version = only_entry(&unpacked.join("lib/modules"))?;
+    uncompress(
+        &unpacked.join(format!("boot/vmlinuz-{version}")),
+        &new.join("vmlinux"),
+    )?;
+    modules(&unpacked, &version, &new)?;
+    fs::remove_dir_all(&unpacked)?;
+    fs::write(new.join("made-of"), want)?;
+    let _ = fs::remove_dir_all(&base);
+    fs::rename(&new, &base)?;
+    step.done(&version);
+    Ok(base)
+}
+
+/// The newest kernel of the distribution.
+fn kernel_package() -> Result<String> {
+    let find = || -> Result<Option<String>> {
+        let depends = cmd::output(Command::new("apt-cache").args(["depends", "linux-image-amd64"]));
+        Ok(depends.ok().and_then(|text| {
+            let name = text
+                .lines()
+                .find_map(|l| l.trim().strip_prefix("Depends: "))?;
+            Some(name.to_owned())
+        }))
+    };
+    if let Some(name) = find()? {
+        return Ok(name);
+    }
+    setup::update()?;
+    find()?.context("no package linux-image-amd64 here: the guest's kernel is Debian's, for amd64")
+}
+
+fn only_entry(dir: &Path) -> Result<String> {
+    let mut names = fs::read_dir(dir)?.flatten();
+    let first = names
+        .next()
+        .with_context(|| format!("{} is empty", dir.display()))?;
+    Ok(first.file_name().to_string_lossy().into_owned())
+}
+
+/// Takes the kernel itself out of the image that unpacks itself, which takes a guest long.
+fn uncompress(vmlinuz: &Path, to: &Path) -> Result<()> {
+    const XZ: &[u8] = b"\xfd7zXZ\0";
+    let image = fs::read(vmlinuz).with_context(|| vmlinuz.display().to_string())?;
+    let at = image.windows(XZ.len()).position(|w| w == XZ);
+    let at = at.with_context(|| format!("{}: not packed with xz", vmlinuz.display()))?;
+    let part = to.with_extension("xz");
+    fs::write(&part, &image[at..])?;
+    // What follows in the image is no part of the stream.
+    let unpacked = Command::new("xz")
+        .args(["-dc", "--single-stream"])
+        .stdin(Stdio::from(fs::File::open(&part)?))
+        .output()
+        .context("can't run xz")?;
+    ensure!(
+        unpacked.stdout.starts_with(b"\x7fELF"),
+        "{}: xz gives no kernel: {}",
+        vmlinuz.display(),
+        String::from_utf8_lossy(&unpacked.stderr)
+    );
+    fs::write(to, unpacked.stdout)?;
+    Ok(fs::remove_file(part)?)
+}
+
+/// Copies the modules wanted, and what they need, and writes the tables that modprobe reads.
+fn modules(from: &Path, version: &str, to: &Path) -> Result<()> {
+    let depmod = |root: &Path| {
+        let mut c = Command::new("depmod");
+        cmd::output(c.arg("-b").arg(root).arg(version)).map(drop)
+    };
+    depmod(from)?;
+    let dir = format!("lib/modules/{version}");
+    let table = fs::read_to_string(from.join(&dir).join("modules.dep"))?;
+    let mut files = BTreeSet::new();
+    for name in MODULES {
+        let file = format!("/{name}.ko");
+        let line = table.lines().find_map(|l| {
+            let (module, needs) = l.split_once(':')?;
+            module.ends_with(&file).then_some((module, needs))
+        });
+        let (module, needs) = line.with_context(|| format!("the kernel has no module {name}"))?;
+        files.insert(module);
+        files.extend(needs.split_whitespace());
+    }
+    let lists = [
+        "modules.order",
+        "modules.builtin",
+        "modules.builtin.modinfo",
+    ];
+    for f in files.into_iter().chain(lists) {
+        let (from, to) = (from.join(&dir).join(f), to.join(&dir).join(f));
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::copy(&from, &to).with_context(|| from.display().to_string())?;
+    }
+    depmod(to)
+}
+
+// ---- the root folder ----
+
+/// Busybox, the modules, the first program.
+fn skeleton(base: &Path) -> Result<Archive> {
+    let mut a = Archive::default();
+    for dir in ["bin", "sbin", "lib", "lib64"] {
+        a.folder(&format!("/usr/{dir}"));
+        a.link(&format!("/{dir}"), &format!("usr/{dir}"));
+    }
+    for dir in ["proc", "sys", "dev", "run", "tmp", "root", "etc"] {
+        a.folder(&format!("/{dir}"));
+    }
+    a.device("/dev/console", 5, 1);
+    a.file("/usr/bin/busybox", base.join("busybox"), 0o755);
+    for name in ["bin/sh", "sbin/modprobe"] {
+        a.link(&format!("/usr/{name}"), "/usr/bin/busybox");
+    }
+    a.script("/init", include_str!("init.sh"));
+    tree(&mut a, &base.join("lib"), "/usr/lib")?;
+    Ok(a)
+}
+
+/// A copy of a folder of the host.
+fn tree(a: &mut Archive, from: &Path, to: &str) -> Result<()> {
+    for e in fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let e = e?;
+        let name = format!("{to}/{}", e.file_name().to_string_lossy());
+        if e.file_type()?.is_dir() {
+            tree(a, &e.path(), &name)?;
+        } else {
+            a.file(&name, e.path(), 0o644);
+        }
+    }
+    Ok(())
+}
+
+/// The libraries that a program or library loads, where the host has them: at their names of the host, as links to the
+/// files they are there.
+fn libraries(a: &mut Archive, of: &Path) -> Result<()> {
+    let text = cmd::output(Command::new("ldd").arg(of))?;
+    for line in text.lines() {
+        ensure!(
+            !line.contains("not found"),
+            "{} lacks a library: {}",
+            of.display(),
+            line.trim()
+        );
+        if let Some(path) = line.split_whitespace().find(|w| w.starts_with('/')) {
+            library(a, Path::new(path))?;
+        }
+    }
+    Ok(())
+}
+
+/// One of them.
+fn library(a: &mut Archive, path: &Path) -> Result<()> {
+    let real = path
+        .canonicalize()
+        .with_context(|| path.display().to_string())?;
+    let target = real.to_string_lossy().into_owned();
+    if !a.has(&target) {
+        a.file(&target, real.clone(), 0o755);
+    }
+    // `/lib` is a link in the guest as well.
+    let parent = path
+        .parent()
+        .map_or(Ok(PathBuf::from("/")), Path::canonicalize)?;
+    let name = parent.join(path.file_name().unwrap_or_default());
+    if name != real {
+        a.link(&name.to_string_lossy(), &target);
+    }
+    Ok(())
+}
+
+/// DPDK's drivers, in the folder where a dynamically linked EAL looks for them.
+fn drivers(a: &mut Archive) -> Result<()> {
+    // pthread_cancel and unwinding load it when they need it, so that ldd does not tell.
+    let unwinder = Path::new("/lib/x86_64-linux-gnu/libgcc_s.so.1");
+    if unwinder.exists() {
+        library(a, unwinder)?;
+    }
+    let Some(folder) = driver_folder() else {
+        return Ok(()); // the programs are linked statically, or the appliance will say what it lacks
+    };
+    for e in fs::read_dir(&folder)?.flatten() {
+        let name = e.file_name().to_string_lossy().into_owned();
+        let wanted = |d: &&&str| name.starts_with(&format!("librte_{d}.so"));
+        if DRIVERS.iter().find(wanted).is_none() {
+            continue;
+        }
+        let real = e.path().canonicalize()?;
+        library(a, &real)?;
+        libraries(a, &real)?;
+        a.link(
+            &format!("{}/{name}", folder.display()),
+            &real.to_string_lossy(),
+        );
+    }
+    Ok(())
+}
+
+fn driver_folder() -> Option<PathBuf> {
+    let all = fs::read_dir("/usr/lib/x86_64-linux-gnu/dpdk").ok()?;
+    let mut all = all.flatten().map(|e| e.path());
+    all.find(|p| {
+        p.file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with("pmds-"))
+    })
+}

@@ -1,0 +1,26 @@
+#!/bin/sh
+# The first program of the guest: makes the machine usable, then does what the test bed says, one command after the other.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+/bin/busybox mount -t proc proc /proc
+/bin/busybox --install -s /bin
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /run
+mkdir -p /dev/net /run/trunkline
+ip link set lo up
+for m in virtio_pci virtio_console tun e1000e vmxnet3 virtio_net; do modprobe $m; done
+until [ -e /dev/vport0p1 ]; do sleep 0.05; done
+exec 3<>/dev/vport0p1
+echo hello >&3
+# A request: "SECONDS BYTES", then the script of so many bytes. The answer: "STATUS OUT ERR", then so many bytes of each.
+while read -r seconds bytes <&3; do
+    head -c "$bytes" <&3 >/run/command
+    timeout -s KILL "$seconds" sh /run/command </dev/null >/run/out 2>/run/err 3>&-
+    status=$?
+    echo "$status $(stat -c %s /run/out) $(stat -c %s /run/err)" >&3
+    cat /run/out /run/err >&3
+done
+poweroff -f

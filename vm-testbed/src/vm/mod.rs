@@ -1,0 +1,16 @@
+//! Virtual machines: what the test bed's namespaces can't show needs hardware, here QEMU's. Network cards on PCI that are
+//! taken from the kernel and given back (vfio-pci), an IOMMU, several NUMA nodes.
+//!
+//! [`machine`] is the computer and its cards; [`image`] what it boots; [`guest`] the shell in it; [`wire`] the cables of its
+//! cards, whose other ends the tests hold; [`qmp`] pulls them. Read QEMU's "System Emulation Users Guide" and, for the
+//! buses, its `docs/pci_expander_bridge.txt`.
+
+pub mod cpio;
+pub mod guest;
+pub mod image;
+pub mod machine;
+pub mod qmp;
+pub mod wire;
+
+pub use guest::Guest;
+pub use machine::{CARDS, Card, Vm, card};
