@@ -88,7 +88,7 @@ drops! {
     NoBuffer            "no_buffer"             "No mbuf was left for a fragment, or for a frame from the control thread; an ICMP error is then just not made."
     NoTxRoom            "no_tx_room"            "The driver took no more frames, for longer than the worker waits."
     HandoverFull        "handover_full"         "The ring to the worker that owns the port's TX queue was full."
-    TxDown              "tx_down"               "The interface to leave by is down."
+    TxDown              "tx_down"               "From the router itself, for an interface that is down. Routes that lead there are withdrawn: `no_route`."
     PortRemoved         "port_removed"          "The port to leave by has been removed."
     Shutdown            "shutdown"              "Still inside when the workers were stopped."
     // To and from the control thread; it counts some of them itself, for punted frames that it gives up

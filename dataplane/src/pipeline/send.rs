@@ -208,6 +208,10 @@ pub(super) fn group<O: Output>(
 
 /// Sends an untagged Ethernet frame by an interface, with its tag if it has one.
 pub(super) fn raw<O: Output>(cx: &mut Cx<'_, O>, mut m: Mbuf, iface: &Interface) {
+    if !iface.up {
+        // Routes and neighbours of an interface that is down are gone; these frames ask for neither.
+        return cx.lose(m, iface.id, Drop::TxDown);
+    }
     if let Some(vlan) = iface.vlan {
         if m.len() < HEADER_LEN || m.prepend(VLAN_LEN).is_none() {
             return cx.lose(m, iface.id, Drop::NoHeadroom);

@@ -40,6 +40,27 @@ fn raw_frames_leave_as_they_are_but_for_the_tag() {
 }
 
 #[test]
+fn nothing_leaves_by_an_interface_that_is_down() {
+    let mut rig = Rig::new();
+    for i in &mut rig.ifaces {
+        i.up = i.id != WAN;
+    }
+    rig.reconfigure();
+    let frame = eth(MacAddr::BROADCAST, WAN_MAC, 0x0806, &[3; 28]);
+    let seen = rig.inject(Inject::Raw { iface: WAN }, &frame);
+    assert_eq!(seen.only_dropped(), Drop::TxDown);
+    for packet in [
+        udp4("10.0.1.1", "224.0.0.5", 1, 20),
+        udp6("2001:db8:1::1", "ff02::5", 1, 20),
+    ] {
+        let seen = rig.inject(route(WAN), &packet);
+        assert_eq!(seen.drops, [(WAN, Drop::TxDown, 1)]);
+    }
+    // Its VLANs are interfaces of their own.
+    rig.inject(Inject::Raw { iface: VLAN }, &frame).only_sent();
+}
+
+#[test]
 fn resolved_packets_get_their_header() {
     let mut rig = Rig::new();
     let Target::Adjacency(adj) = rig.neighbour(VLAN, "10.0.2.9", VPEER_MAC) else {

@@ -8,7 +8,7 @@ use crate::punt::PuntReason;
 use etherparse::icmpv4::DestUnreachableHeader;
 use etherparse::{Icmpv4Slice, Icmpv4Type, Ipv4Slice};
 use fib::{Path, Target, TtlMode};
-use net::{Label, Lse, MacAddr, PortId};
+use net::{IfaceId, Label, Lse, MacAddr, PortId};
 use std::net::{IpAddr, Ipv4Addr};
 
 const IPV4: u16 = 0x0800;
@@ -692,4 +692,12 @@ fn broadcasts_that_the_table_calls_local_are_no_unicast() {
         .one(1, &eth(MacAddr::BROADCAST, PEER_MAC, IPV4, &ip))
         .only_up();
     assert_eq!((up.reason, up.iface), (PuntReason::Local, WAN));
+}
+
+#[test]
+fn what_is_for_an_address_whose_interface_has_gone_is_dropped() {
+    let mut rig = Rig::new();
+    rig.route("10.0.9.1/32", Path::to(Target::Local(IfaceId(99))));
+    let seen = rig.one(0, &from_lan(IPV4, &udp4(HOST, "10.0.9.1", 9, 20)));
+    assert_eq!(seen.drops, [(LAN, Drop::PuntUnwanted, 1)]);
 }
