@@ -198,6 +198,12 @@ impl Case {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// The reasons under which it wants frames to be dropped.
+    pub fn reasons(&self) -> impl Iterator<Item = &str> {
+        let compared = self.drops.keys().filter(|_| !self.any_drops);
+        compared.map(|(_, reason)| reason.as_str())
+    }
 }
 
 /// The router's MAC address on a port: the lab numbers devices in the order in which they are made.
