@@ -41,6 +41,10 @@ pub const PACKAGES: &[Package] = &[
     package("iputils-ping", "ping: a peer that nobody here wrote"),
     package("traceroute", "traceroute -e: shows the labels of each hop"),
     package("iperf3", "TCP through the router"),
+    package(
+        "dropbear-bin",
+        "an ssh server (without a service) and client, for logging in to the router",
+    ),
     package("procps", "sysctl and ps"),
     package("kmod", "modprobe: vfio-pci for network cards"),
     package("pciutils", "lspci: which cards there are"),

@@ -108,6 +108,11 @@ pub const ALL: &[Scenario] = &[
         local::services,
     ),
     quick(
+        "local/ssh",
+        "a login by key, a command and a file over ssh to each of the router's addresses",
+        local::ssh,
+    ),
+    quick(
         "life/start-up",
         "two interfaces forward within 2 s, in under 300 MiB",
         life::start_up,
