@@ -21,7 +21,34 @@ pub enum Op {
     DelLabel(Label),
 }
 
-/// Changes in the order in which they are applied, under one epoch.
+/// What a change is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Subject {
+    V4(Ip4Prefix),
+    V6(Ip6Prefix),
+    Label(Label),
+}
+
+impl Op {
+    pub(crate) fn subject(self) -> Subject {
+        match self {
+            Self::Set4(p, _) | Self::Del4(p) => Subject::V4(p),
+            Self::Set6(p, _) | Self::Del6(p) => Subject::V6(p),
+            Self::SetLabel(l, _) | Self::DelLabel(l) => Subject::Label(l),
+        }
+    }
+
+    /// Whether it takes something out of the tables, which is never refused.
+    pub(crate) fn removes(self) -> bool {
+        match self {
+            Self::Del4(_) | Self::Del6(_) | Self::DelLabel(_) => true,
+            Self::SetLabel(_, entry) => entry == LabelEntry::UNKNOWN,
+            Self::Set4(..) | Self::Set6(..) => false,
+        }
+    }
+}
+
+/// Changes that are applied together or not at all, under one epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FibBatch {
     ops: Vec<Op>,
@@ -68,15 +95,15 @@ impl FromIterator<Op> for FibBatch {
     }
 }
 
-/// Some changes of a batch were refused; all others are in force.
+/// Some changes of a batch can't be made, so none was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} changes were refused, the first ({:?}): {}", .refused.len(), .refused[0].op, .refused[0].error)]
+#[error("nothing was changed: {} changes can't be made, the first ({:?}): {}", .refused.len(), .refused[0].op, .refused[0].error)]
 pub struct BatchError {
     /// The refused ones, at least one, in order.
     pub refused: Vec<Refused>,
 }
 
-/// A change that was refused; what it would have changed is as it was.
+/// A change that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
     /// Its place in the batch.

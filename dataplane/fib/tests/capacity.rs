@@ -5,7 +5,9 @@ mod common;
 use common::*;
 use fib::{Adjacency, FibBatch, FibError, FibWriter, LabelEntry, Op, Path, Sizes, Target, TtlMode};
 use net::{AdjId, GroupId, IfaceId, Ip4Prefix, Ip6Prefix, Label, PortId};
+use proptest::prelude::*;
 use rcu::Domain;
+use std::collections::BTreeMap;
 
 fn adjacency(n: u32) -> Adjacency {
     let next_hop = std::net::Ipv4Addr::from(n).into();
@@ -157,25 +159,26 @@ fn ids_are_good_until_readers_report() {
     assert!(w.adj_used_take(adj) && !w.adj_used_take(adj));
 }
 
+fn batch(ops: &[Op]) -> FibBatch {
+    ops.iter().copied().collect()
+}
+
 #[test]
-fn a_batch_does_what_it_can_and_says_what_not() {
+fn a_batch_that_names_what_is_not_there_does_nothing() {
     let (_domain, mut w) = writer(&[]);
     let unknown = GroupId(60);
-    let batch: FibBatch = [
+    let label = Label::new(100).unwrap();
+    let refused = batch(&[
         Op::Set4(p4("10.0.0.0/8"), GroupId(1)),
         Op::Set4(p4("10.1.0.0/16"), unknown),
         Op::Set6(p6("2001:db8::/32"), GroupId(2)),
-        Op::SetLabel(
-            Label::new(100).unwrap(),
-            LabelEntry::forward(unknown, TtlMode::Uniform),
-        ),
-        Op::Del4(p4("10.0.0.0/8")),
+        Op::SetLabel(label, LabelEntry::forward(unknown, TtlMode::Uniform)),
+        // Made good later, but wrong all the same.
+        Op::SetLabel(label, LabelEntry::pop_lookup(TtlMode::Uniform)),
         Op::Del4(p4("172.16.0.0/12")),
-        Op::Set4(p4("10.0.0.0/8"), GroupId(2)),
-    ]
-    .into_iter()
-    .collect();
-    let error = w.apply(&batch).unwrap_err();
+    ]);
+    w.set4(p4("172.16.0.0/12"), GroupId(3)).unwrap();
+    let error = w.apply(&refused).unwrap_err();
     assert_eq!(
         error.refused.iter().map(|r| r.index).collect::<Vec<_>>(),
         [1, 3]
@@ -186,11 +189,159 @@ fn a_batch_does_what_it_can_and_says_what_not() {
             .iter()
             .all(|r| r.error == FibError::NoSuchGroup(unknown))
     );
+    assert!(
+        error.to_string().starts_with("nothing was changed: 2 "),
+        "{error}"
+    );
+    assert_eq!((w.len4(), w.len6(), w.labels()), (1, 0, 0));
+    assert_eq!(w.apply(&FibBatch::new()), Ok(()));
+}
+
+#[test]
+fn the_last_change_of_a_prefix_counts() {
+    let (_domain, mut w) = writer(&[]);
+    let label = Label::new(100).unwrap();
+    let pop = LabelEntry::pop_lookup(TtlMode::Uniform);
+    w.set4(p4("10.2.0.0/16"), GroupId(1)).unwrap();
+    let done = w.apply(&batch(&[
+        Op::Set4(p4("10.0.0.0/8"), GroupId(1)),
+        Op::Del4(p4("10.0.0.0/8")),
+        Op::Set4(p4("10.0.0.0/8"), GroupId(2)),
+        Op::Set6(p6("2001:db8::/32"), GroupId(2)),
+        Op::Del6(p6("2001:db8::/32")),
+        Op::Set4(p4("10.2.0.0/16"), GroupId(4)),
+        Op::Del4(p4("10.2.0.0/16")),
+        Op::DelLabel(label),
+        Op::SetLabel(label, pop),
+    ]));
+    assert_eq!(done, Ok(()));
     assert_eq!(
         (w.get4(p4("10.0.0.0/8")), w.len4(), w.len6(), w.labels()),
-        (Some(GroupId(2)), 1, 1, 0)
+        (Some(GroupId(2)), 1, 0, 1)
     );
-    assert_eq!(w.apply(&FibBatch::new()), Ok(()));
+    let none = batch(&[Op::SetLabel(label, LabelEntry::UNKNOWN)]);
+    assert_eq!((w.apply(&none), w.labels()), (Ok(()), 0));
+}
+
+/// A change of a batch: to a prefix of either family, or a label.
+fn any_op() -> impl Strategy<Value = Op> {
+    let v4 = any_change::<V4>().prop_map(|c| match c.group {
+        Some(g) => Op::Set4(c.prefix, g),
+        None => Op::Del4(c.prefix),
+    });
+    let v6 = any_change::<V6>().prop_map(|c| match c.group {
+        Some(g) => Op::Set6(c.prefix, g),
+        None => Op::Del6(c.prefix),
+    });
+    let label = (16u32..20, 0..=GROUPS + 1).prop_map(|(l, g)| {
+        let l = Label::new(l).unwrap();
+        match g {
+            0 => Op::DelLabel(l),
+            g if g > GROUPS => Op::SetLabel(l, LabelEntry::pop_lookup(TtlMode::Pipe)),
+            g => Op::SetLabel(l, LabelEntry::forward(GroupId(g), TtlMode::Uniform)),
+        }
+    });
+    prop_oneof![4 => v4, 4 => v6, 1 => label]
+}
+
+/// What the tables should hold.
+#[derive(Clone)]
+struct Model {
+    v4: Oracle<V4>,
+    v6: Oracle<V6>,
+    labels: BTreeMap<Label, LabelEntry>,
+}
+
+impl Model {
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Set4(prefix, g) => drop(self.v4.0.insert(prefix, g)),
+            Op::Del4(prefix) => drop(self.v4.0.remove(&prefix)),
+            Op::Set6(prefix, g) => drop(self.v6.0.insert(prefix, g)),
+            Op::Del6(prefix) => drop(self.v6.0.remove(&prefix)),
+            Op::SetLabel(l, e) => drop(self.labels.insert(l, e)),
+            Op::DelLabel(l) => drop(self.labels.remove(&l)),
+        }
+    }
+
+    /// Looks at every prefix that was ever named, at its edges, from the readers' side too.
+    fn check(&self, w: &FibWriter, reader: &rcu::Reader, ops: &[Op]) {
+        assert_eq!((w.len4(), w.len6()), (self.v4.0.len(), self.v6.0.len()));
+        assert_eq!(w.labels(), self.labels.len());
+        let tables = w.replica(0);
+        let view = tables.read(reader);
+        for op in ops {
+            match *op {
+                Op::Set4(p, _) | Op::Del4(p) => {
+                    assert_eq!(w.get4(p), self.v4.0.get(&p).copied(), "{p:?}");
+                    for a in edges::<V4>(p) {
+                        assert_eq!(view.lookup4(a), self.v4.lookup(a), "{a:x}");
+                    }
+                }
+                Op::Set6(p, _) | Op::Del6(p) => {
+                    assert_eq!(w.get6(p), self.v6.0.get(&p).copied(), "{p:?}");
+                    for a in edges::<V6>(p) {
+                        assert_eq!(view.lookup6(a), self.v6.lookup(a), "{a:x}");
+                    }
+                }
+                Op::SetLabel(l, _) | Op::DelLabel(l) => {
+                    let want = self.labels.get(&l).copied().unwrap_or_default();
+                    assert_eq!(view.label(l), want);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// In tables with next to no room, and with a reader that reports now and then.
+    #[test]
+    fn a_batch_is_applied_whole_or_not_at_all(
+        batches in prop::collection::vec((prop::collection::vec(any_op(), 1..12), any::<bool>()), 1..12),
+    ) {
+        let domain = Domain::new();
+        let sizes = Sizes { tbl8: 3, nodes6: 6, groups: 64, adjacencies: 1 };
+        let mut w = FibWriter::with_sizes(&[], &domain, sizes).unwrap();
+        for _ in 0..GROUPS {
+            w.add_group(&[(blackhole(), 1)]).unwrap();
+        }
+        let mut reader = domain.register("now and then");
+        let mut model = Model { v4: Oracle::new(), v6: Oracle::new(), labels: BTreeMap::new() };
+        let all: Vec<Op> = batches.iter().flat_map(|(ops, _)| ops.iter().copied()).collect();
+        for (ops, report) in &batches {
+            match w.apply(&batch(ops)) {
+                Ok(()) => ops.iter().for_each(|&op| model.apply(op)),
+                Err(e) => {
+                    let [r] = &e.refused[..] else { panic!("{e:?}") };
+                    prop_assert!(full(r.error) && ops[r.index] == r.op, "{e:?}");
+                }
+            }
+            model.check(&w, &reader, &all);
+            if *report {
+                reader.quiescent();
+                w.flush();
+            }
+        }
+        // Who uses which group has been kept, too: with everything gone, each can be removed.
+        let clear = all.iter().map(|op| match *op {
+            Op::Set4(p, _) | Op::Del4(p) => Op::Del4(p),
+            Op::Set6(p, _) | Op::Del6(p) => Op::Del6(p),
+            Op::SetLabel(l, _) | Op::DelLabel(l) => Op::DelLabel(l),
+        });
+        prop_assert_eq!(w.apply(&clear.collect()), Ok(()));
+        for g in 1..=GROUPS {
+            prop_assert_eq!(w.remove_group(GroupId(g)), Ok(()));
+        }
+        // And all room comes back.
+        reader.quiescent();
+        w.flush();
+        let g = w.add_group(&[(blackhole(), 1)]).unwrap();
+        for i in 0..3u32 {
+            prop_assert_eq!(w.set4(Ip4Prefix::new(i << 8 | 1, 32).unwrap(), g), Ok(()));
+        }
+    }
 }
 
 /// 70,000 adjacencies, 70,000 groups, and a million prefixes over them.
