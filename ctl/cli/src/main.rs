@@ -6,6 +6,7 @@
 
 mod args;
 mod failure;
+mod offline;
 mod show;
 mod table;
 
@@ -424,7 +425,14 @@ fn config(cli: &Cli, out: &mut dyn Write, verb: &ConfigVerb) -> Outcome {
             show::json(out, &value)
         }
         ConfigVerb::Check { file } => {
-            let reply = connect()?.check_config(request(file)?)?;
+            let request = request(file)?;
+            let reply = match connect() {
+                Ok(mut client) => client.check_config(request)?,
+                Err(unreachable) => {
+                    offline::check(&request, unreachable)?;
+                    ConfigReply::default()
+                }
+            };
             if cli.json {
                 return show::json(out, &reply);
             }

@@ -321,6 +321,54 @@ fn misuse_is_two_with_one_line() {
     assert!(lab.appliance.commits.lock().unwrap().is_empty());
 }
 
+/// With nobody there, `config check` has the appliance's program beside it do it; here that is a script.
+#[test]
+fn a_file_is_checked_without_an_appliance() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::copy(env!("CARGO_BIN_EXE_trunkctl"), at("trunkctl")).unwrap();
+    let run = |args: &[&str], input: &str| {
+        std::fs::write(at("input"), input).unwrap();
+        let mut command = Command::new(at("trunkctl"));
+        command.args(["--socket", "/no/such.sock", "config", "check"]);
+        command.args(args).current_dir(dir.path());
+        command.env("PATH", "/bin:/usr/bin");
+        command.stdin(std::fs::File::open(at("input")).unwrap());
+        texts(&command.output().unwrap())
+    };
+    std::fs::write(at("a.toml"), "[sytem]\n").unwrap();
+    let (code, out, error) = run(&["a.toml"], "");
+    assert_eq!((code, out.as_str(), error.lines().count()), (3, "", 1));
+    let file = at("a.toml").canonicalize().unwrap();
+    let remedy = format!("\"trunkline --check -c {}\" would do", file.display());
+    assert!(
+        error.contains("/no/such.sock") && error.contains(&remedy),
+        "{error}"
+    );
+    // It gets the whole path, or the text.
+    let script = "#!/bin/sh\n[ \"$1 $2\" = \"--check -c\" ] || exit 9\ncase \"$3\" in /*) ;; *) exit 8;; esac\n\
+                  grep -q sytem \"$3\" || exit 0\necho \"trunkline: $3:1: sytem: unknown key\" >&2\nexit 1\n";
+    std::fs::write(at("trunkline"), script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(at("trunkline"), mode).unwrap();
+    let wrong = |file: &str| format!("trunkctl: {file}:1: sytem: unknown key\n");
+    assert_eq!(
+        run(&["a.toml"], ""),
+        (1, String::new(), wrong(&file.to_string_lossy()))
+    );
+    assert_eq!(
+        run(&["-"], "[sytem]\n"),
+        (1, String::new(), wrong("/dev/stdin"))
+    );
+    std::fs::write(at("a.toml"), "[system]\n").unwrap();
+    let right = "a.toml: no mistakes found\n";
+    assert_eq!(run(&["a.toml"], ""), (0, right.into(), String::new()));
+    let (code, json, _) = run(&["--json", "a.toml"], "");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, json["steps"].as_array().map(Vec::len)), (0, Some(0)));
+    assert_eq!(run(&["none.toml"], "").0, 1);
+}
+
 #[test]
 fn nobody_there_is_three() {
     let dir = tempfile::tempdir().unwrap();

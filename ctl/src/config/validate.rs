@@ -130,7 +130,7 @@ fn interfaces(drafts: Vec<At<InterfaceDraft>>, log: &mut Log<'_>) -> BTreeMap<St
     }
     devices(&drafts, log);
     addresses(&drafts, log);
-    let mtus: HashMap<&str, u16> = drafts
+    let mtus: BTreeMap<&str, u16> = drafts
         .iter()
         .map(|d| {
             (
@@ -149,7 +149,7 @@ fn interfaces(drafts: Vec<At<InterfaceDraft>>, log: &mut Log<'_>) -> BTreeMap<St
 
 fn interface(
     draft: &At<InterfaceDraft>,
-    mtus: &HashMap<&str, u16>,
+    mtus: &BTreeMap<&str, u16>,
     log: &mut Log<'_>,
 ) -> Interface {
     let At { at, value: draft } = draft;

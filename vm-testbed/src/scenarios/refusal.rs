@@ -285,6 +285,11 @@ pub fn running(o: &Options) -> Result<()> {
                 wrong.push(format!("{}, config {verb}: {e:#}", m.name));
             }
         }
+        if !m.needs_machine
+            && let Err(e) = unattended(a, &path)
+        {
+            wrong.push(format!("{}: {e:#}", m.name));
+        }
         if !a.alive() {
             return Err(anyhow!("{}: trunkline ended: {}", m.name, a.log_tail()));
         }
@@ -296,6 +301,7 @@ pub fn running(o: &Options) -> Result<()> {
             ));
         }
     }
+    unattended(a, a.config())?;
     commands(a, &mut wrong)?;
     if state()? != before {
         wrong.push("refused commands have changed something".to_owned());
@@ -303,6 +309,24 @@ pub fn running(o: &Options) -> Result<()> {
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     forwards(&mut bed)?;
     bed.appliance.stop()
+}
+
+/// Without an appliance, `config check` says what it says with one.
+fn unattended(a: &Appliance, file: &Path) -> Result<()> {
+    let with = a.ctl(&format!("config check {}", file.display()))?;
+    let mut c = Command::new(program("trunkctl"));
+    c.args(["--socket", "/nonexistent/t.sock", "config", "check"]);
+    let without = cmd::finish(c.arg(file))?;
+    ensure!(
+        (with.status, &with.stdout, &with.stderr)
+            == (without.status, &without.stdout, &without.stderr),
+        "config check with an appliance says ({:?}) {}\nand without one ({:?}) {}",
+        with.status,
+        with.text(),
+        without.status,
+        without.text()
+    );
+    Ok(())
 }
 
 /// Commands that must be refused, and words of the refusal.
