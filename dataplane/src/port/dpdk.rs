@@ -193,10 +193,10 @@ impl DpdkPort {
         let mut warnings = Vec::new();
         let mut plugged = plug(&spec.device, &args, &mut warnings)?;
         let info = info(&plugged)?;
-        let shape = shape(spec, &info)?;
         // SAFETY: the port was just plugged in.
         let node = unsafe { sys::rte_eth_dev_socket_id(plugged.port) };
         let node = u32::try_from(node).unwrap_or(0);
+        let shape = shape(spec, &info, node)?;
         let pool = pools.get(eal, node, spec.mtu)?;
         configure(&plugged, &info, &shape)?;
         set_up(&plugged, &shape, &pool, node)?;
@@ -473,8 +473,15 @@ fn info(plugged: &Plugged) -> Result<sys::rte_eth_dev_info, PortError> {
     }
 }
 
+/// Whether the driver takes that many RX queues, of which it has no word but to refuse them.
+fn queues_fit(info: &sys::rte_eth_dev_info, queues: u16) -> bool {
+    // SAFETY: the driver's name, a C string that lives as long as the driver; `info` was filled by DPDK.
+    let driver = unsafe { CStr::from_ptr(info.driver_name) };
+    driver != c"net_vmxnet3" || queues.is_power_of_two()
+}
+
 /// How many queues of what size, and how long a packet: what is wanted, as far as the device goes.
-fn shape(spec: &PortSpec, info: &sys::rte_eth_dev_info) -> Result<Shape, PortError> {
+fn shape(spec: &PortSpec, info: &sys::rte_eth_dev_info, node: u32) -> Result<Shape, PortError> {
     let device = spec.device.to_string();
     let limit = |what: String| PortError::Limit {
         device: device.clone(),
@@ -487,8 +494,16 @@ fn shape(spec: &PortSpec, info: &sys::rte_eth_dev_info) -> Result<Shape, PortErr
                 info.max_rx_queues
             )));
         }
+        Some(n) if !queues_fit(info, n) => {
+            return Err(limit(format!(
+                "queues = {n}, but the device takes powers of two only"
+            )));
+        }
         Some(n) => n,
-        None => spec.workers.clamp(1, info.max_rx_queues.max(1)),
+        None => {
+            let most = spec.pollers(node).clamp(1, info.max_rx_queues.max(1));
+            (1..=most).rev().find(|n| queues_fit(info, *n)).unwrap_or(1)
+        }
     };
     let tx_queues = rx_queues
         .max(spec.workers)

@@ -129,12 +129,15 @@ impl Tx for AnyTx {
 pub struct PortSpec {
     /// The device.
     pub device: Device,
-    /// RX queues (and TX queues); none: as many as there are workers where that costs nothing, else what the device has.
+    /// RX queues (and TX queues); none: as many as there are workers to poll them where that costs nothing, else what the
+    /// device has.
     pub queues: Option<u16>,
     /// Greatest L3 packet in bytes.
     pub mtu: u16,
-    /// Workers that will poll it.
+    /// Workers that will send by it.
     pub workers: u16,
+    /// The NUMA node of each of them: those on the device's own node will poll it, or all where there are none.
+    pub nodes: Vec<u32>,
     /// Frames that an RX queue holds; the device may take another number near it.
     pub rx_desc: u16,
     /// Frames that a TX queue holds.
@@ -150,8 +153,17 @@ impl PortSpec {
             queues: None,
             mtu: 1500,
             workers: 1,
+            nodes: Vec::new(),
             rx_desc: 1024,
             tx_desc: 1024,
+        }
+    }
+
+    /// How many workers will poll a device of that NUMA node.
+    fn pollers(&self, node: u32) -> u16 {
+        match self.nodes.iter().filter(|n| **n == node).count() {
+            0 => self.workers,
+            near => near as u16,
         }
     }
 }

@@ -107,7 +107,8 @@ impl Dataplane {
     }
 
     /// Opens a device and lets all workers send to it. It is polled once an interface stands on it: see
-    /// [`publish_interfaces`](Self::publish_interfaces). `workers` of the specification is filled in here.
+    /// [`publish_interfaces`](Self::publish_interfaces). `workers` and `nodes` of the
+    /// specification are filled in here.
     ///
     /// # Errors
     /// When the device can't be opened, there is no memory for its frames, or a worker died or hangs.
@@ -115,6 +116,7 @@ impl Dataplane {
         let id = self.free_port().ok_or(OpenError::Full)?;
         let spec = PortSpec {
             workers: self.workers.len() as u16,
+            nodes: self.seats().iter().map(|s| s.node).collect(),
             ..spec.clone()
         };
         if spec.mtu > SMALL_MTU {
