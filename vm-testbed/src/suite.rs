@@ -23,6 +23,17 @@ pub enum Tier {
     Vm,
 }
 
+impl Tier {
+    /// Why something of this tier is not run in a lower one.
+    fn only(self) -> &'static str {
+        match self {
+            Self::Quick => "in every tier",
+            Self::Full => "only in the tier \"full\"",
+            Self::Vm => "only in the tier \"vm\"",
+        }
+    }
+}
+
 /// What a run is to do.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -211,6 +222,14 @@ pub fn run(o: &Options) -> Result<bool> {
         return Ok(true);
     }
     setup::install()?;
+    let wanted = |name: &str| o.only.as_deref().is_none_or(|only| name.contains(only));
+    if o.tier == Tier::Vm
+        && scenarios::ALL
+            .iter()
+            .any(|s| s.tier == Tier::Vm && wanted(s.name))
+    {
+        setup::install_for_vm()?;
+    }
     setup::build(&o.programs)?;
     let stale = signals::remove_stale();
     if stale > 0 {
@@ -218,7 +237,6 @@ pub fn run(o: &Options) -> Result<bool> {
             "removed {stale} namespaces of a test bed that was killed"
         ));
     }
-    let wanted = |name: &str| o.only.as_deref().is_none_or(|only| name.contains(only));
     let mut report = Report::default();
     checks(o, &wanted, &mut report);
     for group in cases::groups() {
@@ -235,7 +253,7 @@ pub fn run(o: &Options) -> Result<bool> {
     }
     for s in scenarios::ALL.iter().filter(|s| wanted(s.name)) {
         if s.tier > o.tier {
-            report.skip(s.name, "only in the tier \"full\"");
+            report.skip(s.name, s.tier.only());
             continue;
         }
         let start = Instant::now();
@@ -243,9 +261,7 @@ pub fn run(o: &Options) -> Result<bool> {
             std::panic::catch_unwind(|| (s.run)(o)).unwrap_or_else(|_| Err(anyhow!("it panicked")));
         report.result(s.name, start.elapsed(), result);
     }
-    if o.tier == Tier::Vm {
-        report.skip("vm", "there are no scenarios for virtual machines yet");
-    }
+    scenarios::vm::switch_off();
     Ok(report.finish())
 }
 
@@ -258,7 +274,7 @@ fn checks(o: &Options, wanted: &dyn Fn(&str) -> bool, report: &mut Report) {
                 c.name
             ));
         } else if c.tier > o.tier {
-            report.skip(c.name, "only in the tier \"full\"");
+            report.skip(c.name, c.tier.only());
         } else {
             let start = Instant::now();
             let result = (c.run)();

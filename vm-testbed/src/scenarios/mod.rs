@@ -10,6 +10,7 @@ pub mod pcap;
 pub mod refusal;
 pub mod traffic;
 pub mod updown;
+pub mod vm;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
@@ -61,6 +62,15 @@ const fn full(name: &'static str, what: &'static str, run: fn(&Options) -> Resul
         name,
         what,
         tier: Tier::Full,
+        run,
+    }
+}
+
+const fn vm(name: &'static str, what: &'static str, run: fn(&Options) -> Result<()>) -> Scenario {
+    Scenario {
+        name,
+        what,
+        tier: Tier::Vm,
         run,
     }
 }
@@ -236,6 +246,21 @@ pub const ALL: &[Scenario] = &[
         "refusal/hugepages",
         "too few huge pages are named, with the command that mends it",
         refusal::hugepages,
+    ),
+    vm(
+        "vm/boot",
+        "a machine with two NUMA nodes, an IOMMU and three cards; the doctor finds them",
+        vm::boot,
+    ),
+    vm(
+        "vm/vfio",
+        "cards of three makes are taken from the kernel, forward, follow their links, and are given back",
+        vm::vfio::vfio,
+    ),
+    vm(
+        "vm/vfio-refusals",
+        "cards that can't be bound are named with the remedy, and left as they are",
+        vm::vfio::refusals,
     ),
 ];
 

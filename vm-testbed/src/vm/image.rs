@@ -4,7 +4,7 @@
 //! Nothing of it is installed on this machine: packages are downloaded and unpacked. The drivers of DPDK stand in a folder
 //! of links, as Debian has it: a driver that is there twice, as a copy, is loaded twice, and DPDK panics.
 //!
-//! Left out: an image of a whole distribution. The guest has busybox, `trunkline`, `trunkctl` and what these load.
+//! Left out: an image of a whole distribution. The guest has busybox, dash, modprobe, `trunkline`, `trunkctl` and what these load.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -252,13 +252,22 @@ fn skeleton(base: &Path) -> Result<Archive> {
         a.folder(&format!("/usr/{dir}"));
         a.link(&format!("/{dir}"), &format!("usr/{dir}"));
     }
+    a.link("/var/run", "/run");
     for dir in ["proc", "sys", "dev", "run", "tmp", "root", "etc"] {
         a.folder(&format!("/{dir}"));
     }
     a.device("/dev/console", 5, 1);
     a.file("/usr/bin/busybox", base.join("busybox"), 0o755);
-    for name in ["bin/sh", "sbin/modprobe"] {
-        a.link(&format!("/usr/{name}"), "/usr/bin/busybox");
+    // Of busybox neither the shell, which takes its own commands before those on the PATH, nor modprobe, which does not
+    // load what a module only wishes for: vfio-pci its vfio_iommu_type1.
+    for (program, at) in [
+        ("/bin/dash", "/usr/bin/sh"),
+        ("/sbin/modprobe", "/usr/sbin/modprobe"),
+    ] {
+        let real = Path::new(program).canonicalize();
+        let real = real.with_context(|| format!("no {program}: install dash and kmod"))?;
+        libraries(&mut a, &real)?;
+        a.file(at, real, 0o755);
     }
     a.script("/init", include_str!("init.sh"));
     tree(&mut a, &base.join("lib"), "/usr/lib")?;
@@ -333,13 +342,8 @@ fn drivers(a: &mut Archive) -> Result<()> {
         if DRIVERS.iter().find(wanted).is_none() {
             continue;
         }
-        let real = e.path().canonicalize()?;
-        library(a, &real)?;
-        libraries(a, &real)?;
-        a.link(
-            &format!("{}/{name}", folder.display()),
-            &real.to_string_lossy(),
-        );
+        library(a, &e.path())?;
+        libraries(a, &e.path())?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 /bin/busybox mount -t proc proc /proc
 /bin/busybox --install -s /bin
+chmod 755 / # DPDK loads no driver from below a folder that anybody may write to
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
@@ -16,9 +17,10 @@ until [ -e /dev/vport0p1 ]; do sleep 0.05; done
 exec 3<>/dev/vport0p1
 echo hello >&3
 # A request: "SECONDS BYTES", then the script of so many bytes. The answer: "STATUS OUT ERR", then so many bytes of each.
+# The shell by its path: by its name busybox would start its own.
 while read -r seconds bytes <&3; do
     head -c "$bytes" <&3 >/run/command
-    timeout -s KILL "$seconds" sh /run/command </dev/null >/run/out 2>/run/err 3>&-
+    timeout -s KILL "$seconds" /bin/sh /run/command </dev/null >/run/out 2>/run/err 3>&-
     status=$?
     echo "$status $(stat -c %s /run/out) $(stat -c %s /run/err)" >&3
     cat /run/out /run/err >&3

@@ -2,7 +2,7 @@
 //! taken from the kernel and given back (vfio-pci), an IOMMU, several NUMA nodes.
 //!
 //! [`machine`] is the computer and its cards; [`image`] what it boots; [`guest`] the shell in it; [`wire`] the cables of its
-//! cards, whose other ends the tests hold; [`qmp`] pulls them. Read QEMU's "System Emulation Users Guide" and, for the
+//! cards, whose other ends the tests hold as [`station`]s; [`qmp`] pulls them; [`router`] is an appliance in it. Read QEMU's "System Emulation Users Guide" and, for the
 //! buses, its `docs/pci_expander_bridge.txt`.
 
 pub mod cpio;
@@ -10,7 +10,11 @@ pub mod guest;
 pub mod image;
 pub mod machine;
 pub mod qmp;
+pub mod router;
+pub mod station;
 pub mod wire;
 
 pub use guest::Guest;
 pub use machine::{CARDS, Card, Vm, card};
+pub use router::Router;
+pub use station::Station;

@@ -1,0 +1,138 @@
+//! Network cards, an IOMMU and NUMA nodes, in a virtual machine: what the namespaces of the other scenarios can't show.
+//!
+//! One machine serves all of them, one after the other; a scenario that fails takes it with it, and the next starts another.
+
+pub mod vfio;
+
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::progress;
+use crate::suite::Options;
+use crate::vm::{CARDS, Station, Vm};
+
+/// The host at the card on node 0.
+const A: Station = Station {
+    card: "e1000e",
+    mac: [2, 0x54, 0x4c, 0, 1, 2],
+    ip4: "10.0.1.2",
+    ip6: "2001:db8:1::2",
+};
+/// The host at the card on node 1.
+const B: Station = Station {
+    card: "vmxnet3",
+    mac: [2, 0x54, 0x4c, 0, 2, 2],
+    ip4: "10.0.2.2",
+    ip6: "2001:db8:2::2",
+};
+/// The host at the paravirtual card, on node 0.
+const C: Station = Station {
+    card: "virtio",
+    mac: [2, 0x54, 0x4c, 0, 3, 2],
+    ip4: "10.0.3.2",
+    ip6: "2001:db8:3::2",
+};
+
+/// The top of a configuration: a worker on the second CPU of node 0, and on both of node 1.
+const TOP: &str = "[system]\nname = \"vm\"\n\n[dataplane]\nworkers = \"1-3\"\n";
+
+/// The section of a host's interface: named as the card, with the first addresses of the host's subnets.
+fn section(vm: &Vm, s: &Station) -> String {
+    let first = |a: &str| format!("{}1", a.trim_end_matches('2'));
+    format!(
+        "\n[interface.{}]\ndevice = \"pci:{}\"\naddress = [\"{}/24\", \"{}/64\"]\n",
+        s.card,
+        vm.address(s.card),
+        first(s.ip4),
+        first(s.ip6)
+    )
+}
+
+/// A configuration with all cards.
+fn config(vm: &Vm) -> String {
+    let sections: Vec<String> = [A, B, C].iter().map(|s| section(vm, s)).collect();
+    format!("{TOP}{}", sections.concat())
+}
+
+static MACHINE: Mutex<Option<Vm>> = Mutex::new(None);
+
+/// Lends the machine to a scenario, started if it does not run.
+fn with(story: impl FnOnce(&mut Vm) -> Result<()>) -> Result<()> {
+    let mut place = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut vm = match place.take() {
+        Some(vm) => vm,
+        None => {
+            let step =
+                progress::step("starting a virtual machine (QEMU emulates it: there is no KVM)");
+            let vm = Vm::boot()?;
+            step.done(&format!(
+                "its shell answered after {:.1} s",
+                vm.boot.as_secs_f64()
+            ));
+            vm
+        }
+    };
+    match story(&mut vm) {
+        Ok(()) => {
+            *place = Some(vm);
+            Ok(())
+        }
+        Err(e) => Err(e.context(format!("the console's last words:\n{}", vm.last_words()))),
+    }
+}
+
+/// Switches the machine off, if one runs.
+pub fn switch_off() {
+    drop(
+        MACHINE
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(),
+    );
+}
+
+/// The line of the doctor's report with that name.
+fn check<'a>(report: &'a Value, name: &str) -> Result<&'a Value> {
+    let lines = report.as_array().context("the doctor gives no array")?;
+    let line = lines.iter().find(|l| l["name"] == name);
+    line.with_context(|| format!("the doctor has no line `{name}`: {report}"))
+}
+
+/// The machine comes up, and the doctor sees it as it is.
+///
+/// # Errors
+/// When a line of its report is another.
+pub fn boot(_: &Options) -> Result<()> {
+    with(|vm| {
+        vm.guest.finish("modprobe -r vfio-pci")?;
+        let report: Value = serde_json::from_str(&vm.guest.run("trunkctl --json doctor")?)?;
+        let ok = |name: &str, parts: &[&str]| {
+            let line = check(&report, name)?;
+            let detail = line["detail"].as_str().unwrap_or_default();
+            ensure!(line["status"] == "ok", "{line}");
+            ensure!(
+                parts.iter().all(|p| detail.contains(p)),
+                "{line}: {parts:?}"
+            );
+            Ok(())
+        };
+        ok("cores", &["4 CPUs", "2 NUMA node(s)"])?;
+        ok("iommu", &["groups"])?;
+        for card in CARDS {
+            let driver = format!("driver {},", card.driver);
+            let place = format!("node {}, 2 CPUs there", card.node);
+            let name = format!("nic {}", vm.address(card.name));
+            ok(&name, &[&driver, &place, ", eth"])?;
+        }
+        // A step is left for the user, and the doctor says which.
+        let vfio = check(&report, "vfio-pci")?;
+        ensure!(vfio["remedy"] == "modprobe vfio-pci", "{vfio}");
+        vm.guest.run("modprobe vfio-pci")?;
+        let report: Value = serde_json::from_str(&vm.guest.run("trunkctl --json doctor")?)?;
+        let vfio = check(&report, "vfio-pci")?;
+        ensure!(vfio["status"] == "ok", "{vfio}");
+        Ok(())
+    })
+}
