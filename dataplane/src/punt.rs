@@ -4,7 +4,7 @@
 //! | way | frame holds | metadata |
 //! |-----|-------------|----------|
 //! | punt `Local`, `Arp`, `Nd` | the whole Ethernet frame, its VLAN tag taken off | `iface` (for `Local`: whose TAP gets it), `rx_iface` |
-//! | punt `Glean`, `Incomplete` | a finished L3 or MPLS packet, no L2 header | `iface` to leave by, `ethertype`, `next_hop`, `adj` for `Incomplete` |
+//! | punt `Glean`, `Incomplete` | a finished L3 or MPLS packet, no L2 header | `iface` to leave by, `ethertype`, `next_hop`, `adj` for `Incomplete`, `ttl` as received |
 //! | inject `Raw` | a complete, untagged Ethernet frame; the worker adds the VLAN tag | `iface` |
 //! | inject `ToAdj` | an L3 or MPLS packet, finished | `adj`, `ethertype` |
 //! | inject `Route` | an IP packet from the kernel; looked up, TTL untouched | `vrf`, `iface` whose TAP it came from |
@@ -93,7 +93,8 @@ pub struct FrameMeta {
     pub rx_iface: IfaceId,
     next_hop: [u8; 16],
     /// For the stages to use as they like while they hold the frame.
-    pub scratch: [u64; 4],
+    pub scratch: [u64; 3],
+    ttl: u8,
 }
 
 const _: () = assert!(size_of::<FrameMeta>() == 64);
@@ -112,7 +113,8 @@ impl FrameMeta {
             vrf: VrfId(0),
             rx_iface: NO_IFACE,
             next_hop: [0; 16],
-            scratch: [0; 4],
+            scratch: [0; 3],
+            ttl: 0,
         }
     }
 
@@ -128,6 +130,7 @@ impl FrameMeta {
         self.kind = reason as u8;
         self.family = 0;
         self.adj = u32::MAX;
+        self.ttl = 0;
         self.iface = iface;
         self.rx_iface = rx_iface;
         self.ethertype = ethertype;
@@ -147,6 +150,19 @@ impl FrameMeta {
                 self.next_hop = a.octets();
             }
         }
+    }
+
+    /// Adds what the packet's TTL or hop limit was when it came (0: what it is), after [`set_punt`](Self::set_punt): an
+    /// ICMP error quotes it so.
+    #[inline]
+    pub fn set_received_ttl(&mut self, ttl: u8) {
+        self.ttl = ttl;
+    }
+
+    /// The TTL or hop limit with which the packet came, if it is another by now.
+    #[must_use]
+    pub fn received_ttl(&self) -> Option<u8> {
+        (self.ttl != 0).then_some(self.ttl)
     }
 
     /// Why the frame was punted, if it was.
@@ -235,6 +251,8 @@ pub struct Punted {
     pub next_hop: Option<IpAddr>,
     /// What the packet is, where it has no Ethernet header.
     pub ethertype: u16,
+    /// The TTL or hop limit with which the packet came, if it is another by now.
+    pub received_ttl: Option<u8>,
     /// The bytes.
     pub frame: Mbuf,
 }
@@ -255,6 +273,7 @@ impl Punted {
                 adj: meta.adj(),
                 next_hop: meta.next_hop(),
                 ethertype: meta.ethertype,
+                received_ttl: meta.received_ttl(),
                 frame,
             }),
         }
@@ -276,6 +295,9 @@ mod tests {
             m.set_next_hop(hop, Some(AdjId(n as u32)));
             assert_eq!(m.punt_reason(), Some(PuntReason::Incomplete));
             assert_eq!((m.next_hop(), m.adj()), (Some(hop), Some(AdjId(n as u32))));
+            assert_eq!(m.received_ttl(), None);
+            m.set_received_ttl(7);
+            assert_eq!(m.received_ttl(), Some(7));
             assert_eq!(
                 (m.iface, m.rx_iface, m.ethertype),
                 (IfaceId(4), IfaceId(9), 0x0800)

@@ -11,8 +11,8 @@ use dataplane::punt::{Inject, PuntReason, Punted};
 use ipnet::IpNet;
 use net::eth::ethertype;
 use net::icmp_error::{self, Error4, Error6, MAX_LEN4, MAX_LEN6};
-use net::ip4::Ip4;
-use net::ip6::Ip6;
+use net::ip4::{Ip4, Ip4Mut};
+use net::ip6::{Ip6, Ip6Mut};
 use net::{IfaceId, VrfId};
 use tracing::{debug, warn};
 
@@ -49,6 +49,7 @@ impl Router {
                 let held = Held {
                     ethertype: p.ethertype,
                     bytes: p.frame.data().to_vec(),
+                    received_ttl: p.received_ttl,
                 };
                 self.neigh
                     .resolve(now, p.iface, next_hop, Some(held), &mut self.acts);
@@ -164,6 +165,7 @@ impl Router {
                 let held = Held {
                     ethertype,
                     bytes: packet.to_vec(),
+                    received_ttl: None,
                 };
                 self.neigh
                     .resolve(now, id, address, Some(held), &mut self.acts);
@@ -212,7 +214,7 @@ impl Router {
                     addr,
                     reason,
                     held,
-                } => self.given_up(iface, addr, reason, &held, now),
+                } => self.given_up(iface, addr, reason, held, now),
                 Act::Duplicate { iface, addr, by } => {
                     warn!(interface = self.name(iface), %addr, %by, "another host on the link uses our address");
                 }
@@ -242,7 +244,7 @@ impl Router {
         iface: IfaceId,
         addr: IpAddr,
         why: neigh::Reason,
-        held: &Held,
+        mut held: Held,
         now: Instant,
     ) {
         let counted = match why {
@@ -255,6 +257,7 @@ impl Router {
             return;
         }
         debug!(interface = self.name(iface), %addr, "neighbour does not answer");
+        as_received(&mut held);
         let mut out = [0; MAX_LEN6];
         let made = match held.ethertype {
             ethertype::IPV4 => self.unreachable4(iface, &mut out[..MAX_LEN4], &held.bytes),
@@ -304,5 +307,25 @@ impl Router {
             IpNet::V4(_) => None,
             IpNet::V6(a) => Some(a.addr()),
         })
+    }
+}
+
+/// Gives a packet the TTL back with which it came: an error quotes its header as received (RFC 1812 4.3.2.3).
+fn as_received(held: &mut Held) {
+    let Some(ttl) = held.received_ttl.take() else {
+        return;
+    };
+    match held.ethertype {
+        ethertype::IPV4 => {
+            if let Ok(mut h) = Ip4Mut::new(&mut held.bytes) {
+                h.set_ttl(ttl);
+            }
+        }
+        ethertype::IPV6 => {
+            if let Ok(mut h) = Ip6Mut::new(&mut held.bytes) {
+                h.set_hop_limit(ttl);
+            }
+        }
+        _ => {}
     }
 }

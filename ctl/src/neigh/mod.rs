@@ -105,6 +105,8 @@ pub struct Held {
     pub ethertype: u16,
     /// The packet.
     pub bytes: Vec<u8>,
+    /// The TTL or hop limit with which it came, if it is another by now.
+    pub received_ttl: Option<u8>,
 }
 
 /// Why a held frame is given up.

@@ -10,7 +10,7 @@
 //! the way (RFC 3032 2.3.2).
 
 use super::frame::{Cast, Frame, Origin};
-use super::send::{Hop, Labels, pick, send};
+use super::send::{Arrived, Hop, Labels, pick, send};
 use super::{Cx, Output, Scene, ip4, ip6, punt};
 use crate::drops::Drop;
 use crate::mbuf::Mbuf;
@@ -221,7 +221,8 @@ fn go_along<O: Output>(cx: &mut Cx<'_, O>, f: Frame, along: &Along<'_>, ethertyp
     if f.m.len() > along.hop.room(&along.labels) {
         return cx.drop(f, Drop::MplsTooBig);
     }
-    send(cx, f.m, f.iface, along.hop, &along.labels, ethertype);
+    let from = Arrived::unchanged(f.iface);
+    send(cx, f.m, from, along.hop, &along.labels, ethertype);
 }
 
 fn source4(env: &Scene<'_>, iface: IfaceId) -> Option<Ipv4Addr> {

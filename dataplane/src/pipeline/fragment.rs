@@ -1,7 +1,7 @@
 //! Cutting IPv4 packets: RFC 791 2.3, RFC 1812 4.2.2.7 and 5.2.6, RFC 3032 3.4 (under labels, each piece under all of them).
 
 use super::frame::Frame;
-use super::send::{self, Hop, Labels};
+use super::send::{self, Arrived, Hop, Labels};
 use super::{Cx, Output};
 use crate::drops::Drop;
 use crate::mbuf::Mbuf;
@@ -30,7 +30,7 @@ pub(super) fn send<O: Output>(
         }
         sent += 1;
         match copy(cx.env.pool, f.m.data(), &piece) {
-            Some(m) => send::send(cx, m, f.iface, hop, labels, IPV4),
+            Some(m) => send::send(cx, m, Arrived::unchanged(f.iface), hop, labels, IPV4),
             None => lost(cx, f.iface),
         }
     }

@@ -4,7 +4,7 @@
 //! on, the ICMP error goes back into the kernel, so that path MTU discovery works through labels.
 
 use super::frame::{Frame, Origin};
-use super::send::{self, Hop, Labels, send};
+use super::send::{self, Arrived, Hop, Labels, send};
 use super::{Cx, Output, ip4, ip6};
 use crate::drops::Drop;
 use crate::interface::NO_IFACE;
@@ -48,7 +48,7 @@ fn to_adj<O: Output>(cx: &mut Cx<'_, O>, m: Mbuf, id: AdjId, ethertype: u16, ifa
         Some(adj) => send(
             cx,
             m,
-            iface,
+            Arrived::unchanged(iface),
             Hop::Adjacency(id, adj),
             &Labels::new(),
             ethertype,

@@ -13,7 +13,7 @@
 
 use super::error::{self, Cause};
 use super::frame::{Cast, Frame, Frames};
-use super::send::{self, Hop, imposed, pick, send};
+use super::send::{self, Arrived, Hop, imposed, pick, send};
 use super::{Cx, Output, fragment, punt};
 use crate::burst::Burst;
 use crate::drops::Drop;
@@ -254,6 +254,10 @@ fn out<O: Output>(cx: &mut Cx<'_, O>, mut f: Frame, path: &Path) {
         return cx.drop(f, Drop::Ip4Truncated);
     };
     let mut ttl = h.ttl();
+    let from = Arrived {
+        iface: f.iface,
+        ttl,
+    };
     if f.forwarded() {
         if scoped(h.src_bits()) || scoped(h.dst_bits()) {
             return cx.drop(f, Drop::LinkLocalScope);
@@ -281,7 +285,7 @@ fn out<O: Output>(cx: &mut Cx<'_, O>, mut f: Frame, path: &Path) {
     if f.forwarded() {
         set_ttl(&mut f, ttl);
     }
-    send(cx, f.m, f.iface, hop, &labels, IPV4);
+    send(cx, f.m, from, hop, &labels, IPV4);
 }
 
 /// 169.254/16.

@@ -7,7 +7,7 @@
 
 use super::error::{self, Cause};
 use super::frame::{Cast, Frame, Frames};
-use super::send::{self, Hop, imposed, pick, send};
+use super::send::{self, Arrived, Hop, imposed, pick, send};
 use super::{Cx, Output, punt};
 use crate::burst::Burst;
 use crate::drops::Drop;
@@ -206,7 +206,8 @@ fn on_link<O: Output>(cx: &mut Cx<'_, O>, f: Frame, dst: u128) {
         return refuse(cx, f, Cause::TooBig(iface.mtu.into()), Drop::PacketTooBig);
     }
     let hop = Hop::Glean(iface, IpAddr::V6(dst.into()));
-    send(cx, f.m, f.iface, hop, &send::Labels::new(), IPV6);
+    let from = Arrived::unchanged(f.iface);
+    send(cx, f.m, from, hop, &send::Labels::new(), IPV6);
 }
 
 /// Tells the sender, if that is allowed, and drops.
@@ -240,6 +241,10 @@ fn out<O: Output>(cx: &mut Cx<'_, O>, mut f: Frame, path: &Path) {
         return cx.drop(f, Drop::Ip6Truncated);
     };
     let mut hops = h.hop_limit();
+    let from = Arrived {
+        iface: f.iface,
+        ttl: hops,
+    };
     if f.forwarded() {
         if is_link_local(h.src_bits()) {
             return refuse(cx, f, Cause::BeyondScope, Drop::LinkLocalScope);
@@ -264,7 +269,7 @@ fn out<O: Output>(cx: &mut Cx<'_, O>, mut f: Frame, path: &Path) {
     {
         h.set_hop_limit(hops);
     }
-    send(cx, f.m, f.iface, hop, &labels, IPV6);
+    send(cx, f.m, from, hop, &labels, IPV6);
 }
 
 /// A packet from the kernel: to a group by the interface whose TAP it came from, else by the table.

@@ -16,7 +16,7 @@
 
 use super::error::{self, Along, Cause, Offender};
 use super::frame::{Frame, Frames};
-use super::send::{Hop, Labels, pick, send};
+use super::send::{Arrived, Hop, Labels, pick, send};
 use super::{Cx, Output, Scene, fragment};
 use crate::drops::Drop;
 use fib::{Discard, LabelOp, Path, Target, TtlMode};
@@ -304,10 +304,12 @@ fn forward<O: Output>(cx: &mut Cx<'_, O>, mut f: Frame, stack: &Stack, next: &Ne
     }
     let _ = f.m.trim_front(stack.len());
     f.m.truncate(len);
+    let mut from = Arrived::unchanged(f.iface);
     if labels.is_empty() {
+        from.ttl = ttl(f.m.data());
         uncover(&mut f, next);
     }
-    send(cx, f.m, f.iface, hop, &labels, ethertype);
+    send(cx, f.m, from, hop, &labels, ethertype);
 }
 
 /// Length and EtherType of what leaves; an IP packet that leaves bare loses the link's padding, and must be whole.
@@ -329,6 +331,15 @@ fn bare(labels: &Labels, payload: &[u8]) -> Result<(usize, u16), Drop> {
             Err(_) => Err(Drop::Ip6BadLength),
         },
         Under::Other => Err(Drop::MplsUnknownPayload),
+    }
+}
+
+/// The TTL or hop limit of an IP packet; 0 of another.
+fn ttl(packet: &[u8]) -> u8 {
+    match (under(packet), Ip4::new(packet), Ip6::new(packet)) {
+        (Under::Ip4, Ok(h), _) => h.ttl(),
+        (Under::Ip6, _, Ok(h)) => h.hop_limit(),
+        _ => 0,
     }
 }
 

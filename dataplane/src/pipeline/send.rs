@@ -18,6 +18,23 @@ use std::net::IpAddr;
 /// under the label received.
 pub(super) type Labels = ArrayVec<Lse, { 1 + MAX_PUSH + mpls::MAX_DEPTH }>;
 
+/// Where a packet came from.
+#[derive(Clone, Copy)]
+pub(super) struct Arrived {
+    /// The interface; drops are counted there.
+    pub(super) iface: IfaceId,
+    /// Its TTL or hop limit then; 0 if it is that still.
+    pub(super) ttl: u8,
+}
+
+impl Arrived {
+    /// A packet whose TTL is untouched, or under labels.
+    #[inline]
+    pub(super) fn unchanged(iface: IfaceId) -> Self {
+        Self { iface, ttl: 0 }
+    }
+}
+
 /// Who gets the packet next.
 #[derive(Clone, Copy)]
 pub(super) enum Hop<'a> {
@@ -110,7 +127,7 @@ pub(super) fn imposed(path: &Path, ttl: u8, dscp: u8) -> Labels {
 pub(super) fn send<O: Output>(
     cx: &mut Cx<'_, O>,
     mut m: Mbuf,
-    from: IfaceId,
+    from: Arrived,
     hop: Hop<'_>,
     labels: &Labels,
     mut ethertype: u16,
@@ -118,7 +135,7 @@ pub(super) fn send<O: Output>(
     if !labels.is_empty() {
         ethertype = MPLS;
         let Some(room) = m.prepend(labels.len() * Lse::LEN) else {
-            return cx.lose(m, from, Drop::NoHeadroom);
+            return cx.lose(m, from.iface, Drop::NoHeadroom);
         };
         for (slot, lse) in room.as_chunks_mut::<4>().0.iter_mut().zip(labels) {
             *slot = lse.to_bytes();
@@ -127,7 +144,7 @@ pub(super) fn send<O: Output>(
     match hop {
         Hop::Adjacency(_, adj) if adj.is_complete() => {
             if !link_header(&mut m, adj, ethertype) {
-                return cx.lose(m, from, Drop::NoHeadroom);
+                return cx.lose(m, from.iface, Drop::NoHeadroom);
             }
             adj.mark_used();
             cx.out.tx(adj.port, adj.iface, m);
@@ -172,14 +189,15 @@ fn link_header(m: &mut Mbuf, adj: &Adjacency, ethertype: u16) -> bool {
 fn unresolved<O: Output>(
     cx: &mut Cx<'_, O>,
     mut m: Mbuf,
-    from: IfaceId,
+    from: Arrived,
     reason: PuntReason,
     (iface, next_hop, adj): (IfaceId, IpAddr, Option<AdjId>),
     ethertype: u16,
 ) {
     let meta = m.meta_mut();
-    meta.set_punt(reason, iface, from, ethertype);
+    meta.set_punt(reason, iface, from.iface, ethertype);
     meta.set_next_hop(next_hop, adj);
+    meta.set_received_ttl(from.ttl);
     cx.out.punt(m);
 }
 

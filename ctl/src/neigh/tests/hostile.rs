@@ -91,6 +91,7 @@ impl Ledger {
                     Held {
                         ethertype: 0x0800,
                         bytes: self.serial.to_be_bytes().to_vec(),
+                        received_ttl: None,
                     }
                 });
                 n.resolve(now, IF, a, held, out);

@@ -45,6 +45,7 @@ pub(super) fn frame(n: u8) -> Held {
     Held {
         ethertype: 0x0800,
         bytes: vec![n; 60],
+        received_ttl: None,
     }
 }
 

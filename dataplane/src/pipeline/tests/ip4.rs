@@ -469,7 +469,7 @@ fn neighbours_that_are_not_known_are_asked_for() {
     );
     assert_eq!((up.next_hop, up.ethertype), (hop("10.0.1.77"), IPV4));
     assert!(up.adj.is_some());
-    assert_eq!(up.frame, ttl4(&ip, 8));
+    assert_eq!((up.ttl, up.frame), (Some(9), ttl4(&ip, 8)));
     let ip = udp4(HOST, "172.21.1.1", 9, 20);
     assert_eq!(
         rig.one(0, &from_lan(IPV4, &ip)).only_dropped(),

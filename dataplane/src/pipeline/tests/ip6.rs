@@ -370,7 +370,7 @@ fn neighbours_that_are_not_known_are_asked_for() {
         let up = rig.one(0, &from_lan(IPV6, &ip)).only_up();
         assert_eq!((up.reason, up.iface, up.ethertype), (reason, WAN, IPV6));
         assert_eq!(up.next_hop, Some(hop.parse().unwrap()));
-        assert_eq!(up.frame, hops6(&ip, 8));
+        assert_eq!((up.ttl, up.frame), (Some(9), hops6(&ip, 8)));
     }
 }
 

@@ -394,7 +394,7 @@ fn a_labelled_packet_waits_for_its_neighbour() {
         (PuntReason::Glean, LAN, IPV4)
     );
     assert_eq!(up.next_hop, Some("10.0.0.77".parse().unwrap()));
-    assert_eq!(up.frame, ttl4(&ip, 8));
+    assert_eq!((up.ttl, up.frame), (Some(64), ttl4(&ip, 8)));
     let up = rig
         .one(2, &from_core(&[(311, 0, 9), (77, 0, 9)], &ip))
         .only_up();
@@ -402,7 +402,7 @@ fn a_labelled_packet_waits_for_its_neighbour() {
         (up.reason, up.iface, up.ethertype),
         (PuntReason::Incomplete, WAN, MPLS)
     );
-    assert_eq!(up.frame, labelled(&[(77, 0, 8)], &ip));
+    assert_eq!((up.ttl, up.frame), (None, labelled(&[(77, 0, 8)], &ip)));
 }
 
 /// The labels that the RFC 4950 extension of an error shows, after the 128 bytes of the packet it quotes.

@@ -51,6 +51,7 @@ pub(super) struct Up {
     pub(super) next_hop: Option<IpAddr>,
     pub(super) adj: Option<AdjId>,
     pub(super) ethertype: u16,
+    pub(super) ttl: Option<u8>,
     pub(super) frame: Vec<u8>,
 }
 
@@ -133,6 +134,7 @@ impl Output for Collect {
             next_hop: p.next_hop,
             adj: p.adj,
             ethertype: p.ethertype,
+            ttl: p.received_ttl,
             frame: p.frame.data().to_vec(),
         });
     }
