@@ -552,9 +552,9 @@ fn shutdown_under_load_counts_every_frame() {
         let mut i = 0;
         while !flag.load(SeqCst) {
             for what in [FORWARD, PUNT, DOUBLE, DROP] {
-                let _ = from.send(i % 2, frame(&pool, what, b, &[]));
+                let _ = from.send(i, frame(&pool, what, b, &[]));
             }
-            i += 1;
+            i ^= 1;
             while to.recv(0).is_some() {}
         }
     });
