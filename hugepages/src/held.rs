@@ -1,14 +1,16 @@
 //! What a process took from the machine, written down before it is taken.
 //!
-//! One file a process, `held.PID.json` in the run folder. An orderly end undoes each entry and
-//! removes the file; after `kill -9` the next start finds a file whose process is gone and undoes
-//! its entries ([`recover`]). A process id may be given out again, so the file also holds the
+//! Files named `held.PID.json` or `held.PID.NAME.json` in the run folder. An orderly end undoes each
+//! entry and removes the file; after `kill -9` the next start finds a file whose process is gone and
+//! undoes its entries ([`recover`]). What belongs to another network namespace waits for a start there. A process id may be given out again, so the file also holds the
 //! start time of its process, as `/proc/PID/stat` tells it.
 
+use crate::link::{Link, Place, Setting};
 use crate::{nic, pages, sys::Sys};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::{fs, process};
 
 /// Something taken that must be given back.
@@ -31,6 +33,13 @@ pub enum Item {
         /// The driver it had; none when it had none.
         driver: Option<String>,
     },
+    /// A setting of one of the kernel's network interfaces.
+    Link {
+        /// Which.
+        link: Link,
+        /// What it was.
+        was: Setting,
+    },
 }
 
 impl std::fmt::Display for Item {
@@ -50,6 +59,7 @@ impl std::fmt::Display for Item {
                     driver.as_deref().unwrap_or("none")
                 )
             }
+            Self::Link { link, was } => write!(f, "network interface {}: {was}", link.name),
         }
     }
 }
@@ -59,13 +69,51 @@ struct Record {
     pid: u32,
     start: u64,
     items: Vec<Item>,
+    /// Whether the run folder was made by us.
+    #[serde(default)]
+    made: bool,
 }
 
-/// The record of this process.
+/// Folders that were made by this process, or by one that was killed.
+static MADE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Makes a folder where missing, and remembers if it was.
+///
+/// # Errors
+/// The file system's.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir)?;
+    remember(dir);
+    Ok(())
+}
+
+/// Remembers that a folder was made by us, so that [`tidy`] removes it.
+pub fn remember(dir: &Path) {
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.push(dir.to_owned());
+}
+
+fn is_made(dir: &Path) -> bool {
+    let made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.iter().any(|m| m == dir)
+}
+
+/// Removes a folder that was made by [`make_dir`], if nothing is in it any more.
+pub fn tidy(dir: &Path) {
+    if is_made(dir) {
+        let _ = fs::remove_dir(dir);
+    }
+}
+
+/// A record of this process.
 #[derive(Debug)]
 pub struct Held {
     sys: Sys,
-    path: PathBuf,
+    /// None: it is kept in memory only.
+    path: Option<PathBuf>,
     items: Vec<Item>,
 }
 
@@ -75,13 +123,31 @@ impl Held {
     /// # Errors
     /// When the folder can't be made.
     pub fn open(sys: &Sys, dir: &Path) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
-        let path = dir.join(format!("held.{}.json", process::id()));
-        Ok(Self {
+        Self::in_file(sys, dir, &format!("held.{}.json", process::id()))
+    }
+
+    /// One of several records, told apart by `name`.
+    ///
+    /// # Errors
+    /// When the folder can't be made.
+    pub fn open_as(sys: &Sys, dir: &Path, name: &str) -> io::Result<Self> {
+        Self::in_file(sys, dir, &format!("held.{}.{name}.json", process::id()))
+    }
+
+    fn in_file(sys: &Sys, dir: &Path, file: &str) -> io::Result<Self> {
+        make_dir(dir)?;
+        let mut held = Self::in_memory(sys);
+        held.path = Some(dir.join(file));
+        Ok(held)
+    }
+
+    /// A record that is not written down: an orderly end gives back what is on it, and nothing else does.
+    pub fn in_memory(sys: &Sys) -> Self {
+        Self {
             sys: sys.clone(),
-            path,
+            path: None,
             items: Vec::new(),
-        })
+        }
     }
 
     /// Writes `item` down, for good once this returns; call it before taking the thing.
@@ -113,27 +179,35 @@ impl Held {
     ///
     /// # Errors
     /// The file system's.
-    pub(crate) fn strike(&mut self, item: &Item) -> io::Result<()> {
+    pub fn strike(&mut self, item: &Item) -> io::Result<()> {
         self.items.retain(|i| i != item);
-        if self.items.is_empty() {
-            remove(&self.path)
-        } else {
-            self.save()
+        match &self.path {
+            Some(path) if self.items.is_empty() => remove(path),
+            _ => self.save(),
         }
     }
 
     fn save(&self) -> io::Result<()> {
-        let start = start_time(&self.sys, process::id()).unwrap_or(0);
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
         let record = Record {
             pid: process::id(),
-            start,
+            start: start_time(&self.sys, process::id()).unwrap_or(0),
             items: self.items.clone(),
+            made: path.parent().is_some_and(is_made),
         };
-        let temp = self.path.with_extension("new");
+        record.save(path)
+    }
+}
+
+impl Record {
+    fn save(&self, path: &Path) -> io::Result<()> {
+        let temp = path.with_extension("new");
         let mut file = fs::File::create(&temp)?;
-        file.write_all(&serde_json::to_vec(&record)?)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
         file.sync_all()?;
-        fs::rename(&temp, &self.path)
+        fs::rename(&temp, path)
     }
 }
 
@@ -143,6 +217,9 @@ impl Drop for Held {
     fn drop(&mut self) {
         for item in self.items.clone().into_iter().rev() {
             let _ = self.give_back(&item);
+        }
+        if let Some(dir) = self.path.as_ref().and_then(|p| p.parent()) {
+            tidy(dir);
         }
     }
 }
@@ -177,7 +254,8 @@ fn orphans(sys: &Sys, dir: &Path) -> (Vec<(PathBuf, Record)>, Vec<PathBuf>) {
 /// What killed processes still hold, a line each.
 pub fn dead(sys: &Sys, dir: &Path) -> Vec<String> {
     let items = orphans(sys, dir).0.into_iter().flat_map(|(_, r)| r.items);
-    items.map(|i| i.to_string()).collect()
+    let gone = |i: &Item| matches!(i, Item::Link { link, .. } if link.place() == Place::Gone);
+    items.filter(|i| !gone(i)).map(|i| i.to_string()).collect()
 }
 
 /// Gives back what dead processes left behind in `dir`: first what was given back, then what could
@@ -189,22 +267,41 @@ pub fn recover(sys: &Sys, dir: &Path) -> (Vec<Item>, Vec<String>) {
         .iter()
         .map(|p| format!("{}: not a record of ours", p.display()))
         .collect();
-    for (path, record) in dead {
-        let mut left = false;
-        for item in record.items.into_iter().rev() {
+    for (path, mut record) in dead {
+        if record.made {
+            remember(dir);
+        }
+        let before = record.items.len();
+        let mut left = Vec::new();
+        for item in record.items.drain(..).rev() {
+            if elsewhere(&item) {
+                left.push(item);
+                continue;
+            }
             match undo(sys, &item) {
                 Ok(()) => done.push(item),
                 Err(e) => {
-                    left = true;
                     failed.push(format!("{item}: {e}"));
+                    left.push(item);
                 }
             }
         }
-        if !left {
+        left.reverse();
+        record.items = left;
+        if record.items.is_empty() {
             let _ = remove(&path);
+        } else if record.items.len() < before {
+            // What was given back must not be given back again.
+            let _ = record.save(&path);
         }
     }
+    tidy(dir);
     (done, failed)
+}
+
+/// Whether only a start in another network namespace can give it back.
+fn elsewhere(item: &Item) -> bool {
+    matches!(item, Item::Link { link, .. } if link.place() == Place::Elsewhere)
 }
 
 fn undo(sys: &Sys, item: &Item) -> io::Result<()> {
@@ -215,6 +312,11 @@ fn undo(sys: &Sys, item: &Item) -> io::Result<()> {
             added,
         } => pages::remove(sys, *node, *size_kib, *added),
         Item::Nic { address, driver } => nic::rebind(sys, address, driver.as_deref()),
+        Item::Link { link, was } => match link.place() {
+            Place::Here => link.set(was),
+            Place::Elsewhere => Err(io::Error::other("it is in another network namespace")),
+            Place::Gone => Ok(()),
+        },
     }
 }
 
@@ -260,7 +362,7 @@ mod tests {
         assert_eq!(fs::read_dir(&run).unwrap().count(), 1);
         drop(held);
         assert_eq!(pages::pool(&sys, 0, 2048).unwrap().total, 10);
-        assert_eq!(fs::read_dir(&run).unwrap().count(), 0);
+        assert!(!run.exists());
     }
 
     #[test]
@@ -285,6 +387,80 @@ mod tests {
         assert_eq!(failed, [] as [String; 0]);
         assert_eq!(pages::pool(&sys, 0, 2048).unwrap().total, 10);
         assert_eq!(recover(&sys, &run).0, [], "given back once only");
+    }
+
+    fn lo(namespace: u64, index: i32) -> Item {
+        let link = Link {
+            namespace,
+            name: "lo".into(),
+            index,
+        };
+        // Given back or not, it does no harm.
+        let was = Setting::Sysctl {
+            family: "none".into(),
+            key: "none".into(),
+            value: "0".into(),
+        };
+        Item::Link { link, was }
+    }
+
+    /// Of a dead process's record what can be given back goes, and what can't stays, to be tried again.
+    #[test]
+    fn what_cannot_be_given_back_now_stays_on_the_record() {
+        let (dir, sys) = fake_node(0, 10);
+        let run = dir.path().join("run");
+        stat(&sys, process::id(), 5);
+        let mut held = Held::open_as(&sys, &run, "lo").unwrap();
+        let here = crate::link::namespace().unwrap();
+        pages::reserve(&sys, &mut held, 0, 2048, 42).unwrap();
+        let refused = lo(here, 1);
+        for item in [refused.clone(), lo(here, 77), lo(1, 1)] {
+            held.note(item).unwrap();
+        }
+        assert_eq!(dead(&sys, &run), [] as [String; 0], "the process is alive");
+        std::mem::forget(held); // as kill -9 would
+        stat(&sys, process::id(), 6); // the id given out again
+        let (done, failed) = recover(&sys, &run);
+        assert_eq!(done.len(), 3, "{done:?}");
+        assert!(
+            failed.len() == 1 && failed[0].contains("lo: none none 0"),
+            "{failed:?}"
+        );
+        assert_eq!(pages::pool(&sys, 0, 2048).unwrap().total, 10);
+        let (done, failed) = recover(&sys, &run);
+        assert_eq!(
+            (done, failed.len()),
+            (vec![], 1),
+            "the pages are given back once only"
+        );
+        assert_eq!(pages::pool(&sys, 0, 2048).unwrap().total, 10);
+        assert_eq!(dead(&sys, &run), [refused.to_string()]);
+    }
+
+    #[test]
+    fn the_folder_goes_with_what_was_in_it_if_we_made_it() {
+        let (dir, sys) = fake_node(0, 10);
+        stat(&sys, process::id(), 5);
+        let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
+        fs::create_dir(&theirs).unwrap();
+        for run in [&ours, &theirs] {
+            let mut a = Held::open(&sys, run).unwrap();
+            let mut b = Held::open_as(&sys, run, "lo").unwrap();
+            a.note(lo(1, 1)).unwrap();
+            b.note(lo(1, 1)).unwrap();
+            drop(a);
+            assert!(run.exists());
+            drop(b);
+        }
+        assert!(!ours.exists() && theirs.exists());
+        // A killed process made it: who gives back what that held, removes it.
+        let mut killed = Held::open(&sys, &ours).unwrap();
+        killed.note(lo(1, 1)).unwrap();
+        std::mem::forget(killed);
+        MADE.lock().unwrap().clear();
+        stat(&sys, process::id(), 6);
+        assert_eq!(recover(&sys, &ours).0.len(), 1);
+        assert!(!ours.exists());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! - [`nic`]: network cards, their node and driver; binding to vfio-pci and back.
 //! - [`held`]: the record of what a process took, so that the next start can give back what a
 //!   killed one could not.
+//! - [`link`]: settings of the kernel's network interfaces, given back.
 //! - [`doctor`]: the checks behind `trunkctl doctor`; they run without an appliance.
 //!
 //! Left out on purpose: changing the kernel command line (isolated cores, IOMMU): `doctor` says
@@ -17,6 +18,7 @@
 
 pub mod doctor;
 pub mod held;
+pub mod link;
 pub mod nic;
 pub mod pages;
 pub mod slice;

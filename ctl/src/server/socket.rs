@@ -13,6 +13,7 @@ use std::os::unix::fs::{
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use hugepages::held;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
@@ -81,6 +82,7 @@ impl Instance {
         let Some(parent) = socket.parent().filter(|_| socket.file_name().is_some()) else {
             return Err(unusable("it is a directory; name a file in it".into()));
         };
+        let missing = !parent.is_dir();
         DirBuilder::new()
             .recursive(true)
             .mode(0o755)
@@ -90,6 +92,9 @@ impl Instance {
                     "cannot make its directory: {e}; run this as root, or use --socket PATH"
                 ))
             })?;
+        if missing {
+            held::remember(parent);
+        }
         let lock_path = beside(&socket, ".lock");
         let lock = lock(&lock_path).map_err(|e| match e {
             LockError::Held(pid) => ClaimError::Taken {
@@ -158,6 +163,9 @@ impl Drop for Instance {
             let _ = std::fs::remove_file(&self.socket);
         }
         let _ = std::fs::remove_file(&self.lock_path);
+        if let Some(dir) = self.socket.parent() {
+            held::tidy(dir);
+        }
     }
 }
 

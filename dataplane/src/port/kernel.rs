@@ -4,12 +4,17 @@
 //! interface is the router's: it is up, its MTU has room for labels and tags, it listens to all multicast, and the
 //! kernel's own IP keeps off it. Each change is undone when the [`Claim`] is dropped, in reverse order.
 //!
-//! After `kill -9` nothing of this stays but harmless settings: all-multicast membership, the claim itself and the
-//! filter that makes the kernel deaf belong to descriptors, which the kernel closes.
+//! After `kill -9` the settings stay until the next start, which finds them written down ([`hugepages::held`]): the
+//! all-multicast membership, the claim itself and the filter that makes the kernel deaf belong to descriptors, which the
+//! kernel closes.
 
 use super::xdp;
 use super::{Device, DeviceError, Link, MTU_SLACK, PortError};
 use crate::tap::{control_socket, ioctl, request};
+use hugepages::doctor::RUN_DIR;
+use hugepages::held::{Held, Item};
+use hugepages::link::Setting;
+use hugepages::sys::Sys;
 use net::MacAddr;
 use std::ffi::{CStr, c_void};
 use std::fs;
@@ -18,16 +23,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
 use std::time::Duration;
-
-/// What has to be undone.
-#[derive(Debug)]
-enum Undo {
-    Sysctl { path: String, value: String },
-    Mtu(i32),
-    Down,
-    Ethtool { set: u32, value: u32 },
-}
 
 /// That an interface is ours.
 #[derive(Debug)]
@@ -38,7 +35,8 @@ pub(super) struct Claim {
     mac: MacAddr,
     control: OwnedFd,
     warnings: Vec<String>,
-    undo: Vec<Undo>,
+    /// What was changed, and how it was. Undone in reverse order when it is dropped.
+    undo: Held,
     /// Held: the descriptors' life is that of what they stand for.
     _lock: UnixDatagram,
     _multicast: OwnedFd,
@@ -143,8 +141,14 @@ impl Claim {
         })?;
         let multicast =
             all_multicast(index).map_err(|e| failed("can't listen to all multicast", e))?;
-        let warnings = Vec::new();
-        let undo = Vec::new();
+        let mut warnings = Vec::new();
+        let sys = Sys::default();
+        let undo = Held::open_as(&sys, Path::new(RUN_DIR), name).unwrap_or_else(|e| {
+            warnings.push(format!(
+                "{device}: can't write down in {RUN_DIR} what is changed on it ({e}): after a kill it stays changed"
+            ));
+            Held::in_memory(&sys)
+        });
         let mut claim = Self {
             device,
             name: name.into(),
@@ -228,9 +232,42 @@ impl Claim {
         let Ok(old) = fs::read_to_string(&path) else {
             return;
         };
-        if old.trim() != value && fs::write(&path, value).is_ok() {
-            self.undo.push(Undo::Sysctl { path, value: old });
+        if old.trim() != value {
+            let setting = |value: &str| Setting::Sysctl {
+                family: family.into(),
+                key: key.into(),
+                value: value.into(),
+            };
+            let _ = self.change(setting(old.trim()), |c| c.as_link().set(&setting(value)));
         }
+    }
+
+    fn as_link(&self) -> hugepages::link::Link {
+        hugepages::link::Link {
+            namespace: hugepages::link::namespace().unwrap_or(0),
+            name: self.name.clone(),
+            index: self.index,
+        }
+    }
+
+    /// Changes a setting that was `was`, which is written down first.
+    fn change(
+        &mut self,
+        was: Setting,
+        change: impl FnOnce(&Self) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let link = self.as_link();
+        let item = Item::Link { link, was };
+        let noted = self.undo.note(item.clone());
+        let done = change(self);
+        match (&done, noted) {
+            (Err(_), Ok(())) => drop(self.undo.strike(&item)),
+            (Ok(()), Err(e)) => self.warn(format!(
+                "can't write down in {RUN_DIR} what is changed on it ({e}): it stays changed"
+            )),
+            _ => {}
+        }
+        done
     }
 
     /// Sets the kernel's MTU so that frames of that L3 MTU pass with labels and tags.
@@ -244,15 +281,13 @@ impl Claim {
         if now >= want {
             return Ok(());
         }
-        let Err(cause) = self.set_kernel_mtu(want) else {
-            self.undo.push(Undo::Mtu(now));
+        let Err(cause) = self.change(Setting::Mtu(now), |c| c.set_kernel_mtu(want)) else {
             return Ok(());
         };
-        if now < mtu.into() {
-            if let Err(cause) = self.set_kernel_mtu(mtu.into()) {
-                return Err(self.failed(format!("the kernel does not give it MTU {mtu}"), cause));
-            }
-            self.undo.push(Undo::Mtu(now));
+        if now < mtu.into()
+            && let Err(cause) = self.change(Setting::Mtu(now), |c| c.set_kernel_mtu(mtu.into()))
+        {
+            return Err(self.failed(format!("the kernel does not give it MTU {mtu}"), cause));
         }
         self.warn(format!(
             "the device takes no MTU of {want} ({cause}): full-sized packets with labels will not pass"
@@ -283,9 +318,8 @@ impl Claim {
             .flags()
             .map_err(|e| self.failed("can't read the flags", e))?;
         if flags & libc::IFF_UP == 0 {
-            self.set_flags(flags | libc::IFF_UP)
+            self.change(Setting::Down, |c| c.set_flags(flags | libc::IFF_UP))
                 .map_err(|e| self.failed("can't set it up", e))?;
-            self.undo.push(Undo::Down);
         }
         Ok(())
     }
@@ -345,14 +379,15 @@ impl Claim {
     }
 
     fn ethtool_set(&mut self, set: u32, value: u32, old: u32, what: &str) {
-        match self.ethtool(&mut EthtoolValue {
+        let was = Setting::Ethtool { set, value: old };
+        let mut to = EthtoolValue {
             cmd: set,
             data: value,
-        }) {
-            Ok(()) => self.undo.push(Undo::Ethtool { set, value: old }),
-            Err(e) => self.warn(format!(
+        };
+        if let Err(e) = self.change(was, |c| c.ethtool(&mut to)) {
+            self.warn(format!(
                 "{what} can't be turned off ({e}): TCP to and through the router will be slow"
-            )),
+            ));
         }
     }
 
@@ -469,24 +504,8 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        // Before the settings go back: nothing may be answered meanwhile. Then `undo` is dropped, and the lock last.
         self.deaf = None;
-        while let Some(undo) = self.undo.pop() {
-            // A device that is gone needs no undoing, and there is nobody to tell of what fails.
-            match undo {
-                Undo::Sysctl { path, value } => drop(fs::write(path, value)),
-                Undo::Mtu(mtu) => drop(self.set_kernel_mtu(mtu)),
-                Undo::Down => {
-                    let down = self.flags().map(|f| f & !libc::IFF_UP);
-                    drop(down.and_then(|f| self.set_flags(f)));
-                }
-                Undo::Ethtool { set, value } => {
-                    drop(self.ethtool(&mut EthtoolValue {
-                        cmd: set,
-                        data: value,
-                    }));
-                }
-            }
-        }
     }
 }
 

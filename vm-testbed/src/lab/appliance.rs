@@ -29,7 +29,6 @@ pub struct Appliance {
     started: Instant,
     before: Snapshot,
     pages: bool,
-    killed: bool,
 }
 
 /// One of the built programs.
@@ -70,7 +69,6 @@ impl Appliance {
             started: Instant::now(),
             before: Snapshot::take(ns, pages)?,
             pages,
-            killed: false,
         };
         a.launch()?;
         Ok(a)
@@ -285,7 +283,6 @@ impl Appliance {
     /// When the process is not there.
     pub fn kill(&mut self) -> Result<()> {
         self.signal(Signal::SIGKILL)?;
-        self.killed = true;
         self.wait(secs(5)).map(drop)
     }
 
@@ -315,12 +312,7 @@ impl Appliance {
             bail!("the socket {} is left", self.socket.display());
         }
         until("nothing of it is left", secs(3), || {
-            let (now, before) = (Snapshot::take(&self.ns, self.pages)?, self.before.clone());
-            if self.killed {
-                now.without_mtu().same_as(&before.without_mtu())?;
-            } else {
-                now.same_as(&before)?;
-            }
+            Snapshot::take(&self.ns, self.pages)?.same_as(&self.before)?;
             Ok(true)
         })
     }

@@ -56,19 +56,6 @@ impl Snapshot {
         Ok(Self { lines, lost_pages })
     }
 
-    /// Without the MTUs of devices: settings that a killed appliance can't give back, and that do no harm.
-    #[must_use]
-    pub fn without_mtu(mut self) -> Self {
-        for line in &mut self.lines {
-            if let Some((device, _)) = line.split_once(" mtu ")
-                && device.starts_with("device ")
-            {
-                *line = device.to_owned();
-            }
-        }
-        self
-    }
-
     /// Compares with what it was before.
     ///
     /// # Errors

@@ -213,6 +213,11 @@ pub const ALL: &[Scenario] = &[
         updown::tap_by_hand,
     ),
     quick(
+        "updown/killed",
+        "what a killed appliance had set on the kernel's devices is given back in the end",
+        updown::killed,
+    ),
+    quick(
         "pcap/finite",
         "a capture played once: every frame is accounted for",
         pcap::finite,

@@ -10,6 +10,7 @@ use crate::frame::{
     ARP, BROADCAST, Ip4, Ip6, REPLY, REQUEST, advertise, arp, eth, link_local, solicit,
 };
 use crate::lab::wait::{eventually, secs, until};
+use crate::lab::{Lab, Netns};
 use crate::suite::Options;
 
 use super::pages;
@@ -208,6 +209,77 @@ pub fn tap_by_hand(o: &Options) -> Result<()> {
     bed.run(&c)?;
     bed.law()?;
     bed.appliance.stop()
+}
+
+/// What the kernel says of a device: MTU, flags, whether it speaks IPv6, what it merges.
+fn settings(ns: &Netns, dev: &str) -> Result<String> {
+    let link: serde_json::Value = serde_json::from_str(&ns.ip(&format!("-json link show {dev}"))?)?;
+    let conf = ns.run(&format!("sysctl -a --pattern net.ipv[46].conf.{dev}."))?;
+    let features = ns.run(&format!("ethtool -k {dev}"))?;
+    let (mtu, flags) = (&link[0]["mtu"], &link[0]["flags"]);
+    Ok(format!("{dev} mtu {mtu} flags {flags}\n{conf}{features}"))
+}
+
+/// See the list of scenarios.
+///
+/// # Errors
+/// When it fails.
+pub fn killed(o: &Options) -> Result<()> {
+    let _pages = pages(&o.flavor, 1)?;
+    let mut lab = Lab::new("killed")?;
+    let (dut, far) = (lab.router("dut")?, lab.space("far")?);
+    let _wires = [lab.wire(&dut, "e1", &far)?, lab.wire(&dut, "e2", &far)?];
+    // As an administrator might have left them: everything that a port changes is the other way round.
+    dut.run("ethtool -K e1 gro on")?;
+    dut.sysctl("ipv6/conf/e1/disable_ipv6", "0")?;
+    dut.ip("link set e1 mtu 1400")?;
+    dut.ip("link set e2 down")?;
+    let state = || -> Result<[String; 2]> { Ok([settings(&dut, "e1")?, settings(&dut, "e2")?]) };
+    let before = state()?;
+    let mut a = lab.start("dut", &dut, &ports(&o.flavor, 2, |_| "mtu = 1500"))?;
+    let running = state()?;
+    ensure!(
+        running[0] != before[0] && running[1] != before[1],
+        "an appliance changes nothing here: {running:?}"
+    );
+    for round in 1..=2 {
+        a.kill()?;
+        ensure!(
+            state()? != before,
+            "a killed appliance has given something back"
+        );
+        a.start_again()?;
+        let again = state()?;
+        ensure!(
+            again == running,
+            "started again, round {round}: {again:?}, not {running:?}"
+        );
+    }
+    a.terminate()?;
+    // Carrier and flags that follow from it take a moment.
+    until("all settings are as before", secs(5), || {
+        let now = state()?;
+        ensure!(now == before, "{}", differences(&before, &now));
+        Ok(true)
+    })
+}
+
+/// The lines that are not in both.
+fn differences(before: &[String; 2], now: &[String; 2]) -> String {
+    let lines = |all: &[String; 2]| -> Vec<String> {
+        all.iter()
+            .flat_map(|s| s.lines().map(str::to_owned))
+            .collect()
+    };
+    let (before, now) = (lines(before), lines(now));
+    let only = |a: &[String], b: &[String]| -> Vec<String> {
+        a.iter().filter(|l| !b.contains(l)).cloned().collect()
+    };
+    format!(
+        "before: {:?}, now: {:?}",
+        only(&before, &now),
+        only(&now, &before)
+    )
 }
 
 /// See the list of scenarios.

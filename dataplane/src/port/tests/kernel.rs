@@ -554,6 +554,7 @@ fn what_a_killed_process_leaves_does_not_matter() {
     run("ip link set pb mtu 1540");
     let eal = eal();
     let mut pools = Pools::new(8191, 63);
+    let before = state("pa");
     for device in ["af_xdp:pa", "af_packet:pa"] {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
@@ -577,6 +578,12 @@ fn what_a_killed_process_leaves_does_not_matter() {
         assert!(e.contains("another trunkline process"), "{e}");
         child.kill().unwrap(); // SIGKILL
         child.wait().unwrap();
+        assert_ne!(state("pa"), before, "{device}");
+        // As the next start does.
+        let run = std::path::Path::new(::hugepages::doctor::RUN_DIR);
+        let (done, failed) = ::hugepages::held::recover(&::hugepages::sys::Sys::default(), run);
+        assert!(done.len() >= 2, "{device}: {done:?} {failed:?}");
+        assert_eq!(state("pa"), before, "{device}");
 
         let mut port = Open::new(&eal, &spec(device), 0, &mut pools).unwrap();
         let wire = Wire::new("pb");
