@@ -33,6 +33,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_mempool_(free|in_use_count|avail_count|lookup)",
     "rte_eth_dev_(configure|start|stop|close|info_get|socket_id|set_mtu|adjust_nb_rx_tx_desc|get_port_by_name)",
     "rte_eth_(rx|tx)_queue_setup",
+    "rte_eth_dev_rx_intr_(enable|disable|ctl_q_get_fd)",
     "rte_eth_(stats_get|stats_reset|macaddr_get|find_next)",
     "rte_eth_(promiscuous|allmulticast)_(enable|disable)",
 ];

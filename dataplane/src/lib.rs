@@ -8,6 +8,7 @@ pub mod burst;
 pub mod counters;
 pub mod drops;
 pub mod eal;
+mod eventfd;
 pub mod interface;
 pub mod mbuf;
 pub mod mempool;

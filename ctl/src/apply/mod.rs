@@ -299,6 +299,8 @@ impl Router {
             for line in port.warnings() {
                 warn!(interface = conf.name.as_str(), "{line}");
             }
+            let wakes_by = port.wakes_by();
+            info!(interface = conf.name.as_str(), %wakes_by, "port opened");
         }
         let link = dp.link(id).unwrap_or_default();
         let open = OpenPort {

@@ -3,11 +3,14 @@
 //! Read the DPDK programmer's guide, "Poll Mode Driver" and "Device hot-plug". Every device goes the same way: make its
 //! arguments, `rte_dev_probe`, configure, set queues up, start; and back: stop, close, `rte_dev_remove`.
 //!
-//! Left out: TX offloads; RX interrupts (`wait_fd`); drivers whose devices have several ports (the first is taken, and a warning says so).
+//! RX interrupts are asked for, see `wake.rs`; a driver that can't is configured without.
+//!
+//! Left out: TX offloads; drivers whose devices have several ports (the first is taken, and a warning says so).
 
 use super::kernel::devices;
+use super::wake::{self, Wake};
 use super::{Device, DeviceError, L2_OVERHEAD, Link, MTU_SLACK, PortError, PortSpec, PortStats};
-use super::{Rx, Tx};
+use super::{Rx, Tx, WakesBy};
 use crate::burst::Burst;
 use crate::eal::{self, Eal};
 use crate::mempool::{Mempool, Pools};
@@ -17,6 +20,7 @@ use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_int};
 use std::fs;
 use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,22 +31,9 @@ pub struct DpdkRx {
     queue: u16,
     odd: u64,
     odd_shared: Arc<AtomicU64>,
+    wake: Option<Wake>,
     _pool: Arc<Mempool>,
     _alive: Arc<()>,
-}
-
-impl DpdkRx {
-    fn new(of: &Plugged, queue: u16, odd: &Arc<AtomicU64>, pool: &Arc<Mempool>) -> Self {
-        let (odd_shared, alive) = (odd.clone(), of.alive.clone());
-        Self {
-            port: of.port,
-            queue,
-            odd: 0,
-            odd_shared,
-            _pool: pool.clone(),
-            _alive: alive,
-        }
-    }
 }
 
 impl Rx for DpdkRx {
@@ -62,6 +53,36 @@ impl Rx for DpdkRx {
                 .fetch_add(self.odd - before, Ordering::Relaxed);
         }
         n.into()
+    }
+
+    fn wait_fd(&self) -> Option<RawFd> {
+        self.wake.as_ref().map(Wake::fd)
+    }
+
+    fn wakes(&self) -> bool {
+        self.wake.as_ref().is_some_and(Wake::holds)
+    }
+
+    fn arms(&self) -> bool {
+        self.wake.as_ref().is_some_and(Wake::arms)
+    }
+
+    fn arm(&mut self) {
+        if let Some(w) = &mut self.wake {
+            w.arm();
+        }
+    }
+
+    fn disarm(&mut self) {
+        if let Some(w) = &mut self.wake {
+            w.disarm();
+        }
+    }
+
+    fn missed(&mut self) {
+        if let Some(w) = &mut self.wake {
+            w.missed();
+        }
     }
 }
 
@@ -130,6 +151,24 @@ impl Plugged {
         }
     }
 
+    /// Configures it, sets up its queues and starts it.
+    fn start(
+        &mut self,
+        info: &sys::rte_eth_dev_info,
+        shape: &Shape,
+        pool: &Mempool,
+        node: u32,
+        interrupts: bool,
+    ) -> Result<(), PortError> {
+        configure(self, info, shape, interrupts)?;
+        set_up(self, shape, pool, node)?;
+        // SAFETY: configured, and all queues are set up.
+        let rc = unsafe { sys::rte_eth_dev_start(self.port) };
+        self.check("can't start it", rc)?;
+        self.started = true;
+        Ok(())
+    }
+
     fn queues_out(&self) -> usize {
         Arc::strong_count(&self.alive) - 1
     }
@@ -163,6 +202,8 @@ pub(super) struct DpdkPort {
     max_mtu: u16,
     odd: Arc<AtomicU64>,
     pool: Arc<Mempool>,
+    wakes_by: WakesBy,
+    shared: wake::Shared,
 }
 
 /// What opening gives.
@@ -198,14 +239,28 @@ impl DpdkPort {
         let node = u32::try_from(node).unwrap_or(0);
         let shape = shape(spec, &info, node)?;
         let pool = pools.get(eal, node, spec.mtu)?;
-        configure(&plugged, &info, &shape)?;
-        set_up(&plugged, &shape, &pool, node)?;
-        // SAFETY: configured, and all queues are set up.
-        plugged.check("can't start it", unsafe {
-            sys::rte_eth_dev_start(plugged.port)
-        })?;
-        plugged.started = true;
+        let mut start = |interrupts| plugged.start(&info, &shape, &pool, node, interrupts);
+        let refused = match start(spec.interrupts) {
+            Err(e) if spec.interrupts => {
+                start(false)?;
+                Some(e)
+            }
+            other => other.map(|()| None)?,
+        };
         listen(&plugged);
+        let shared = wake::Shared::default();
+        let mut wakes: Vec<_> = (0..shape.rx_queues)
+            .map(|queue| Wake::of(plugged.port, queue, &shared))
+            .collect();
+        wake::distinct(&mut wakes);
+        eal::take_log(); // of drivers that have none
+        let wakes_by = wakes_by(&wakes);
+        if spec.interrupts
+            && wakes_by == WakesBy::Looking
+            && matches!(spec.device, Device::Pci { .. })
+        {
+            warnings.push(without_interrupts(spec, refused.as_ref()));
+        }
         let max_mtu = shape.mtu;
         if max_mtu < spec.mtu + MTU_SLACK {
             warnings.push(format!(
@@ -215,7 +270,15 @@ impl DpdkPort {
         }
         let mac = mac(&plugged, id)?;
         let odd = Arc::new(AtomicU64::new(0));
-        let rx = (0..shape.rx_queues).map(|queue| DpdkRx::new(&plugged, queue, &odd, &pool));
+        let rx = wakes.into_iter().zip(0..).map(|(wake, queue)| DpdkRx {
+            port: plugged.port,
+            queue,
+            odd: 0,
+            odd_shared: odd.clone(),
+            wake,
+            _pool: pool.clone(),
+            _alive: plugged.alive.clone(),
+        });
         let rx = rx.collect();
         let tx = (0..shape.tx_queues)
             .map(|queue| DpdkTx::new(&plugged, queue))
@@ -227,6 +290,8 @@ impl DpdkPort {
             max_mtu,
             odd,
             pool,
+            wakes_by,
+            shared,
         };
         Ok(Opened {
             port,
@@ -244,6 +309,13 @@ impl DpdkPort {
         self.mac
     }
 
+    pub(super) fn wakes_by(&self) -> WakesBy {
+        match self.wakes_by {
+            WakesBy::InterruptUnseen if self.shared.seen() => WakesBy::Interrupt,
+            other => other,
+        }
+    }
+
     pub(super) fn link(&self) -> Link {
         let mut link = sys::tl_link {
             mbps: 0,
@@ -252,13 +324,12 @@ impl DpdkPort {
         };
         // SAFETY: an open port.
         let rc = unsafe { sys::tl_link_get(self.plugged.port, &raw mut link) };
-        if rc == 0 {
-            Link {
-                up: link.up != 0,
-                mbps: link.mbps,
-            }
-        } else {
-            Link::default()
+        if rc != 0 {
+            return Link::default();
+        }
+        Link {
+            up: link.up != 0,
+            mbps: link.mbps,
         }
     }
 
@@ -537,10 +608,12 @@ fn configure(
     plugged: &Plugged,
     info: &sys::rte_eth_dev_info,
     shape: &Shape,
+    interrupts: bool,
 ) -> Result<(), PortError> {
     // SAFETY: a C struct of which all zeros is a valid value, and DPDK's default.
     let mut conf: sys::rte_eth_conf = unsafe { MaybeUninit::zeroed().assume_init() };
     conf.rxmode.mtu = shape.mtu.into();
+    conf.intr_conf.set_rxq(interrupts.into());
     conf.rxmode.offloads = info.rx_offload_capa & sys::TL_RX_OFFLOAD_IPV4_CKSUM;
     let flows = sys::TL_RSS_IP | sys::TL_RSS_TCP | sys::TL_RSS_UDP | sys::TL_RSS_SCTP;
     let flows = (flows | sys::TL_RSS_MPLS) & info.flow_type_rss_offloads;
@@ -587,6 +660,28 @@ fn set_up(plugged: &Plugged, shape: &Shape, pool: &Mempool, node: u32) -> Result
         }
     }
     Ok(())
+}
+
+fn wakes_by(wakes: &[Option<Wake>]) -> WakesBy {
+    if wakes.is_empty() || wakes.iter().any(Option::is_none) {
+        WakesBy::Looking
+    } else if wakes.iter().flatten().all(Wake::is_level) {
+        WakesBy::Descriptor
+    } else {
+        WakesBy::InterruptUnseen
+    }
+}
+
+/// What to tell of a NIC that can't end a sleep.
+fn without_interrupts(spec: &PortSpec, refused: Option<&PortError>) -> String {
+    let why = match refused {
+        Some(PortError::Dpdk { what, cause, .. }) => {
+            format!("with RX interrupts DPDK {what}: {cause}")
+        }
+        _ => "its driver has no RX interrupts that can be waited for".to_owned(),
+    };
+    let device = &spec.device;
+    format!("{device}: {why}: idle workers look for frames by time, for some 3 % of a core each")
 }
 
 /// Lets multicast in: all of it where the device can, else everything. A device that can do neither has no filter.

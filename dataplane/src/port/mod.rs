@@ -18,7 +18,10 @@
 //! - multicast is received (IPv6 ND needs it) without leaving the device promiscuous behind;
 //! - what a killed process left on the device does not stop the next one.
 //!
-//! Left out: TX offloads, scattered RX, RX interrupts, flow rules.
+//! A worker that finds nothing sleeps until a queue's descriptor is readable, where it has one ([`Rx::wait_fd`]): a socket,
+//! a TAP, or the eventfd of an interrupt (`wake.rs`).
+//!
+//! Left out: TX offloads, scattered RX, flow rules.
 
 mod device;
 mod dpdk;
@@ -27,6 +30,7 @@ mod mem;
 mod packet;
 #[cfg(test)]
 mod tests;
+mod wake;
 mod xdp;
 mod xsk;
 
@@ -57,6 +61,26 @@ pub trait Rx: Send {
     fn wait_fd(&self) -> Option<RawFd> {
         None
     }
+
+    /// Can the descriptor be relied on? `false`: it is worth waiting for, but the queue must be looked at now and then.
+    fn wakes(&self) -> bool {
+        self.wait_fd().is_some()
+    }
+
+    /// Does the device tell of frames only when it is asked to, by [`arm`](Self::arm)?
+    fn arms(&self) -> bool {
+        false
+    }
+
+    /// Lets the descriptor become readable with the next frame. Frames that came before do not make it so: look at the
+    /// queue once more before sleeping.
+    fn arm(&mut self) {}
+
+    /// Undoes [`arm`](Self::arm), if it was armed: after a sleep, before the queue is looked at.
+    fn disarm(&mut self) {}
+
+    /// A sleep on the descriptor was over by time, and then there were frames.
+    fn missed(&mut self) {}
 }
 
 /// The sending half of a queue.
@@ -110,6 +134,49 @@ impl Rx for AnyRx {
             Self::Mem(q) => q.wait_fd(),
         }
     }
+
+    fn wakes(&self) -> bool {
+        match self {
+            Self::Dpdk(q) => q.wakes(),
+            Self::Packet(q) => q.wakes(),
+            Self::Xsk(q) => q.wakes(),
+            Self::Mem(q) => q.wakes(),
+        }
+    }
+
+    // Sockets are readable while frames wait, whatever one does.
+
+    fn arms(&self) -> bool {
+        match self {
+            Self::Dpdk(q) => q.arms(),
+            Self::Mem(q) => q.arms(),
+            Self::Packet(_) | Self::Xsk(_) => false,
+        }
+    }
+
+    fn arm(&mut self) {
+        match self {
+            Self::Dpdk(q) => q.arm(),
+            Self::Mem(q) => q.arm(),
+            Self::Packet(_) | Self::Xsk(_) => {}
+        }
+    }
+
+    fn disarm(&mut self) {
+        match self {
+            Self::Dpdk(q) => q.disarm(),
+            Self::Mem(q) => q.disarm(),
+            Self::Packet(_) | Self::Xsk(_) => {}
+        }
+    }
+
+    fn missed(&mut self) {
+        match self {
+            Self::Dpdk(q) => q.missed(),
+            Self::Mem(q) => q.missed(),
+            Self::Packet(_) | Self::Xsk(_) => {}
+        }
+    }
 }
 
 impl Tx for AnyTx {
@@ -142,10 +209,12 @@ pub struct PortSpec {
     pub rx_desc: u16,
     /// Frames that a TX queue holds.
     pub tx_desc: u16,
+    /// Whether workers will want to sleep until a frame comes: interrupts are asked for where the driver has them.
+    pub interrupts: bool,
 }
 
 impl PortSpec {
-    /// MTU 1500, one worker, queues of 1,024.
+    /// MTU 1500, one worker, queues of 1,024, interrupts.
     #[must_use]
     pub fn new(device: Device) -> Self {
         Self {
@@ -156,6 +225,7 @@ impl PortSpec {
             nodes: Vec::new(),
             rx_desc: 1024,
             tx_desc: 1024,
+            interrupts: true,
         }
     }
 
@@ -175,6 +245,30 @@ pub struct Link {
     pub up: bool,
     /// Mbit/s; 0 where nobody knows.
     pub mbps: u32,
+}
+
+/// How a worker that sleeps learns that there are frames on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WakesBy {
+    /// A descriptor is readable while there are: a socket, a TAP.
+    Descriptor,
+    /// By interrupts.
+    Interrupt,
+    /// By looking, until the first interrupt has shown that they come.
+    InterruptUnseen,
+    /// By looking: neither is there.
+    Looking,
+}
+
+impl std::fmt::Display for WakesBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Descriptor => "descriptor",
+            Self::Interrupt => "interrupt",
+            Self::InterruptUnseen => "looking, until an interrupt has come",
+            Self::Looking => "looking",
+        })
+    }
 }
 
 /// What a port lost before or after anybody could count it per interface. Totals since it was opened.
@@ -440,6 +534,16 @@ impl Port {
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// How a worker that sleeps learns of its frames.
+    #[must_use]
+    pub fn wakes_by(&self) -> WakesBy {
+        match &self.backend {
+            Backend::Dpdk(p) => p.wakes_by(),
+            Backend::Packet(_) | Backend::Xsk(_) => WakesBy::Descriptor,
+            Backend::Mem(p) => p.wakes_by(),
+        }
     }
 
     /// The state of the wire.

@@ -9,7 +9,7 @@ use crate::mempool::Mempool;
 use crate::plan::Seat;
 use crate::stats::{QueueRef, Window, WorkerCells, WorkerStats};
 use crate::worker::command::{Answer, Command, Order};
-use crate::worker::idle::Poll;
+use crate::worker::idle::{Offer, Poll};
 use crate::worker::out::{Handed, In, Out};
 use crate::worker::park::{self, Bed, ControlBell, WaitSet};
 use crate::worker::{Stages, Worker};
@@ -124,8 +124,11 @@ impl Handle {
                 ifaces,
                 pool: parts.pool,
                 rx: Vec::with_capacity(64),
-                can_wait: true,
                 waits: WaitSet::default(),
+                offer: Offer {
+                    all: true,
+                    arm: false,
+                },
                 out,
                 peers,
                 inject: inject_out,

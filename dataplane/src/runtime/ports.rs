@@ -7,6 +7,7 @@ use crate::plan::{self, Assignment};
 use crate::port::{AnyTx, Link, MemPort, Port, PortError, PortSpec};
 use crate::stats::QueueRef;
 use crate::worker::command::{Command, Outcome, RxSlot, Way};
+use crate::worker::idle::Poll;
 use net::{MacAddr, PortId, WorkerId};
 use std::time::{Duration, Instant};
 
@@ -107,7 +108,7 @@ impl Dataplane {
     }
 
     /// Opens a device and lets all workers send to it. It is polled once an interface stands on it: see
-    /// [`publish_interfaces`](Self::publish_interfaces). `workers` and `nodes` of the
+    /// [`publish_interfaces`](Self::publish_interfaces). `workers`, `nodes` and `interrupts` of the
     /// specification are filled in here.
     ///
     /// # Errors
@@ -117,6 +118,7 @@ impl Dataplane {
         let spec = PortSpec {
             workers: self.workers.len() as u16,
             nodes: self.seats().iter().map(|s| s.node).collect(),
+            interrupts: self.poll == Poll::Adaptive,
             ..spec.clone()
         };
         if spec.mtu > SMALL_MTU {

@@ -1,13 +1,16 @@
 //! When a worker that finds nothing to do spins, and when and how long it sleeps. Time is passed in (HABITS 4, 5).
 //!
 //! Adaptive: it spins for [`SPIN_NS`] after the last frame, since the next one is likely near. Then it sleeps:
-//! - until one of its queues is readable, where the driver of each has a descriptor to wait for. That costs nothing.
+//! - until one of its queues is readable, where each has a descriptor that can be relied on. That costs nothing. Devices
+//!   that tell of frames by interrupts are asked to first, and looked at once more: a frame may have come before.
 //! - otherwise [`FIRST_SLEEP_NS`], then twice that, and so on up to [`LONGEST_SLEEP_NS`], looking once in between; and
 //!   [`QUIET_SLEEP_NS`] when there was nothing for [`QUIET_NS`]. So a ping through a sleeping router waits well below a
-//!   millisecond, for a few per cent of a core: what a sleep costs is waking from it, however long it was.
+//!   millisecond, for a few per cent of a core: what a sleep costs is waking from it, however long it was. The queues that
+//!   have a descriptor end such a sleep too.
 //!
-//! A descriptor can be readable with nothing to read (an error on a link that went down): after such a false alarm the
-//! next sleep is of the other kind.
+//! A descriptor can be readable before there is anything to read (DPDK's tap reads nothing until a signal has come as well),
+//! so the worker spins for as long as after a frame. It can also be readable with nothing to read for good (a device that
+//! is gone): after such a false alarm no descriptor is listened to for [`DEAF_NS`].
 
 /// How workers wait for frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,13 +34,26 @@ pub const QUIET_NS: u64 = 100_000_000;
 pub const QUIET_SLEEP_NS: u64 = 600_000;
 /// The longest sleep that a queue can end, in nanoseconds.
 pub const LONGEST_WAIT_NS: u64 = 50_000_000;
+/// Nanoseconds after a false alarm in which no queue can end a sleep.
+pub const DEAF_NS: u64 = 50_000_000;
+
+/// What the queues of a worker can do to end its sleep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// Every one ends it when it has a frame; so it may last. Without queues this is true: then only the bell counts.
+    pub all: bool,
+    /// Some do only when they are armed.
+    pub arm: bool,
+}
 
 /// What to do after a loop that found nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Look again at once.
     Spin,
-    /// Sleep that many nanoseconds, then look once.
+    /// Arm the queues, then look again at once.
+    Arm,
+    /// Sleep that many nanoseconds, whatever the queues say, then look once.
     Sleep(u64),
     /// Sleep until a queue is readable, or that many nanoseconds.
     Wait(u64),
@@ -49,7 +65,10 @@ pub(crate) struct Idle {
     poll: Poll,
     last_work: u64,
     step: u64,
-    alarmed: bool,
+    armed: bool,
+    /// When a queue ended a sleep; `None` once something was found, or it is taken for a false alarm.
+    alarm: Option<u64>,
+    deaf_until: u64,
 }
 
 impl Idle {
@@ -58,42 +77,62 @@ impl Idle {
             poll,
             last_work: now,
             step: FIRST_SLEEP_NS,
-            alarmed: false,
+            armed: false,
+            alarm: None,
+            deaf_until: 0,
         }
     }
 
-    /// A loop found something to do.
+    /// A loop found something to do. True when the queues are armed, and must be disarmed: there will be no sleep.
     #[inline]
-    pub(crate) fn worked(&mut self, now: u64) {
+    pub(crate) fn worked(&mut self, now: u64) -> bool {
         self.last_work = now;
         self.step = FIRST_SLEEP_NS;
-        self.alarmed = false;
+        self.alarm = None;
+        std::mem::take(&mut self.armed)
     }
 
-    /// A queue ended the sleep.
-    pub(crate) fn alarm(&mut self) {
-        self.alarmed = true;
+    /// A sleep is over, and the queues are disarmed.
+    pub(crate) fn woke(&mut self, now: u64, by_queue: bool) {
+        self.armed = false;
+        self.alarm = by_queue.then_some(now);
     }
 
-    /// A loop found nothing; `now` in nanoseconds. `can_wait`: has every queue a descriptor?
+    /// A loop found nothing; `now` in nanoseconds.
     #[inline]
-    pub(crate) fn next(&mut self, now: u64, can_wait: bool) -> Next {
+    pub(crate) fn next(&mut self, now: u64, offer: Offer) -> Next {
         let without = now.saturating_sub(self.last_work);
         if self.poll == Poll::Busy || without < SPIN_NS {
             return Next::Spin;
         }
-        if std::mem::take(&mut self.alarmed) {
-            return Next::Sleep(LONGEST_SLEEP_NS);
+        if let Some(at) = self.alarm {
+            if now.saturating_sub(at) < SPIN_NS {
+                return Next::Spin;
+            }
+            self.alarm = None;
+            self.deaf_until = now + DEAF_NS;
         }
-        if can_wait {
+        if now < self.deaf_until {
+            return Next::Sleep(self.look_after(without));
+        }
+        if offer.arm && !self.armed {
+            self.armed = true;
+            return Next::Arm;
+        }
+        if offer.all {
             return Next::Wait(LONGEST_WAIT_NS);
         }
+        Next::Wait(self.look_after(without))
+    }
+
+    /// How long it may be until the next look at a queue that ends no sleep, after that long without a frame.
+    fn look_after(&mut self, without: u64) -> u64 {
         if without >= QUIET_NS {
-            return Next::Sleep(QUIET_SLEEP_NS);
+            return QUIET_SLEEP_NS;
         }
         let ns = self.step;
         self.step = (ns * 2).min(LONGEST_SLEEP_NS);
-        Next::Sleep(ns)
+        ns
     }
 }
 
@@ -101,48 +140,138 @@ impl Idle {
 mod tests {
     use super::*;
 
+    /// Queues that must be looked at.
+    const LOOK: Offer = Offer {
+        all: false,
+        arm: false,
+    };
+    /// Sockets.
+    const SOCKETS: Offer = Offer {
+        all: true,
+        arm: false,
+    };
+    /// Interrupts.
+    const INTERRUPTS: Offer = Offer {
+        all: true,
+        arm: true,
+    };
+    /// Interrupts, and queues that must be looked at.
+    const MIXED: Offer = Offer {
+        all: false,
+        arm: true,
+    };
+
     #[test]
     fn spins_then_sleeps_longer_and_longer() {
         let mut i = Idle::new(Poll::Adaptive, 1_000);
         i.worked(5_000);
-        assert_eq!(i.next(5_000 + SPIN_NS - 1, false), Next::Spin);
+        assert_eq!(i.next(5_000 + SPIN_NS - 1, LOOK), Next::Spin);
         let t = 5_000 + SPIN_NS;
-        let steps: Vec<Next> = (0..5).map(|n| i.next(t + n, false)).collect();
+        let steps: Vec<Next> = (0..5).map(|n| i.next(t + n, LOOK)).collect();
         assert_eq!(
             steps,
-            [50_000, 100_000, 200_000, 400_000, 400_000].map(Next::Sleep)
+            [50_000, 100_000, 200_000, 400_000, 400_000].map(Next::Wait)
         );
         assert_eq!(
-            i.next(5_000 + QUIET_NS - 1, false),
-            Next::Sleep(LONGEST_SLEEP_NS)
+            i.next(5_000 + QUIET_NS - 1, LOOK),
+            Next::Wait(LONGEST_SLEEP_NS)
         );
-        assert_eq!(i.next(5_000 + QUIET_NS, false), Next::Sleep(QUIET_SLEEP_NS));
+        assert_eq!(i.next(5_000 + QUIET_NS, LOOK), Next::Wait(QUIET_SLEEP_NS));
         i.worked(t + 9);
-        assert_eq!(i.next(t + 9 + SPIN_NS / 2, false), Next::Spin);
-        assert_eq!(i.next(t + 9 + SPIN_NS, false), Next::Sleep(FIRST_SLEEP_NS));
+        assert_eq!(i.next(t + 9 + SPIN_NS / 2, LOOK), Next::Spin);
+        assert_eq!(i.next(t + 9 + SPIN_NS, LOOK), Next::Wait(FIRST_SLEEP_NS));
     }
 
     #[test]
-    fn waits_for_queues_but_not_for_a_stuck_one() {
+    fn waits_for_queues_and_gives_them_time() {
         let mut i = Idle::new(Poll::Adaptive, 0);
-        assert_eq!(i.next(SPIN_NS - 1, true), Next::Spin);
-        assert_eq!(i.next(SPIN_NS, true), Next::Wait(LONGEST_WAIT_NS));
-        // A true alarm: frames, then spinning, then waiting again.
-        i.alarm();
-        i.worked(SPIN_NS);
-        assert_eq!(i.next(SPIN_NS, true), Next::Spin);
-        assert_eq!(i.next(2 * SPIN_NS, true), Next::Wait(LONGEST_WAIT_NS));
-        // False ones cost no more than timed sleeps.
-        for t in 2..9 {
-            i.alarm();
-            assert_eq!(i.next(t * SPIN_NS, true), Next::Sleep(LONGEST_SLEEP_NS));
-            assert_eq!(i.next(t * SPIN_NS, true), Next::Wait(LONGEST_WAIT_NS));
+        assert_eq!(i.next(SPIN_NS - 1, SOCKETS), Next::Spin);
+        assert_eq!(i.next(SPIN_NS, SOCKETS), Next::Wait(LONGEST_WAIT_NS));
+        // Frames at once: spinning, then waiting again.
+        let t = 7 * QUIET_NS;
+        i.woke(t, true);
+        assert!(!i.worked(t));
+        assert_eq!(i.next(t + SPIN_NS - 1, SOCKETS), Next::Spin);
+        assert_eq!(i.next(t + SPIN_NS, SOCKETS), Next::Wait(LONGEST_WAIT_NS));
+        // Frames that are a little later than their alarm are found spinning.
+        i.woke(2 * t, true);
+        assert_eq!(i.next(2 * t, SOCKETS), Next::Spin);
+        assert_eq!(i.next(2 * t + SPIN_NS - 1, SOCKETS), Next::Spin);
+        i.worked(2 * t + SPIN_NS - 1);
+        assert_eq!(
+            i.next(2 * t + 2 * SPIN_NS, SOCKETS),
+            Next::Wait(LONGEST_WAIT_NS)
+        );
+        // A bell is no alarm.
+        i.woke(3 * t, false);
+        assert_eq!(i.next(3 * t, SOCKETS), Next::Wait(LONGEST_WAIT_NS));
+    }
+
+    #[test]
+    fn a_stuck_queue_is_not_listened_to_for_a_while() {
+        let mut i = Idle::new(Poll::Adaptive, 0);
+        let (mut spins, mut now) = (0, QUIET_NS);
+        for _ in 0..100 {
+            assert_eq!(i.next(now, SOCKETS), Next::Wait(LONGEST_WAIT_NS));
+            i.woke(now, true); // at once
+            while i.next(now, SOCKETS) == Next::Spin {
+                now += 1_000;
+                spins += 1_000;
+            }
+            let mut sleeps = 1; // the one that ended the loop
+            now += QUIET_SLEEP_NS;
+            while let Next::Sleep(ns) = i.next(now, SOCKETS) {
+                assert_eq!(ns, QUIET_SLEEP_NS);
+                now += ns;
+                sleeps += 1;
+                i.woke(now, false);
+            }
+            assert_eq!(sleeps, DEAF_NS.div_ceil(QUIET_SLEEP_NS));
         }
+        assert!(spins * 100 < now, "spun {spins} ns of {now}");
+        // A frame that is found meanwhile does not end the deafness, for the stuck queue is as stuck as before.
+        i.woke(now, true);
+        assert!(matches!(i.next(now + SPIN_NS, SOCKETS), Next::Sleep(_)));
+        i.worked(now + SPIN_NS);
+        assert!(matches!(i.next(now + 2 * SPIN_NS, SOCKETS), Next::Sleep(_)));
+        assert_eq!(
+            i.next(now + SPIN_NS + DEAF_NS, SOCKETS),
+            Next::Wait(LONGEST_WAIT_NS)
+        );
+    }
+
+    #[test]
+    fn interrupts_are_armed_once_before_each_sleep() {
+        let mut i = Idle::new(Poll::Adaptive, 0);
+        let mut t = SPIN_NS;
+        for (offer, ns) in [
+            (INTERRUPTS, LONGEST_WAIT_NS),
+            (INTERRUPTS, LONGEST_WAIT_NS),
+            (MIXED, FIRST_SLEEP_NS),
+            (MIXED, 2 * FIRST_SLEEP_NS),
+        ] {
+            assert_eq!(i.next(t, offer), Next::Arm);
+            assert_eq!(i.next(t + 1, offer), Next::Wait(ns));
+            t += 2;
+            i.woke(t, false);
+        }
+        // The look after arming finds a frame.
+        assert_eq!(i.next(t, INTERRUPTS), Next::Arm);
+        assert!(i.worked(t), "armed");
+        assert!(!i.worked(t), "disarmed");
+        assert_eq!(i.next(t, INTERRUPTS), Next::Spin);
+        t += SPIN_NS;
+        assert_eq!(i.next(t, INTERRUPTS), Next::Arm);
+        i.woke(t, true);
+        // In vain, and a false alarm: no queue is armed for a sleep that none can end.
+        t += SPIN_NS;
+        assert!(matches!(i.next(t, INTERRUPTS), Next::Sleep(_)));
+        assert_eq!(i.next(t + DEAF_NS, INTERRUPTS), Next::Arm);
     }
 
     #[test]
     fn busy_never_sleeps() {
         let mut i = Idle::new(Poll::Busy, 0);
-        assert_eq!(i.next(u64::MAX, true), Next::Spin);
+        assert_eq!(i.next(u64::MAX, INTERRUPTS), Next::Spin);
     }
 }

@@ -23,10 +23,10 @@ use crate::port::Rx;
 use crate::stats::{WorkerCells, cycles};
 use command::{Answer, Command, Order, Outcome, RxSlot};
 use fib::Tables;
-use idle::{Idle, Next, Poll};
+use idle::{Idle, Next, Offer, Poll};
 use net::PortId;
 use out::{In, Out};
-use park::{Bed, ControlBell, WaitSet};
+use park::{Bed, ControlBell, End, WaitSet};
 use rcu::ring::{Consumer, Producer};
 use std::sync::Arc;
 use std::time::Instant;
@@ -61,10 +61,10 @@ pub(crate) struct Worker<S> {
     pub ifaces: Arc<rcu::Cell<InterfaceTable>>,
     pub pool: Arc<Mempool>,
     pub rx: Vec<RxSlot>,
-    /// Can every RX queue be waited for? True without any: then only the bell counts.
-    pub can_wait: bool,
-    /// Their descriptors, if so.
+    /// The descriptors of those that have one.
     pub waits: WaitSet,
+    /// What can be said of them.
+    pub offer: Offer,
     pub out: Out,
     pub peers: In,
     pub inject: Consumer<Mbuf>,
@@ -83,7 +83,7 @@ impl<S: Stages> Worker<S> {
         let mut idle = Idle::new(self.poll, 0);
         let mut before: Option<u64> = None;
         let mut ticks = cycles();
-        let mut timed = WaitSet::default();
+        let (mut deaf, mut late) = (WaitSet::default(), false);
         loop {
             let now = clock.elapsed().as_nanos() as u64;
             if let Some(before) = before.replace(now) {
@@ -96,7 +96,7 @@ impl<S: Stages> Worker<S> {
                     return self.end(now);
                 }
             }
-            work += self.turn(now, &mut burst);
+            work += self.turn(now, &mut burst, std::mem::take(&mut late));
             self.reader.quiescent();
 
             let took = cycles().wrapping_sub(ticks);
@@ -105,35 +105,43 @@ impl<S: Stages> Worker<S> {
             self.cells.cycles.add(took);
             if work > 0 {
                 self.cells.busy_cycles.add(took);
-                idle.worked(now);
+                if idle.worked(now) {
+                    self.disarm();
+                }
                 continue;
             }
             let next = self.wait(&mut idle, now);
-            match next {
-                Next::Spin => std::hint::spin_loop(),
-                Next::Sleep(ns) => {
-                    self.sleep(&mut timed, ns);
+            let end = match next {
+                Next::Spin => {
+                    std::hint::spin_loop();
+                    continue;
                 }
+                Next::Arm => {
+                    self.arm();
+                    continue;
+                }
+                Next::Sleep(ns) => self.sleep(&mut deaf, ns),
                 Next::Wait(ns) => {
                     let mut set = std::mem::take(&mut self.waits);
-                    if self.sleep(&mut set, ns) {
-                        idle.alarm();
-                    }
+                    let end = self.sleep(&mut set, ns);
                     self.waits = set;
+                    late = end == End::Time;
+                    end
                 }
-            }
-            if next != Next::Spin {
-                // The sleep is part of its time, but neither of a loop's length nor of what frames cost.
-                let slept = cycles().wrapping_sub(ticks);
-                ticks = ticks.wrapping_add(slept);
-                self.cells.cycles.add(slept);
-                before = None;
-            }
+            };
+            self.disarm();
+            idle.woke(clock.elapsed().as_nanos() as u64, end == End::Queue);
+            // The sleep is part of its time, but neither of a loop's length nor of what frames cost.
+            let slept = cycles().wrapping_sub(ticks);
+            ticks = ticks.wrapping_add(slept);
+            self.cells.cycles.add(slept);
+            before = None;
         }
     }
 
     /// One round over everything that may hold a frame. Returns how many were moved, waiting ones counted as moving.
-    fn turn(&mut self, now: u64, burst: &mut Burst) -> usize {
+    /// `late`: no queue has said that it has one.
+    fn turn(&mut self, now: u64, burst: &mut Burst, late: bool) -> usize {
         self.out.now = now;
         let env = Env {
             tables: &self.tables,
@@ -149,6 +157,9 @@ impl<S: Stages> Worker<S> {
                 self.cells.packets.add(n as u64);
                 self.cells.bursts.add(1);
                 work += n;
+                if late {
+                    slot.rx.missed();
+                }
                 self.stages.rx(&env, slot.port, burst, &mut self.out);
                 debug_assert!(burst.is_empty(), "the stages left frames");
             }
@@ -182,26 +193,45 @@ impl<S: Stages> Worker<S> {
         {
             self.cells.wakes.add(1);
         }
-        idle.next(now, self.can_wait)
+        idle.next(now, self.offer)
     }
 
-    /// True when a queue of the set ended the sleep.
-    fn sleep(&mut self, set: &mut WaitSet, ns: u64) -> bool {
+    /// Lets the devices tell of the next frame. What came before they do not tell of.
+    #[cold]
+    fn arm(&mut self) {
+        for slot in &mut self.rx {
+            slot.rx.arm();
+        }
+    }
+
+    /// Lets them be silent again. What can be said of them may be something else from now on.
+    #[cold]
+    fn disarm(&mut self) {
+        for slot in &mut self.rx {
+            slot.rx.disarm();
+        }
+        self.offer = Offer {
+            all: self.rx.iter().all(|s| s.rx.wakes()),
+            arm: self.rx.iter().any(|s| s.rx.arms()),
+        };
+    }
+
+    fn sleep(&mut self, set: &mut WaitSet, ns: u64) -> End {
         self.cells.sleeps.add(1);
         self.reader.offline();
         let (orders, inject, peers) = (&mut self.orders, &mut self.inject, &mut self.peers);
-        let readable = self.bed.sleep(set, ns, || {
+        let end = self.bed.sleep(set, ns, || {
             orders.is_empty() && inject.is_empty() && peers.is_empty()
         });
         self.reader.online();
-        readable
+        end
     }
 
-    /// The RX queues are others than before: waits for those from now on, if each can be waited for.
+    /// The RX queues are others than before.
     fn queues_changed(&mut self) {
-        let fds: Option<Vec<_>> = self.rx.iter().map(|s| s.rx.wait_fd()).collect();
-        self.can_wait = fds.is_some();
-        self.waits.set(fds.into_iter().flatten());
+        self.waits
+            .set(self.rx.iter().filter_map(|s| s.rx.wait_fd()));
+        self.disarm();
     }
 
     /// Carries out what the control thread ordered. True at the order to stop.
@@ -215,6 +245,7 @@ impl<S: Stages> Worker<S> {
                     Outcome::Done
                 }
                 Command::StopRx(port) => {
+                    self.disarm();
                     let slots = self.rx.extract_if(.., |s| s.port == port).collect();
                     self.queues_changed();
                     Outcome::Rx(slots)

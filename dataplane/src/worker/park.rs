@@ -3,42 +3,20 @@
 //! Two kinds of bell. A worker's own ends its sleep early when the control thread has a command or a frame for it. The
 //! control thread's is rung by workers that have punted, never while they have frames to forward.
 
+use crate::eventfd::EventFd;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-/// An eventfd, non-blocking.
-#[derive(Debug)]
-pub(crate) struct EventFd(OwnedFd);
-
-impl EventFd {
-    pub(crate) fn new() -> io::Result<Self> {
-        // SAFETY: plain system call; the descriptor it returns is ours alone.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: `fd` is open and owned by nobody else.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
-    }
-
-    pub(crate) fn ring(&self) {
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: `one` is 8 readable bytes. A full counter (EAGAIN) is rung already.
-        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-    }
-
-    pub(crate) fn clear(&self) {
-        let mut count = [0u8; 8];
-        // SAFETY: `count` is 8 writable bytes. Nothing there (EAGAIN) is cleared already.
-        unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
-    }
-}
-
-impl AsFd for EventFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
+/// What ended a sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A queue is readable.
+    Queue,
+    /// Somebody rang, or there was something to do already, or a signal came.
+    Called,
+    /// It was long enough.
+    Time,
 }
 
 /// Where a worker sleeps.
@@ -58,23 +36,26 @@ impl Bed {
 
     /// Sleeps up to `ns`, or until one of `queues` is readable, unless `nothing_to_do` says no: it is asked after the flag
     /// that [`wake`](Self::wake) looks at is up, so whoever fills a ring and then wakes can't slip in between unnoticed.
-    /// True when a queue ended the sleep.
     pub(crate) fn sleep(
         &self,
         queues: &mut WaitSet,
         ns: u64,
         nothing_to_do: impl FnOnce() -> bool,
-    ) -> bool {
+    ) -> End {
         // Relaxed, made SeqCst by the fence, which pairs with the one in `wake`: either that sees the flag, or
         // `nothing_to_do` sees what was put into a ring before it.
         self.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let readable = nothing_to_do() && queues.wait(&self.bell, ns);
+        let end = if nothing_to_do() {
+            queues.wait(&self.bell, ns)
+        } else {
+            End::Called
+        };
         // AcqRel: pairs with the swap in `wake`. Down already: somebody rang, so the bell is to be cleared.
         if !self.asleep.swap(false, Ordering::AcqRel) {
             self.bell.clear();
         }
-        readable
+        end
     }
 
     /// Ends the sleep, if there is one. Costs a system call only then, otherwise a fence.
@@ -113,12 +94,12 @@ impl WaitSet {
         self.0.extend(queues.map(entry));
     }
 
-    /// Waits until the bell is rung, a queue is readable (true then), or `ns` nanoseconds have passed.
-    fn wait(&mut self, bell: &EventFd, ns: u64) -> bool {
+    /// Waits until the bell is rung, a queue is readable, or `ns` nanoseconds have passed.
+    fn wait(&mut self, bell: &EventFd, ns: u64) -> End {
         if self.0.is_empty() {
             self.set(std::iter::empty());
         }
-        self.0[0].fd = bell.0.as_raw_fd();
+        self.0[0].fd = bell.as_raw_fd();
         let time = libc::timespec {
             tv_sec: (ns / 1_000_000_000) as libc::time_t,
             tv_nsec: (ns % 1_000_000_000) as libc::c_long,
@@ -128,7 +109,11 @@ impl WaitSet {
         // meanwhile is reported as such (POLLNVAL), or not looked at when it is -1.
         let ready =
             unsafe { libc::ppoll(self.0.as_mut_ptr(), n, &raw const time, std::ptr::null()) };
-        ready > 0 && self.0[1..].iter().any(|q| q.revents != 0)
+        match ready {
+            0 => End::Time,
+            1.. if self.0[1..].iter().any(|q| q.revents != 0) => End::Queue,
+            _ => End::Called,
+        }
     }
 }
 
@@ -189,8 +174,11 @@ mod tests {
     /// Sleeps with no queue to wait for.
     fn sleep(bed: &Bed, ns: u64, nothing_to_do: bool) -> Duration {
         let begin = Instant::now();
-        assert!(!bed.sleep(&mut WaitSet::default(), ns, || nothing_to_do));
-        begin.elapsed()
+        let end = bed.sleep(&mut WaitSet::default(), ns, || nothing_to_do);
+        let took = begin.elapsed();
+        // Signals apart, of which these tests get none.
+        assert_eq!(end == End::Time, took >= Duration::from_nanos(ns));
+        took
     }
 
     #[test]
@@ -221,12 +209,12 @@ mod tests {
     fn a_readable_queue_ends_the_sleep() {
         let (bed, queue) = (Bed::new().unwrap(), EventFd::new().unwrap());
         let mut set = WaitSet::default();
-        set.set([queue.0.as_raw_fd()].into_iter());
-        assert!(!bed.sleep(&mut set, 1_000_000, || true));
+        set.set([queue.as_raw_fd()].into_iter());
+        assert_eq!(bed.sleep(&mut set, 1_000_000, || true), End::Time);
         queue.ring();
-        assert!(bed.sleep(&mut set, LONG_NS, || true));
+        assert_eq!(bed.sleep(&mut set, LONG_NS, || true), End::Queue);
         queue.clear();
-        assert!(!bed.sleep(&mut set, 1_000_000, || true));
+        assert_eq!(bed.sleep(&mut set, 1_000_000, || true), End::Time);
     }
 
     /// What is put into a ring before `wake` is never slept over, whoever is first.

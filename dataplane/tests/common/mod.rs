@@ -146,7 +146,11 @@ impl Lab {
 
     /// Opens a port; returns its index. Not polled before [`publish`](Self::publish).
     pub fn add(&mut self, queues: u16, depth: usize) -> usize {
-        let mem = MemPort::new(queues, depth);
+        self.plug(MemPort::new(queues, depth))
+    }
+
+    /// Opens that port; returns its index.
+    pub fn plug(&mut self, mem: MemPort) -> usize {
         self.wires.push(mem.wire());
         let mac = MacAddr([2, 0, 0, 0, 0, self.ids.len() as u8]);
         self.ids
