@@ -235,15 +235,12 @@ fn iommu(sys: &Sys) -> Check {
 }
 
 fn vfio(sys: &Sys) -> Check {
-    if sys.exists("/sys/bus/pci/drivers/vfio-pci") {
+    let Some(module) = nic::missing_module(sys) else {
         return Check::new("vfio-pci", Status::Ok, "loaded");
-    }
-    Check::new(
-        "vfio-pci",
-        Status::Warning,
-        "not loaded: only af_packet, af_xdp, tap and memif devices will work",
-    )
-    .mend("modprobe vfio-pci")
+    };
+    let detail =
+        format!("{module} is not loaded: only af_packet, af_xdp, tap and memif devices will work");
+    Check::new("vfio-pci", Status::Warning, detail).mend(format!("modprobe {module}"))
 }
 
 fn nics(sys: &Sys, m: Option<&Machine>) -> Vec<Check> {

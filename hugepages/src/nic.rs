@@ -39,11 +39,13 @@ pub enum BindError {
         /// The cards there are.
         here: String,
     },
-    /// The kernel has no vfio-pci.
-    #[error("pci:{address}: vfio-pci is not loaded; run `modprobe vfio-pci`")]
+    /// A module of the kernel is missing.
+    #[error("pci:{address}: {module} is not loaded; run `modprobe {module}`")]
     NoVfio {
         /// PCI address.
         address: String,
+        /// Its name.
+        module: &'static str,
     },
     /// vfio-pci needs an IOMMU.
     #[error(
@@ -93,15 +95,20 @@ fn read(sys: &Sys, address: &str) -> Option<Nic> {
         let text = sys.read(format!("{dir}/{f}")).unwrap_or_default();
         text.trim_start_matches("0x").to_owned()
     };
-    let node: Option<i64> = sys.number(format!("{dir}/numa_node"));
     Some(Nic {
         address: address.to_owned(),
         id: format!("{}:{}", id("vendor"), id("device")),
-        node: node.and_then(|n| u32::try_from(n).ok()),
+        node: node(sys, address),
         driver: sys.link_name(format!("{dir}/driver")),
         interfaces: interfaces(sys, &dir),
         iommu: sys.exists(format!("{dir}/iommu_group")),
     })
+}
+
+/// The NUMA node of a card; `None` where the machine does not say.
+pub fn node(sys: &Sys, address: &str) -> Option<u32> {
+    let node: i64 = sys.number(format!("{DEVICES}/{address}/numa_node"))?;
+    u32::try_from(node).ok()
 }
 
 /// The kernel's interfaces on a card. A virtio card has a device of the virtio bus between it and them.
@@ -138,8 +145,8 @@ pub fn bind_vfio(sys: &Sys, held: &mut Held, address: &str) -> Result<(), BindEr
     {
         return Ok(());
     }
-    if !sys.exists("/sys/bus/pci/drivers/vfio-pci") {
-        return Err(BindError::NoVfio { address });
+    if let Some(module) = missing_module(sys) {
+        return Err(BindError::NoVfio { address, module });
     }
     if !nic.iommu {
         return Err(BindError::NoIommu { address });
@@ -161,6 +168,17 @@ pub fn bind_vfio(sys: &Sys, held: &mut Held, address: &str) -> Result<(), BindEr
         let _ = held.give_back(&item);
         BindError::Io { address, error }
     })
+}
+
+/// What has to be loaded before a card can be driven through vfio. Not every modprobe loads the second with the first.
+pub(crate) fn missing_module(sys: &Sys) -> Option<&'static str> {
+    if !sys.exists("/sys/bus/pci/drivers/vfio-pci") {
+        Some("vfio-pci")
+    } else if !sys.exists("/sys/module/vfio_iommu_type1") {
+        Some("vfio_iommu_type1")
+    } else {
+        None
+    }
 }
 
 /// Whether the kernel's interface is up (`IFF_UP`).
@@ -215,6 +233,7 @@ mod tests {
         ] {
             fs::write(dev.join(file), text).unwrap();
         }
+        fs::create_dir_all(sys.path("/sys/module/vfio_iommu_type1")).unwrap();
         for d in [driver, "vfio-pci"] {
             let drv = sys.path(format!("/sys/bus/pci/drivers/{d}"));
             fs::create_dir_all(&drv).unwrap();
@@ -298,6 +317,11 @@ mod tests {
             no_iommu.to_string().contains("intel_iommu=on"),
             "{no_iommu}"
         );
+        let module = sys.path("/sys/module/vfio_iommu_type1");
+        fs::remove_dir(&module).unwrap();
+        let unloaded = bind_vfio(&sys, &mut held, A).unwrap_err().to_string();
+        assert!(unloaded.contains("modprobe vfio_iommu_type1"), "{unloaded}");
+        fs::create_dir(&module).unwrap();
         let missing = bind_vfio(&sys, &mut held, "0000:99:00.0").unwrap_err();
         assert!(
             missing.to_string().contains(A),
