@@ -35,6 +35,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_(rx|tx)_queue_setup",
     "rte_eth_dev_rx_intr_(enable|disable|ctl_q_get_fd)",
     "rte_eth_(stats_get|stats_reset|macaddr_get|find_next)",
+    "rte_vfio_(enable|is_enabled)",
     "rte_eth_(promiscuous|allmulticast)_(enable|disable)",
 ];
 

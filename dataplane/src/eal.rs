@@ -35,7 +35,8 @@ pub struct EalConfig {
     pub mem_mb: u32,
     /// CPU of the calling thread, which becomes the EAL's main lcore. The EAL pins the thread to it.
     pub control_cpu: usize,
-    /// Whether PCI devices will be used. None is touched before a port names it.
+    /// Whether PCI devices are to be opened at once: the kind of addresses that they are given is chosen for them then.
+    /// Without, those on vfio-pci can be opened later all the same. None is touched before a port names it.
     pub pci: bool,
 }
 
@@ -158,7 +159,7 @@ impl Eal {
         self.memory
     }
 
-    /// Whether PCI devices can be used.
+    /// Whether it was started for PCI devices.
     #[must_use]
     pub fn pci(&self) -> bool {
         self.pci
@@ -192,12 +193,15 @@ fn arguments(config: &EalConfig) -> Vec<String> {
     if config.mem_mb > 0 {
         args.extend(["-m".into(), config.mem_mb.to_string()]);
     }
-    if config.pci {
+    if fs::exists("/sys/bus/pci/devices").unwrap_or(false) {
         // A list of allowed devices with nothing real in it: none is probed until a port names it.
         args.extend(["-a".into(), "ffff:ff:1f.7".into()]);
     } else {
-        // Without DMA, physical addresses would only cut pools into pieces.
-        args.extend(["--no-pci".into(), "--iova-mode=va".into()]);
+        args.push("--no-pci".into());
+    }
+    if !config.pci {
+        // Without DMA, physical addresses would only cut pools into pieces; vfio-pci takes these too.
+        args.push("--iova-mode=va".into());
     }
     args.extend(["--lcores".into(), format!("0@{}", config.control_cpu)]);
     args

@@ -14,6 +14,7 @@
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 #include <rte_version.h>
+#include <rte_vfio.h>
 
 /* Where the fields of an mbuf are. As constants, because releases after 22.11 moved some into anonymous unions. */
 enum tl_mbuf_layout {
