@@ -36,6 +36,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_rx_intr_(enable|disable|ctl_q_get_fd)",
     "rte_eth_(stats_get|stats_reset|macaddr_get|find_next)",
     "rte_vfio_(enable|is_enabled)",
+    "rte_memseg_walk",
     "rte_eth_(promiscuous|allmulticast)_(enable|disable)",
 ];
 

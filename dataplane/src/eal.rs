@@ -11,7 +11,7 @@
 //! themselves), telemetry.
 
 use dpdk_sys as sys;
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
@@ -178,8 +178,47 @@ impl Drop for Eal {
         if Arc::strong_count(&self.users) > 1 {
             return; // pools or frames are left; the process ending gives all back
         }
+        let memory = segments();
         // SAFETY: nothing of it is in use: ports stand on pools, and there are none.
         unsafe { sys::rte_eal_cleanup() };
+        if self.memory == Memory::Hugepages {
+            give_back(&memory);
+        }
+    }
+}
+
+/// What the EAL has of memory, in pieces of one page each: address and length.
+fn segments() -> Vec<(*mut c_void, usize)> {
+    unsafe extern "C" fn note(
+        list: *const sys::rte_memseg_list,
+        segment: *const sys::rte_memseg,
+        all: *mut c_void,
+    ) -> c_int {
+        // SAFETY: DPDK gives a list and a segment of it, and `all` is the vector below.
+        let (list, segment, all) = unsafe {
+            let all = all.cast::<Vec<(*mut c_void, usize)>>();
+            (&*list, &*segment, &mut *all)
+        };
+        if list.external == 0 {
+            // SAFETY: a union of the address as a pointer and as a number.
+            all.push((unsafe { segment.__bindgen_anon_1.addr }, segment.len));
+        }
+        0
+    }
+    let mut all = Vec::new();
+    // SAFETY: the EAL is up; the vector outlives the call.
+    unsafe { sys::rte_memseg_walk(Some(note), (&raw mut all).cast()) };
+    all
+}
+
+/// Gives pages back to the kernel. Started with `--in-memory` the EAL keeps what drivers have not freed until the process
+/// is over. Pages in use then can't be taken out of their node's pool, and hold up pages of other nodes: the kernel
+/// compares what a node is to have with what all nodes have.
+fn give_back(memory: &[(*mut c_void, usize)]) {
+    for (at, len) in memory {
+        // SAFETY: shared mappings of the EAL, which was cleaned up; they stay mapped, so that what should still look there
+        // finds zeros.
+        unsafe { libc::madvise(*at, *len, libc::MADV_REMOVE) };
     }
 }
 
