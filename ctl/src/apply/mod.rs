@@ -64,9 +64,11 @@ impl Router {
         let mut undo = Vec::new();
         if let Err(cause) = self.reserve(&plan, &mut undo) {
             self.take_back(undo, now);
+            self.release_nics();
             return Err(cause);
         }
         self.commit(plan, now);
+        self.release_nics();
         for (iface, address) in forgotten {
             self.neigh.flush(now, iface, address, &mut self.acts);
         }
@@ -253,6 +255,14 @@ fn in_the_way(old: &config::Interface, plan: &Plan) -> bool {
     plan.interfaces_added.iter().any(clashes)
 }
 
+/// The PCI address of the NIC that an interface is on.
+fn pci_address(conf: &config::Interface) -> Option<String> {
+    match conf.device.as_ref()?.parse() {
+        Ok(Device::Pci { address, .. }) => Some(address),
+        _ => None,
+    }
+}
+
 // ---- one interface ----
 
 impl Router {
@@ -262,7 +272,7 @@ impl Router {
         let (port, opened) = self.port_for(conf)?;
         let made = self.add_on_port(id, conf, port);
         if made.is_err() && opened {
-            self.close_port(&conf.name);
+            self.close_port(conf);
         }
         made
     }
@@ -425,19 +435,31 @@ impl Router {
             host.remove(old.id);
         }
         if old.conf.vlan.is_none() {
-            self.close_port(name);
+            self.close_port(&old.conf);
         }
         info!(interface = name, "interface removed");
     }
 
-    fn close_port(&mut self, name: &str) {
+    fn close_port(&mut self, conf: &config::Interface) {
+        let name = conf.name.as_str();
         let (Some(p), Some(dp)) = (self.ports.remove(name), &mut self.dp) else {
             return;
         };
         if let Err(e) = dp.close_port(p.id) {
             error!(interface = name, "{e}");
+            // The driver still has it: to take it away would block for ever.
+            self.stuck.extend(pci_address(conf));
+            return;
         }
         debug!(interface = name, "port closed");
+    }
+
+    /// Gives the NICs back to the kernel that no interface is on any more. Not before a plan is carried out: a NIC whose
+    /// interface is only made anew stays, and nobody on this machine sees it come and go.
+    fn release_nics(&mut self) {
+        let on = self.ifaces.values().filter_map(|i| pci_address(&i.conf));
+        let used = on.chain(self.stuck.iter().cloned()).collect();
+        self.machine.release_nics(&used);
     }
 
     /// The id that the name had last, or one that no name holds, or any that is free.

@@ -342,7 +342,8 @@ impl Router {
         if let Some(dp) = &mut self.dp
             && let Err(e) = dp.shutdown()
         {
-            error!("{e}");
+            error!("{e}; the next start gives huge pages and NICs back");
+            self.machine.abandon();
         }
         self.host = None;
         self.dp = None;

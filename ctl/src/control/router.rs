@@ -67,6 +67,8 @@ pub(crate) struct Router {
     /// The id that a name had last: what is made anew keeps it, since routes name interfaces by id.
     pub(crate) last_ids: BTreeMap<String, IfaceId>,
     pub(crate) ports: BTreeMap<String, OpenPort>,
+    /// PCI addresses of NICs that could not be closed.
+    pub(crate) stuck: BTreeSet<String>,
     pub(crate) running: Arc<Valid>,
     pub(crate) settings: config::Dataplane,
     pub(crate) backlog: VecDeque<Backlog>,
@@ -98,6 +100,7 @@ impl Router {
             names: BTreeMap::new(),
             last_ids: BTreeMap::new(),
             ports: BTreeMap::new(),
+            stuck: BTreeSet::new(),
             running: Arc::default(),
             settings: config::Dataplane::default(),
             backlog: VecDeque::new(),

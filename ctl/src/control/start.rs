@@ -8,7 +8,7 @@ use dataplane::pipeline::PipelineConfig;
 use dataplane::port::Device;
 use dataplane::worker::idle::Poll;
 use dataplane::{Config, Dataplane};
-use hugepages::held::{self, Held};
+use hugepages::held::{self, Held, Item};
 use hugepages::sys::Sys;
 use hugepages::{doctor, nic, pages, topology};
 use nix::sched::{CpuSet, sched_getaffinity};
@@ -129,6 +129,26 @@ impl Machine {
         };
         let sys = self.sys.clone();
         nic::bind_vfio(&sys, self.held()?, address).map_err(|e| e.to_string())
+    }
+
+    /// Gives back the NICs that are not in `used`.
+    pub(crate) fn release_nics(&mut self, used: &BTreeSet<String>) {
+        let Some(held) = &mut self.held else { return };
+        for item in held.items().to_vec() {
+            match &item {
+                Item::Nic { address, .. } if !used.contains(address) => {}
+                _ => continue,
+            }
+            match held.give_back(&item) {
+                Ok(()) => info!("given back to the kernel: {item}"),
+                Err(e) => warn!("can't give back to the kernel: {item}: {e}"),
+            }
+        }
+    }
+
+    /// Leaves everything to the next start: workers that hang still use it.
+    pub(crate) fn abandon(&mut self) {
+        std::mem::forget(self.held.take());
     }
 
     /// Gives everything back. What can't be is tried again by the next start.
