@@ -35,6 +35,8 @@ const AUTO_WORKERS: usize = 4;
 pub(crate) struct Machine {
     sys: Sys,
     held: Option<Held>,
+    /// Nodes that have been seen to; none without huge pages.
+    reserved: Option<BTreeSet<u32>>,
 }
 
 impl Machine {
@@ -68,15 +70,21 @@ impl Machine {
         settings: &config::Dataplane,
         pci: bool,
     ) -> Result<Dataplane, String> {
+        let machine = topology::Machine::detect().map_err(|e| e.to_string())?;
         let cpus = choose_cpus(
             &settings.workers,
             &topology::isolated(&self.sys),
             &allowed_cpus()?,
+            |cpu| machine.node_of(cpu),
         )?;
         let memory = match settings.memory {
             config::Memory::NoHuge => Memory::NoHuge,
             config::Memory::Hugepages => {
-                self.reserve(&cpus.workers)?;
+                self.reserved = Some(BTreeSet::new());
+                // DPDK's own tables are on the control thread's node, and without memory there it panics.
+                for cpu in cpus.workers.iter().chain([&cpus.control]) {
+                    self.reserve(machine.node_of(*cpu))?;
+                }
                 Memory::Hugepages
             }
         };
@@ -109,26 +117,30 @@ impl Machine {
         Dataplane::start(&config).map_err(|e| e.to_string())
     }
 
-    /// Sees to free huge pages on the nodes of the workers.
-    fn reserve(&mut self, workers: &[usize]) -> Result<(), String> {
-        let machine = topology::Machine::detect().map_err(|e| e.to_string())?;
-        let nodes: BTreeSet<u32> = workers.iter().map(|c| machine.node_of(*c)).collect();
+    /// Sees to free huge pages on a node, once.
+    fn reserve(&mut self, node: u32) -> Result<(), String> {
         let sys = self.sys.clone();
-        let held = self.held()?;
-        for node in nodes {
-            pages::reserve(&sys, held, node, PAGE_KIB, PAGES)
-                .map_err(|e| format!("{e}; or set memory = \"no-huge\" in [dataplane]"))?;
+        if self.reserved.as_ref().is_none_or(|r| r.contains(&node)) {
+            return Ok(());
         }
+        pages::reserve(&sys, self.held()?, node, PAGE_KIB, PAGES)
+            .map_err(|e| format!("{e}; or set memory = \"no-huge\" in [dataplane]"))?;
+        self.reserved.get_or_insert_default().insert(node);
         Ok(())
     }
 
-    /// Makes a device ready to be opened: a NIC goes to vfio-pci.
+    /// Makes a device ready to be opened: a NIC goes to vfio-pci, and its node gets memory for its frames, which the
+    /// workers' nodes have already.
     pub(crate) fn prepare_device(&mut self, device: &Device) -> Result<(), String> {
         let Device::Pci { address, .. } = device else {
             return Ok(());
         };
         let sys = self.sys.clone();
-        nic::bind_vfio(&sys, self.held()?, address).map_err(|e| e.to_string())
+        nic::bind_vfio(&sys, self.held()?, address).map_err(|e| e.to_string())?;
+        match nic::node(&sys, address) {
+            Some(node) => self.reserve(node),
+            None => Ok(()),
+        }
     }
 
     /// Gives back the NICs that are not in `used`.
@@ -174,11 +186,12 @@ fn allowed_cpus() -> Result<Vec<usize>, String> {
 }
 
 /// "auto": the isolated CPUs, where there are some; else up to four, and one left for everything else where there is more
-/// than one.
+/// than one. The control thread gets a CPU that no worker has, on the node of one if it can be.
 fn choose_cpus(
     wanted: &config::Workers,
     isolated: &[usize],
     allowed: &[usize],
+    node: impl Fn(usize) -> u32,
 ) -> Result<Cpus, String> {
     let first = *allowed.first().ok_or("no CPU to run on")?;
     let workers = match wanted {
@@ -187,9 +200,9 @@ fn choose_cpus(
         config::Workers::Auto if allowed.len() == 1 => vec![first],
         config::Workers::Auto => allowed.iter().skip(1).take(AUTO_WORKERS).copied().collect(),
     };
-    let control = allowed
-        .iter()
-        .find(|c| !workers.contains(c))
+    let free = allowed.iter().filter(|c| !workers.contains(c));
+    let control = free
+        .min_by_key(|c| !workers.iter().any(|w| node(*w) == node(**c)))
         .copied()
         .unwrap_or(first);
     Ok(Cpus { control, workers })
@@ -202,17 +215,23 @@ mod tests {
     #[test]
     fn cpus_are_chosen() {
         let auto = |isolated: &[usize], allowed: &[usize]| {
-            let c = choose_cpus(&config::Workers::Auto, isolated, allowed).unwrap();
+            let c = choose_cpus(&config::Workers::Auto, isolated, allowed, |_| 0).unwrap();
             (c.control, c.workers)
         };
         assert_eq!(auto(&[], &[0, 1]), (0, vec![1]));
         assert_eq!(auto(&[], &[3]), (3, vec![3]));
         assert_eq!(auto(&[], &[0, 1, 2, 3, 4, 5, 6, 7]), (0, vec![1, 2, 3, 4]));
         assert_eq!(auto(&[2, 3], &[0, 1]), (0, vec![2, 3]));
-        let named = choose_cpus(&config::Workers::Cpus(vec![0, 2]), &[], &[0, 1, 2]).unwrap();
-        assert_eq!((named.control, named.workers), (1, vec![0, 2]));
-        let all = choose_cpus(&config::Workers::Cpus(vec![0, 1]), &[], &[0, 1]).unwrap();
-        assert_eq!(all.control, 0);
-        assert!(choose_cpus(&config::Workers::Auto, &[], &[]).is_err());
+        let named = |workers: &[usize], allowed: &[usize]| {
+            let workers = config::Workers::Cpus(workers.to_vec());
+            let c = choose_cpus(&workers, &[], allowed, |cpu| (cpu / 2) as u32).unwrap();
+            (c.control, c.workers)
+        };
+        assert_eq!(named(&[0, 2], &[0, 1, 2]), (1, vec![0, 2]));
+        assert_eq!(named(&[0, 1], &[0, 1]).0, 0);
+        // Two nodes: near the workers where there is a CPU left.
+        assert_eq!(named(&[2], &[0, 1, 2, 3]).0, 3);
+        assert_eq!(named(&[2, 3], &[0, 1, 2, 3]).0, 0);
+        assert!(choose_cpus(&config::Workers::Auto, &[], &[], |_| 0).is_err());
     }
 }
