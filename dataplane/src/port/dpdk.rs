@@ -204,6 +204,8 @@ pub(super) struct DpdkPort {
     pool: Arc<Mempool>,
     wakes_by: WakesBy,
     shared: wake::Shared,
+    /// Of a TAP, the descriptor of its first queue.
+    tap: Option<RawFd>,
 }
 
 /// What opening gives.
@@ -239,9 +241,12 @@ impl DpdkPort {
         let node = u32::try_from(node).unwrap_or(0);
         let shape = shape(spec, &info, node)?;
         let pool = pools.get(eal, node, spec.mtu)?;
+        let tap = matches!(spec.device, Device::Tap { .. });
+        // With a TAP, that is how to come by its descriptor.
+        let ask = spec.interrupts || tap;
         let mut start = |interrupts| plugged.start(&info, &shape, &pool, node, interrupts);
-        let refused = match start(spec.interrupts) {
-            Err(e) if spec.interrupts => {
+        let refused = match start(ask) {
+            Err(e) if ask => {
                 start(false)?;
                 Some(e)
             }
@@ -253,6 +258,8 @@ impl DpdkPort {
             .map(|queue| Wake::of(plugged.port, queue, &shared))
             .collect();
         wake::distinct(&mut wakes);
+        let first = wakes.first().and_then(Option::as_ref);
+        let tap = first.filter(|w| tap && w.is_level()).map(Wake::fd);
         eal::take_log(); // of drivers that have none
         let wakes_by = wakes_by(&wakes);
         if spec.interrupts
@@ -268,7 +275,7 @@ impl DpdkPort {
                 spec.device
             ));
         }
-        let mac = mac(&plugged, id)?;
+        let mac = mac(&plugged, id, tap.is_some())?;
         let odd = Arc::new(AtomicU64::new(0));
         let rx = wakes.into_iter().zip(0..).map(|(wake, queue)| DpdkRx {
             port: plugged.port,
@@ -292,6 +299,7 @@ impl DpdkPort {
             pool,
             wakes_by,
             shared,
+            tap,
         };
         Ok(Opened {
             port,
@@ -328,7 +336,7 @@ impl DpdkPort {
             return Link::default();
         }
         Link {
-            up: link.up != 0,
+            up: self.tap.map_or(link.up != 0, is_up),
             mbps: link.mbps,
         }
     }
@@ -708,8 +716,23 @@ fn listen(plugged: &Plugged) {
     eal::take_log();
 }
 
-/// The device's hardware address; one of our own for a device without.
-fn mac(plugged: &Plugged, id: PortId) -> Result<MacAddr, PortError> {
+/// Whether a TAP is up, by poll(2): it takes frames. The driver asks the kernel for the device by its name, which finds
+/// nothing, or another device, once it was renamed or moved to another network namespace.
+fn is_up(tap: RawFd) -> bool {
+    let mut ready = libc::pollfd {
+        fd: tap,
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: one pollfd; does not wait.
+    unsafe { libc::poll(&raw mut ready, 1, 0) };
+    // A device that is gone is POLLERR.
+    ready.revents == libc::POLLOUT
+}
+
+/// The device's hardware address; one of our own for a device without, and for a TAP: its address is that of its other
+/// end, the kernel's, and no two ends of a link may have the same.
+fn mac(plugged: &Plugged, id: PortId, tap: bool) -> Result<MacAddr, PortError> {
     let mut address = MaybeUninit::<sys::rte_ether_addr>::zeroed();
     // SAFETY: an open port; all zeros is a valid value.
     let address = unsafe {
@@ -717,7 +740,10 @@ fn mac(plugged: &Plugged, id: PortId) -> Result<MacAddr, PortError> {
         plugged.check("can't read its hardware address", rc)?;
         address.assume_init()
     };
-    let mac = MacAddr(address.addr_bytes);
+    let mut mac = MacAddr(address.addr_bytes);
+    if tap {
+        mac.0[3] ^= 0x80;
+    }
     let [high, low] = id.0.to_be_bytes();
     Ok(if mac == MacAddr::ZERO {
         MacAddr([0x02, b't', b'l', 0, high, low])

@@ -7,6 +7,7 @@ mod bench;
 mod hugepages;
 mod kernel;
 mod software;
+mod tap;
 
 use super::*;
 use crate::burst::Burst;
