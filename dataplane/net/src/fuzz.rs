@@ -21,10 +21,15 @@ pub fn one(data: &[u8]) {
         }
     }
     // What a wrong EtherType would lead to, too.
-    ip4(data);
-    ip6(data);
+    ip(data);
     arp(data);
     mpls(data);
+}
+
+/// Reads `data` as an IP packet of either version, cuts it up, and complains about it.
+pub fn ip(data: &[u8]) {
+    ip4(data);
+    ip6(data);
 }
 
 fn ip4(data: &[u8]) {
@@ -85,13 +90,60 @@ fn ip6(data: &[u8]) {
     }
 }
 
-fn arp(data: &[u8]) {
+/// Reads `data` as an ARP packet; what is understood is written as it was.
+pub fn arp(data: &[u8]) {
     if let Ok(arp) = arp::Arp::parse(data) {
         assert_eq!(Some(&arp.to_bytes()[..]), data.get(..arp::LEN));
     }
 }
 
-fn mpls(data: &[u8]) {
+/// Reads `data` as a Neighbour Discovery message: the first byte chooses type and addresses, the rest is what follows the
+/// type. Hop limit, length and checksum are right, so that a fuzzer need not find out about them.
+pub fn nd(data: &[u8]) {
+    let Some((&kind, body)) = data.split_first() else {
+        return;
+    };
+    let near = 0xfe80 << 112 | 1;
+    let dst = [0xff02 << 112 | 1, ip6::solicited_node(near), near][usize::from(kind >> 4) % 3];
+    let src = if kind & 8 == 0 { near + 1 } else { 0 };
+    let len = u16::try_from(body.len() + 1).unwrap_or(u16::MAX);
+    let mut packet = vec![0; ip6::HEADER_LEN];
+    if let Ok(mut h) = ip6::Ip6Mut::new(&mut packet) {
+        h.init(0, len, ip4::proto::ICMP6, 255, src, dst);
+    }
+    packet.push(133 + (kind & 7) % 5);
+    packet.extend_from_slice(body);
+    seal6(&mut packet);
+    let _ = nd::parse(&packet);
+    ip6(&packet);
+}
+
+/// Fills in the checksum of an ICMPv6 message right behind the fixed header.
+fn seal6(packet: &mut [u8]) {
+    if let Some(field) = packet.get_mut(42..44) {
+        field.fill(0);
+    }
+    let sum = match (ip6::Ip6::new(packet), packet.get(ip6::HEADER_LEN..)) {
+        (Ok(h), Some(message)) => icmp6::sum(h.src_bits(), h.dst_bits(), message).finish(),
+        _ => return,
+    };
+    if let Some(field) = packet.get_mut(42..44) {
+        field.copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// Reads `data` as an ICMP message of either family.
+pub fn icmp(data: &[u8]) {
+    if let Ok(m) = icmp4::Icmp4::new(data) {
+        let _ = format!("{m:?}");
+    }
+    if let Ok(m) = icmp6::Icmp6::new(data) {
+        let _ = format!("{m:?}");
+    }
+}
+
+/// Reads `data` as a label stack and what is under it.
+pub fn mpls(data: &[u8]) {
     let _ = flow::hash_mpls(data);
     let walked = mpls::walk(data);
     assert_eq!(
@@ -204,6 +256,11 @@ mod tests {
             let mut frame = seeds[rng.below(seeds.len())].clone();
             mutate(&mut rng, &mut frame);
             one(&frame);
+            // The message alone, behind Ethernet and IPv6.
+            if let Some(message) = frame.get(54..) {
+                nd(message);
+                icmp(message);
+            }
         }
     }
 }
