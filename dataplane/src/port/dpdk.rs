@@ -584,6 +584,8 @@ fn shape(spec: &PortSpec, info: &sys::rte_eth_dev_info, node: u32) -> Result<Sha
         device: device.clone(),
         what,
     };
+    // Both ends of a memif must have as many queues as the other: the driver takes those that are too many for the first.
+    let memif = matches!(spec.device, Device::Memif { .. });
     let rx_queues = match spec.queues {
         Some(n) if n > info.max_rx_queues => {
             return Err(limit(format!(
@@ -592,14 +594,18 @@ fn shape(spec: &PortSpec, info: &sys::rte_eth_dev_info, node: u32) -> Result<Sha
             )));
         }
         Some(n) => n,
+        None if memif => 1,
         None => {
             let most = spec.pollers(node).clamp(1, info.max_rx_queues.max(1));
             (1..=most).rev().find(|n| queues_fit(info, *n)).unwrap_or(1)
         }
     };
-    let tx_queues = rx_queues
-        .max(spec.workers)
-        .clamp(1, info.max_tx_queues.max(1));
+    let tx_queues = if memif {
+        rx_queues
+    } else {
+        rx_queues.max(spec.workers)
+    };
+    let tx_queues = tx_queues.clamp(1, info.max_tx_queues.max(1));
     // What the driver counts beside the L3 packet; without a say it is Ethernet's header and checksum.
     let beside = if info.max_mtu != u16::MAX && info.max_rx_pktlen > info.max_mtu.into() {
         info.max_rx_pktlen - u32::from(info.max_mtu)

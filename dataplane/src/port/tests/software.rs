@@ -268,17 +268,34 @@ fn memif_connects_two_ports_without_hugepages() {
     let path = std::env::temp_dir().join(format!("trunkline-port-{}.sock", std::process::id()));
     let server = format!("memif:{}", path.display());
     let client = format!("{server},role=client");
-    for _ in 0..3 {
-        let mut a = Open::new(&eal, &spec(&server), 0, &mut pools).unwrap();
-        let mut b = Open::new(&eal, &spec(&client), 1, &mut pools).unwrap();
+    // As many queues as workers would be none that the other end has; asked for at both ends they are there.
+    for (workers, queues) in [
+        ([1, 1], None),
+        ([2, 1], None),
+        ([1, 3], None),
+        ([2, 3], Some(2)),
+    ] {
+        let end = |device: &str, workers| PortSpec {
+            workers,
+            queues,
+            ..spec(device)
+        };
+        let mut a = Open::new(&eal, &end(&server, workers[0]), 0, &mut pools).unwrap();
+        let mut b = Open::new(&eal, &end(&client, workers[1]), 1, &mut pools).unwrap();
+        for port in [&a, &b] {
+            let n = usize::from(queues.unwrap_or(1));
+            assert_eq!((port.rx.len(), port.tx.len()), (n, n));
+            assert_eq!(port.port.wakes_by(), WakesBy::Looking);
+        }
         eventually("both ends connected", || {
             a.port.link().up && b.port.link().up
         });
         assert!(b.poll().is_empty()); // a client gives its buffers to the server when it polls
         a.send(0, &frame(0x88b5, 1514, 1));
         assert_eq!(b.expect(1)[0].1, frame(0x88b5, 1514, 1));
-        b.send(0, &frame(0x88b5, 60, 2));
-        assert_eq!(a.expect(1)[0].1, frame(0x88b5, 60, 2));
+        let last = b.tx.len() - 1;
+        b.send(last, &frame(0x88b5, 60, 2));
+        assert_eq!(a.expect(1), [(last, frame(0x88b5, 60, 2))]);
         b.close().unwrap();
         a.close().unwrap();
     }
