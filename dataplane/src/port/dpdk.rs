@@ -268,6 +268,12 @@ impl DpdkPort {
         {
             warnings.push(without_interrupts(spec, refused.as_ref()));
         }
+        if shape.rx_queues > 1 && !spreads(spec, &info) {
+            warnings.push(format!(
+                "{}: its driver does not spread flows over queues: all frames come in by the first; leave `queues` out",
+                spec.device
+            ));
+        }
         let max_mtu = shape.mtu;
         if max_mtu < spec.mtu + MTU_SLACK {
             warnings.push(format!(
@@ -570,11 +576,22 @@ fn info(plugged: &Plugged) -> Result<sys::rte_eth_dev_info, PortError> {
     }
 }
 
+fn is_driver(info: &sys::rte_eth_dev_info, name: &CStr) -> bool {
+    // SAFETY: the driver's name, a C string that lives as long as the driver; `info` was filled by DPDK.
+    unsafe { CStr::from_ptr(info.driver_name) == name }
+}
+
 /// Whether the driver is sure to take that many RX queues. vmxnet3 refuses, before its version 6, and does not say it before.
 fn queues_fit(info: &sys::rte_eth_dev_info, queues: u16) -> bool {
-    // SAFETY: the driver's name, a C string that lives as long as the driver; `info` was filled by DPDK.
-    let driver = unsafe { CStr::from_ptr(info.driver_name) };
-    driver != c"net_vmxnet3" || queues.is_power_of_two()
+    queues.is_power_of_two() || !is_driver(info, c"net_vmxnet3")
+}
+
+/// Whether several RX queues share the frames: by RSS, or, of a virtio card, as its other end likes. e1000e has two queues
+/// and no RSS in DPDK. Devices that are no cards may do as they like.
+fn spreads(spec: &PortSpec, info: &sys::rte_eth_dev_info) -> bool {
+    !matches!(spec.device, Device::Pci { .. })
+        || info.flow_type_rss_offloads != 0
+        || is_driver(info, c"net_virtio")
 }
 
 /// How many queues of what size, and how long a packet: what is wanted, as far as the device goes.
@@ -594,7 +611,7 @@ fn shape(spec: &PortSpec, info: &sys::rte_eth_dev_info, node: u32) -> Result<Sha
             )));
         }
         Some(n) => n,
-        None if memif => 1,
+        None if memif || !spreads(spec, info) => 1,
         None => {
             let most = spec.pollers(node).clamp(1, info.max_rx_queues.max(1));
             (1..=most).rev().find(|n| queues_fit(info, *n)).unwrap_or(1)
