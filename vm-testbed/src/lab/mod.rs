@@ -174,7 +174,7 @@ impl Lab {
     }
 
     /// Makes `dev` a port for an appliance: nothing of the kernel answers on it.
-    fn port_end(ns: &Netns, dev: &str) -> Result<()> {
+    pub(crate) fn port_end(ns: &Netns, dev: &str) -> Result<()> {
         ns.sysctl(&format!("ipv6/conf/{dev}/disable_ipv6"), "1")?;
         ns.ip(&format!("link set {dev} arp off up")).map(drop)
     }

@@ -267,6 +267,21 @@ pub const ALL: &[Scenario] = &[
         "cards that can't be bound are named with the remedy, and left as they are",
         vm::vfio::refusals,
     ),
+    vm(
+        "vm/numa",
+        "workers poll cards of their own node, with memory of that node",
+        vm::numa::placement,
+    ),
+    vm(
+        "vm/numa-queues",
+        "with two queues the workers of a card's node share its flows",
+        vm::numa::queues,
+    ),
+    vm(
+        "vm/vfio-hotplug",
+        "cards come and go while an appliance runs that was started without any",
+        vm::numa::hotplug,
+    ),
 ];
 
 /// Huge pages for as long as the value lives, if the flavor is on them.

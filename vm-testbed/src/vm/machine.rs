@@ -6,8 +6,8 @@
 
 use std::fs::File;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -17,8 +17,8 @@ use super::image::{Image, image};
 use super::qmp::Qmp;
 use super::wire::Wire;
 use crate::frame::Mac;
-use crate::lab::signals;
 use crate::lab::wait::{eventually, secs};
+use crate::lab::{Lab, Netns};
 
 /// A network card of the machine.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +33,8 @@ pub struct Card {
     pub node: u32,
     /// Its hardware address.
     pub mac: Mac,
+    /// Pairs of queues that QEMU gives it frames by.
+    pub queues: u16,
 }
 
 /// The cards, in the order of their buses.
@@ -43,13 +45,15 @@ pub const CARDS: &[Card] = &[
         driver: "e1000e",
         node: 0,
         mac: [0x52, 0x54, 0, 0, 0x0a, 1],
+        queues: 1,
     },
     Card {
         name: "virtio",
-        model: "virtio-net-pci,disable-legacy=on,iommu_platform=on",
+        model: "virtio-net-pci,disable-legacy=on,iommu_platform=on,mq=on,vectors=6,rss=on",
         driver: "virtio-pci",
         node: 0,
         mac: [0x52, 0x54, 0, 0, 0x0a, 2],
+        queues: 2,
     },
     Card {
         name: "vmxnet3",
@@ -57,6 +61,7 @@ pub const CARDS: &[Card] = &[
         driver: "vmxnet3",
         node: 1,
         mac: [0x52, 0x54, 0, 0, 0x0b, 1],
+        queues: 1,
     },
 ];
 
@@ -76,7 +81,8 @@ pub struct Vm {
     addresses: Vec<String>,
     wires: Vec<Wire>,
     child: Child,
-    folder: PathBuf,
+    /// Its files and its cables' namespace; the console's log is kept with them.
+    lab: Lab,
 }
 
 impl Vm {
@@ -86,16 +92,16 @@ impl Vm {
     /// When there is no image, QEMU refuses, or the guest does not come up; with the end of its console then.
     pub fn boot() -> Result<Self> {
         let image = image()?;
-        let folder = signals::folder().join("vm");
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let mut lab = Lab::new("vm")?;
+        let folder = lab.folder().to_owned();
+        let ns = lab.space("cables")?;
         let wires: Result<Vec<Wire>> = (CARDS.iter())
-            .map(|c| Wire::open(&folder, c.name))
+            .map(|c| Wire::open(c, &folder, &ns))
             .collect();
         let wires = wires?;
         let listener = UnixListener::bind(folder.join("guest.sock"))?;
         let begin = Instant::now();
-        let mut child = spawn(&image, &folder)?;
+        let mut child = spawn(&image, &folder, &ns)?;
         let up = come_up(&mut child, &listener, &folder);
         let (guest, qmp, addresses) = match up {
             Ok(all) => all,
@@ -103,8 +109,6 @@ impl Vm {
                 let _ = child.kill();
                 let _ = child.wait();
                 let said = last_words(&folder);
-                save_console(&folder);
-                let _ = std::fs::remove_dir_all(&folder);
                 return Err(anyhow!(
                     "the machine does not start: {e:#}; it said:\n{said}"
                 ));
@@ -117,7 +121,7 @@ impl Vm {
             addresses,
             wires,
             child,
-            folder,
+            lab,
         })
     }
 
@@ -127,7 +131,7 @@ impl Vm {
     /// When there is no card of that name.
     #[must_use]
     pub fn wire(&self, card: &str) -> &Wire {
-        let wire = self.wires.iter().find(|w| w.name() == card);
+        let wire = self.wires.iter().find(|w| w.card() == card);
         wire.unwrap_or_else(|| panic!("no card {card}"))
     }
 
@@ -144,7 +148,7 @@ impl Vm {
     /// The end of what the guest's kernel and QEMU have said.
     #[must_use]
     pub fn last_words(&self) -> String {
-        last_words(&self.folder)
+        last_words(self.lab.folder())
     }
 }
 
@@ -152,9 +156,6 @@ impl Drop for Vm {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        save_console(&self.folder);
-        let _ = std::fs::remove_dir_all(&self.folder);
-        let _ = std::fs::remove_dir(signals::folder());
     }
 }
 
@@ -214,9 +215,9 @@ fn mac_text(mac: Mac) -> String {
 }
 
 /// Starts QEMU; the kernel kills it with the thread that called this.
-fn spawn(image: &Image, folder: &Path) -> Result<Child> {
+fn spawn(image: &Image, folder: &Path, ns: &Netns) -> Result<Child> {
     let log = File::create(folder.join("qemu.log"))?;
-    let mut c = Command::new("setpriv");
+    let mut c = ns.command("setpriv");
     c.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
     c.args(arguments(folder));
     c.arg("-kernel")
@@ -253,7 +254,7 @@ fn arguments(folder: &Path) -> Vec<String> {
         all += &format!(
             " -device pcie-root-port,id=port{n},bus=pxb{node},chassis={chassis},slot={n} -netdev {} \
              -device {},netdev={},bus=port{n},mac={mac}",
-            Wire::netdev(folder, card.name),
+            Wire::netdev(card, folder),
             card.model,
             card.name
         );
@@ -280,14 +281,4 @@ fn last_words(folder: &Path) -> String {
         }
     }
     text
-}
-
-/// Copies the console to where it can be read when the machine is gone.
-fn save_console(folder: &Path) {
-    let logs = crate::workspace().join("target/testbed-logs/vm");
-    if std::fs::create_dir_all(&logs).is_ok() {
-        for file in ["console.log", "qemu.log"] {
-            let _ = std::fs::copy(folder.join(file), logs.join(file));
-        }
-    }
 }

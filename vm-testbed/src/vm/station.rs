@@ -1,5 +1,6 @@
 //! Hosts at the cables of a guest's cards: they answer ARP and neighbour solicitations, send packets, and look at what comes.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -73,6 +74,29 @@ pub fn cross(vm: &Vm, from: &Station, to: &Station, within: Duration) -> Result<
     for (sent, want) in both {
         vm.wire(from.card).send(&sent)?;
         arrives(vm, from, to, &want, within)?;
+    }
+    Ok(())
+}
+
+/// Sends a packet of each of `count` flows from one host to another, which must know each other; all must come out.
+///
+/// # Errors
+/// When one does not.
+pub fn flows(vm: &Vm, from: &Station, to: &Station, count: u16, within: Duration) -> Result<()> {
+    let mut wanted = BTreeSet::new();
+    for n in 0..count {
+        let p = Ip4::udp_ports(from.ip4, to.ip4, 10_000 + n * 7, 5000, 64);
+        wanted.insert(to.receives(IPV4, &p.clone().ttl(63).bytes()));
+        vm.wire(from.card).send(&from.frame(IPV4, &p.bytes()))?;
+    }
+    let deadline = Instant::now() + within;
+    while !wanted.is_empty() {
+        let Some(f) = vm.wire(to.card).next(deadline) else {
+            bail!("{} of {count} flows did not come through", wanted.len());
+        };
+        if !wanted.remove(&f) {
+            to.answer(vm, &f)?;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,8 @@
-//! The cable of a card of the guest: one Ethernet frame a datagram, over Unix sockets (`-netdev dgram`). Needs no
-//! privilege and no device, and the frames are those that the card was given, bit for bit.
+//! The cables of the guest's cards. The test bed holds the other ends.
+//!
+//! Most are pairs of Unix sockets, one Ethernet frame a datagram (`-netdev dgram`): no device, and the frames are those that
+//! the card was given, bit for bit. A card with several queues needs a TAP with as many, in a namespace that has nothing
+//! else in it.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -10,54 +13,53 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
+use super::machine::Card;
 use crate::lab::wait::secs;
+use crate::lab::{self, Lab, Netns};
 
 /// One end of a cable; QEMU holds the other.
 #[derive(Debug)]
 pub struct Wire {
-    name: String,
-    socket: UnixDatagram,
-    far: PathBuf,
-    rx: Mutex<Receiver<Vec<u8>>>,
+    card: &'static str,
+    end: End,
+}
+
+#[derive(Debug)]
+enum End {
+    Sockets(Sockets),
+    Tap(lab::Wire),
 }
 
 impl Wire {
-    /// The near end of the cable `name`, to be made before the machine starts; sockets lie in `folder`.
+    /// The near end of a card's cable, to be made before the machine starts. Sockets lie in `folder`; a TAP is made in `ns`.
     ///
     /// # Errors
-    /// When the socket can't be made.
-    pub fn open(folder: &Path, name: &str) -> Result<Self> {
-        let (near, far) = ends(folder, name);
-        let socket = UnixDatagram::bind(&near).with_context(|| near.display().to_string())?;
-        socket.set_write_timeout(Some(secs(20)))?;
-        let reader = socket.try_clone()?;
-        let (give, rx) = channel();
-        std::thread::spawn(move || {
-            let mut frame = [0; 65536];
-            // An empty datagram is the end, sent by `drop`.
-            while let Ok(n @ 1..) = reader.recv(&mut frame) {
-                if give.send(frame[..n].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
+    /// When the kernel refuses it.
+    pub fn open(card: &Card, folder: &Path, ns: &Netns) -> Result<Self> {
+        let end = if card.queues > 1 {
+            let (tap, multi) = (card.name, "multi_queue vnet_hdr");
+            ns.ip(&format!("tuntap add dev {tap} mode tap {multi}"))?;
+            Lab::port_end(ns, tap)?;
+            End::Tap(lab::Wire::open(ns, tap)?)
+        } else {
+            End::Sockets(Sockets::open(folder, card.name)?)
+        };
         Ok(Self {
-            name: name.to_owned(),
-            socket,
-            far,
-            rx: Mutex::new(rx),
+            card: card.name,
+            end,
         })
-    }
-
-    /// Its name, which is that of the card's netdev in QEMU.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// What QEMU is told of it.
     #[must_use]
-    pub fn netdev(folder: &Path, name: &str) -> String {
+    pub fn netdev(card: &Card, folder: &Path) -> String {
+        let name = card.name;
+        if card.queues > 1 {
+            return format!(
+                "tap,id={name},ifname={name},queues={},script=no,downscript=no,vhost=off",
+                card.queues
+            );
+        }
         let (near, far) = ends(folder, name);
         format!(
             "dgram,id={name},local.type=unix,local.path={},remote.type=unix,remote.path={}",
@@ -66,35 +68,86 @@ impl Wire {
         )
     }
 
+    /// The card at the other end.
+    #[must_use]
+    pub fn card(&self) -> &'static str {
+        self.card
+    }
+
     /// Puts a frame on the wire, towards the guest.
     ///
     /// # Errors
     /// When the machine has ended, or takes none for long.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
-        let sent = self.socket.send_to(frame, &self.far);
-        let n =
-            sent.with_context(|| format!("a frame of {} bytes to {}", frame.len(), self.name))?;
-        ensure!(n == frame.len(), "{}: sent {n} bytes", self.name);
-        Ok(())
+        match &self.end {
+            End::Sockets(s) => s.send(frame),
+            End::Tap(t) => t.send(frame),
+        }
     }
 
     /// The next frame from the guest, or `None` when none comes before the deadline.
     #[must_use]
     pub fn next(&self, deadline: Instant) -> Option<Vec<u8>> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let rx = self.rx.lock().unwrap_or_else(PoisonError::into_inner);
-        rx.recv_timeout(left).ok()
+        match &self.end {
+            End::Sockets(s) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                s.rx().recv_timeout(left).ok()
+            }
+            End::Tap(t) => t.next(deadline).map(|seen| seen.frame),
+        }
     }
 
     /// All frames that have come and were not yet taken.
     #[must_use]
     pub fn drain(&self) -> Vec<Vec<u8>> {
-        let rx = self.rx.lock().unwrap_or_else(PoisonError::into_inner);
-        rx.try_iter().collect()
+        match &self.end {
+            End::Sockets(s) => s.rx().try_iter().collect(),
+            End::Tap(t) => t.drain().into_iter().map(|seen| seen.frame).collect(),
+        }
     }
 }
 
-impl Drop for Wire {
+/// A pair of Unix sockets.
+#[derive(Debug)]
+struct Sockets {
+    socket: UnixDatagram,
+    far: PathBuf,
+    rx: Mutex<Receiver<Vec<u8>>>,
+}
+
+impl Sockets {
+    fn open(folder: &Path, name: &str) -> Result<Self> {
+        let (near, far) = ends(folder, name);
+        let socket = UnixDatagram::bind(&near).with_context(|| near.display().to_string())?;
+        socket.set_write_timeout(Some(secs(20)))?;
+        let reader = socket.try_clone()?;
+        let (give, rx) = channel();
+        std::thread::spawn(move || {
+            let mut frame = [0; 65536];
+            // Nothing is the end: the socket was shut down.
+            while let Ok(n @ 1..) = reader.recv(&mut frame) {
+                if give.send(frame[..n].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let rx = Mutex::new(rx);
+        Ok(Self { socket, far, rx })
+    }
+
+    fn rx(&self) -> std::sync::MutexGuard<'_, Receiver<Vec<u8>>> {
+        self.rx.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, frame: &[u8]) -> Result<()> {
+        let sent = self.socket.send_to(frame, &self.far);
+        let n = sent.with_context(|| format!("{} bytes to {}", frame.len(), self.far.display()))?;
+        ensure!(n == frame.len(), "sent {n} of {} bytes", frame.len());
+        Ok(())
+    }
+}
+
+impl Drop for Sockets {
     fn drop(&mut self) {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
@@ -118,14 +171,14 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let (near, far) = ends(&folder, "a");
         let machine = UnixDatagram::bind(&far).unwrap();
-        let wire = Wire::open(&folder, "a").unwrap();
+        let wire = Sockets::open(&folder, "a").unwrap();
         wire.send(b"to the guest").unwrap();
         let mut b = [0; 64];
         let n = machine.recv(&mut b).unwrap();
         assert_eq!(&b[..n], b"to the guest");
         machine.send_to(b"from the guest", &near).unwrap();
-        let got = wire.next(Instant::now() + secs(10));
-        assert_eq!(got.as_deref(), Some(&b"from the guest"[..]));
+        let got = wire.rx().recv_timeout(secs(10));
+        assert_eq!(got.as_deref(), Ok(&b"from the guest"[..]));
         drop(wire);
         let _ = std::fs::remove_dir_all(&folder);
     }

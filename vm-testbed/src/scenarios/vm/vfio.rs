@@ -131,8 +131,8 @@ pub fn refusals(_: &Options) -> Result<()> {
         ensure!(up.contains(&address) && up.contains(&remedy), "{up}");
         vm.guest.run(&remedy)?;
         same(&before, &State::take(vm)?, &up)?;
-        let many = good.replace("[interface.e1000e]", "[interface.e1000e]\nqueues = 2");
-        refused(vm, &many, &["queues = 2", "the device has 1"])?;
+        let many = good.replace("[interface.e1000e]", "[interface.e1000e]\nqueues = 3");
+        refused(vm, &many, &["queues = 3", "the device has 2"])?;
         ensure!(router::driver(&mut vm.guest, &address)? == "e1000e");
         Ok(())
     })

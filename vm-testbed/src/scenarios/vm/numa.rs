@@ -1,0 +1,181 @@
+//! Memory and workers stay on the node of their card; cards come and go while the appliance runs; queues share the load.
+
+use anyhow::{Context, Result, ensure};
+
+use super::{A, B, C, TOP, config, section, with};
+use crate::lab::wait::secs;
+use crate::progress;
+use crate::suite::Options;
+use crate::vm::router::{State, driver, pages_used};
+use crate::vm::station::{cross, flows};
+use crate::vm::{Router, Station, Vm, card};
+
+/// How long frames may take through a machine that is emulated, neighbours to be found included.
+const THROUGH: std::time::Duration = secs(30);
+
+/// Each worker polls cards of its own node only, from memory of that node.
+///
+/// # Errors
+/// When it is not so.
+pub fn placement(_: &Options) -> Result<()> {
+    with(|vm| {
+        vm.guest.run("modprobe vfio-pci")?;
+        let before = State::take(vm)?;
+        let config = config(vm);
+        let router = Router::start(vm, &config)?;
+        let workers = router.json(vm, "worker show")?;
+        let mut polled = 0;
+        for w in workers.as_array().context("no array")? {
+            let cpu = w["cpu"].as_u64().context("no cpu")?;
+            ensure!(w["numa"] == cpu / 2, "CPUs 0-1 and 2-3 are nodes: {w}");
+            for q in w["queues"].as_array().context("no queues")? {
+                let name = q.as_str().unwrap_or_default();
+                let name = name.split(':').next().unwrap_or_default();
+                ensure!(w["numa"] == card(name).node, "{q} is polled from {w}");
+                polled += 1;
+            }
+        }
+        // e1000e and virtio have a queue for the worker of node 0, vmxnet3 one for each of node 1.
+        ensure!(polled == 4, "{polled} queues are polled: {workers}");
+        let (zero, one) = (pages_used(&mut vm.guest, 0)?, pages_used(&mut vm.guest, 1)?);
+        ensure!(zero >= POOL && one >= POOL, "{zero} and {one} pages in use");
+        router.stop(vm)?;
+        let after = State::take(vm)?;
+        ensure!(before == after, "{after:#?}\nwas {before:#?}");
+        Ok(())
+    })
+}
+
+/// Huge pages that a node's pool of frames takes: 16,383 of more than 2 KiB.
+const POOL: u64 = 16;
+
+/// Started without any card, the appliance takes one of each node while it runs, with memory of that node, and gives them
+/// back.
+///
+/// # Errors
+/// When it does not.
+pub fn hotplug(_: &Options) -> Result<()> {
+    with(|vm| {
+        // Not loaded when the EAL starts: it has to be told later.
+        vm.guest
+            .finish("modprobe -r vfio-pci vfio_iommu_type1 vfio")?;
+        let before = State::take(vm)?;
+        let none = format!(
+            "{TOP}\n[interface.first]\ndevice = \"dpdk:net_null0,no-rx=1\"\naddress = [\"10.0.9.1/24\"]\n"
+        );
+        // All of node 0 works, so the control thread is on node 1, and DPDK's own tables with it.
+        let far = Router::start(vm, &none.replace("1-3", "0-1"))?;
+        far.stop(vm)?;
+        // Here all is on node 0.
+        let router = Router::start(vm, &none.replace("1-3", "1"))?;
+        vm.guest.run("modprobe vfio-pci")?;
+        add(vm, &router, &A)?;
+        let one = pages_used(&mut vm.guest, 1)?;
+        ensure!(one == 0, "{one} pages of node 1 for a card of node 0");
+        let zero = pages_used(&mut vm.guest, 0)?;
+        add(vm, &router, &B)?;
+        let one = pages_used(&mut vm.guest, 1)?;
+        ensure!(one >= POOL, "{one} pages of node 1 for a card there");
+        let more = pages_used(&mut vm.guest, 0)? - zero;
+        ensure!(more < POOL, "{more} pages of node 0 for a card of node 1");
+        cross(vm, &A, &B, THROUGH)?;
+        cross(vm, &B, &A, THROUGH)?;
+
+        // One goes and comes; the other stays as it is.
+        router.must(vm, &format!("interface del {}", A.card))?;
+        let address = vm.address(A.card).to_owned();
+        let given = driver(&mut vm.guest, &address)?;
+        ensure!(given == card(A.card).driver, "{} has {given}", A.card);
+        add(vm, &router, &C)?;
+        cross(vm, &B, &C, THROUGH)?;
+        add(vm, &router, &A)?;
+        cross(vm, &A, &C, THROUGH)?;
+        cross(vm, &B, &A, THROUGH)?;
+        router.stop(vm)?;
+        let after = State::take(vm)?;
+        ensure!(before == after, "{after:#?}\nwas {before:#?}");
+        Ok(())
+    })
+}
+
+/// Adds the interface of a host's card and waits for its link.
+fn add(vm: &mut Vm, router: &Router, s: &Station) -> Result<()> {
+    let text = section(vm, s);
+    let value = |key: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(key));
+        line.map(|v| {
+            v.trim_matches([' ', '=', '"', '[', ']'])
+                .replace(['"', ','], "")
+        })
+        .with_context(|| format!("no {key} in {text}"))
+    };
+    let (device, addresses) = (value("device")?, value("address")?);
+    let addresses: String = (addresses.split_whitespace())
+        .map(|a| format!(" address {a}"))
+        .collect();
+    router.must(
+        vm,
+        &format!("interface add {} device {device}{addresses}", s.card),
+    )?;
+    router.link(vm, s.card, "up")
+}
+
+/// Flows that are sent into a card.
+const FLOWS: u16 = 64;
+
+/// With two queues a card, the workers of its node share what comes in, as far as card and driver spread it: a virtio card
+/// does, by RSS. What the others do is what QEMU and DPDK have: no RSS in DPDK's e1000e, none in QEMU's vmxnet3.
+///
+/// # Errors
+/// When a frame is lost, polled on another node, or not spread.
+pub fn queues(_: &Options) -> Result<()> {
+    with(|vm| {
+        vm.guest.run("modprobe vfio-pci")?;
+        let before = State::take(vm)?;
+        let sections: Vec<String> = [A, B, C].iter().map(|s| section(vm, s)).collect();
+        let config = format!("{TOP}{}", sections.join("queues = 2\n")) + "queues = 2\n";
+        let router = Router::start(vm, &config.replace("1-3", "0-3"))?;
+        let log = router.log(vm)?;
+        let warned = log.contains(&format!(
+            "pci:{}: its driver does not spread flows",
+            vm.address("e1000e")
+        ));
+        ensure!(warned, "no warning for e1000e:\n{log}");
+        for (from, to, shared) in [(C, A, true), (A, B, false), (B, C, false)] {
+            cross(vm, &from, &to, THROUGH)?;
+            let packets = by_worker(vm, &router)?;
+            flows(vm, &from, &to, FLOWS, THROUGH)?;
+            let now = by_worker(vm, &router)?;
+            let more: Vec<u64> = now.iter().zip(&packets).map(|(n, b)| n - b).collect();
+            let first = card(from.card).node as usize * 2;
+            let (near, all) = (&more[first..first + 2], more.iter().sum::<u64>());
+            ensure!(
+                near.iter().sum::<u64>() == all && all >= FLOWS.into(),
+                "{}: {more:?}",
+                from.card
+            );
+            let few = *near.iter().min().unwrap_or(&0);
+            ensure!(
+                !shared || few >= u64::from(FLOWS / 8),
+                "{}: {more:?}",
+                from.card
+            );
+            progress::note(&format!(
+                "{FLOWS} flows into {}: {near:?} by the workers of its node",
+                from.card
+            ));
+        }
+        router.stop(vm)?;
+        let after = State::take(vm)?;
+        ensure!(before == after, "{after:#?}\nwas {before:#?}");
+        Ok(())
+    })
+}
+
+/// Packets by worker, in the order of their CPUs.
+fn by_worker(vm: &mut Vm, router: &Router) -> Result<Vec<u64>> {
+    let workers = router.json(vm, "worker show")?;
+    let workers = workers.as_array().context("no array")?;
+    let packets = workers.iter().map(|w| w["packets"].as_u64());
+    packets.collect::<Option<_>>().context("no packets")
+}
