@@ -231,6 +231,12 @@ impl Mbuf {
         self.field(sys::TL_MBUF_NB_SEGS)
     }
 
+    /// Makes it look like the first segment of several, as a driver that scatters would.
+    #[cfg(test)]
+    pub(crate) fn set_nb_segs(&mut self, n: u16) {
+        self.set_field(sys::TL_MBUF_NB_SEGS, n);
+    }
+
     /// The private area as a `T`. A frame fresh from a port has what its buffer's last user left there.
     #[inline]
     #[must_use]

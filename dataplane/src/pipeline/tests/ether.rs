@@ -207,6 +207,16 @@ fn frames_that_are_refused() {
 }
 
 #[test]
+fn what_is_spread_over_several_buffers_is_not_read() {
+    let mut rig = Rig::new();
+    let mut m = rig.buffer(&from_lan(IPV4, &good()));
+    m.set_nb_segs(2);
+    let seen = rig.one_buffer(0, m);
+    assert_eq!(seen.drops, [(LAN, Drop::MultiSegment, 1)]);
+    assert!(seen.sent.is_empty() && seen.up.is_empty());
+}
+
+#[test]
 fn an_interface_that_is_down_takes_nothing() {
     let mut rig = Rig::new();
     rig.ifaces[0].up = false;

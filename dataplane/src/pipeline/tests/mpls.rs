@@ -726,3 +726,25 @@ fn a_group_that_has_gone_is_an_unknown_label() {
         Drop::NoAdjacency
     );
 }
+
+/// A buffer whose driver left no headroom: what fits into the place of the old header goes out, the rest is dropped.
+#[test]
+fn labels_and_headers_need_headroom() {
+    let mut rig = Rig::new();
+    let frame = |dst: &str| {
+        let ip = udp4("10.0.0.9", dst, 9, 20);
+        (eth(LAN_MAC, HOST_MAC, 0x0800, &ip), ip)
+    };
+    let run = |rig: &mut Rig, frame: &[u8]| {
+        let m = rig.buffer_without_headroom(frame);
+        rig.one_buffer(0, m)
+    };
+    let (plain, ip) = frame("192.0.2.7");
+    let sent = run(&mut rig, &plain).only_sent();
+    assert_eq!(sent.frame, eth(PEER_MAC, WAN_MAC, 0x0800, &ttl4(&ip, 8)));
+    // Two labels and a header, or a tag and a header, do not fit into 14 bytes.
+    for dst in ["203.0.113.7", "198.51.100.7"] {
+        let seen = run(&mut rig, &frame(dst).0);
+        assert_eq!(seen.only_dropped(), Drop::NoHeadroom, "{dst}");
+    }
+}

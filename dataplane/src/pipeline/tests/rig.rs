@@ -387,6 +387,34 @@ impl Rig {
         m
     }
 
+    /// The same at the very beginning of the buffer, without any headroom.
+    pub(super) fn buffer_without_headroom(&self, frame: &[u8]) -> Mbuf {
+        let mut m = self.buffer(&[]);
+        let room = m.headroom();
+        assert!(frame.len() <= room);
+        m.prepend(room).expect("headroom")[..frame.len()].copy_from_slice(frame);
+        m.truncate(frame.len());
+        assert_eq!(m.headroom(), 0);
+        m
+    }
+
+    #[track_caller]
+    pub(super) fn one_buffer(&mut self, port: u16, m: Mbuf) -> Seen {
+        let before = self.counts();
+        let mut burst = Burst::new();
+        burst.push(m).unwrap();
+        let env = Env {
+            tables: &self.tables,
+            reader: &self.reader,
+            ifaces: &self.table,
+            pool: &self.pool,
+            now: self.now,
+        };
+        self.pipeline
+            .rx(&env, PortId(port), &mut burst, &mut self.out);
+        self.seen(before)
+    }
+
     /// Runs frames from `port` through the stages, 64 at a time.
     #[track_caller]
     pub(super) fn run<F: AsRef<[u8]>>(&mut self, port: u16, frames: &[F]) -> Seen {
