@@ -258,11 +258,15 @@ mod tests {
         assert!(error.starts_with(&start), "{error}");
         UnixStream::connect(&socket).expect("the first one is not disturbed");
         drop((first, listener));
-        assert_eq!(
-            std::fs::read_dir(dir.path().join("run")).unwrap().count(),
-            0
-        );
-        Instance::claim(&socket).unwrap();
+        let run = dir.path().join("run");
+        assert!(!run.exists(), "it had made the folder");
+        drop(Instance::claim(&socket).unwrap());
+        assert!(!run.exists());
+        // Another's folder stays.
+        let theirs = dir.path().join("theirs");
+        std::fs::create_dir(&theirs).unwrap();
+        drop(Instance::claim(&theirs.join("t.sock")).unwrap());
+        assert_eq!(std::fs::read_dir(&theirs).unwrap().count(), 0);
     }
 
     #[test]
