@@ -268,6 +268,11 @@ pub const ALL: &[Scenario] = &[
         vm::vfio::refusals,
     ),
     vm(
+        "vm/interrupts",
+        "workers sleep until a card's interrupt, and by time where its driver brings none",
+        vm::interrupt::interrupts,
+    ),
+    vm(
         "vm/numa",
         "workers poll cards of their own node, with memory of that node",
         vm::numa::placement,

@@ -2,6 +2,7 @@
 //!
 //! One machine serves all of them, one after the other; a scenario that fails takes it with it, and the next starts another.
 
+pub mod interrupt;
 pub mod numa;
 pub mod vfio;
 
