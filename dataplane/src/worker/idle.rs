@@ -9,8 +9,9 @@
 //!   have a descriptor end such a sleep too.
 //!
 //! A descriptor can be readable before there is anything to read (DPDK's tap reads nothing until a signal has come as well),
-//! so the worker spins for as long as after a frame. It can also be readable with nothing to read for good (a device that
-//! is gone): after such a false alarm no descriptor is listened to for [`DEAF_NS`].
+//! so the worker spins for as long as after a frame. One false alarm is nothing: an interrupt that was under way when it was
+//! disabled (vmxnet3's). But a descriptor can be readable with nothing to read for good (a device that is gone): after a
+//! second one no descriptor is listened to for [`DEAF_NS`].
 
 /// How workers wait for frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +35,9 @@ pub const QUIET_NS: u64 = 100_000_000;
 pub const QUIET_SLEEP_NS: u64 = 600_000;
 /// The longest sleep that a queue can end, in nanoseconds.
 pub const LONGEST_WAIT_NS: u64 = 50_000_000;
-/// Nanoseconds after a false alarm in which no queue can end a sleep.
+/// False alarms, one after the other, that are one too many.
+pub const FALSE_ALARMS: u8 = 2;
+/// Nanoseconds after them in which no queue can end a sleep.
 pub const DEAF_NS: u64 = 50_000_000;
 
 /// What the queues of a worker can do to end its sleep.
@@ -68,6 +71,7 @@ pub(crate) struct Idle {
     armed: bool,
     /// When a queue ended a sleep; `None` once something was found, or it is taken for a false alarm.
     alarm: Option<u64>,
+    false_alarms: u8,
     deaf_until: u64,
 }
 
@@ -79,6 +83,7 @@ impl Idle {
             step: FIRST_SLEEP_NS,
             armed: false,
             alarm: None,
+            false_alarms: 0,
             deaf_until: 0,
         }
     }
@@ -89,6 +94,7 @@ impl Idle {
         self.last_work = now;
         self.step = FIRST_SLEEP_NS;
         self.alarm = None;
+        self.false_alarms = 0;
         std::mem::take(&mut self.armed)
     }
 
@@ -96,6 +102,9 @@ impl Idle {
     pub(crate) fn woke(&mut self, now: u64, by_queue: bool) {
         self.armed = false;
         self.alarm = by_queue.then_some(now);
+        if !by_queue {
+            self.false_alarms = 0;
+        }
     }
 
     /// A loop found nothing; `now` in nanoseconds.
@@ -110,7 +119,11 @@ impl Idle {
                 return Next::Spin;
             }
             self.alarm = None;
-            self.deaf_until = now + DEAF_NS;
+            self.false_alarms += 1;
+            if self.false_alarms >= FALSE_ALARMS {
+                self.false_alarms = 0;
+                self.deaf_until = now + DEAF_NS;
+            }
         }
         if now < self.deaf_until {
             return Next::Sleep(self.look_after(without));
@@ -212,13 +225,17 @@ mod tests {
         let mut i = Idle::new(Poll::Adaptive, 0);
         let (mut spins, mut now) = (0, QUIET_NS);
         for _ in 0..100 {
-            assert_eq!(i.next(now, SOCKETS), Next::Wait(LONGEST_WAIT_NS));
-            i.woke(now, true); // at once
-            while i.next(now, SOCKETS) == Next::Spin {
-                now += 1_000;
-                spins += 1_000;
+            for _ in 0..FALSE_ALARMS {
+                assert_eq!(i.next(now, SOCKETS), Next::Wait(LONGEST_WAIT_NS));
+                i.woke(now, true); // at once
+                for _ in 0..SPIN_NS / 1_000 {
+                    assert_eq!(i.next(now, SOCKETS), Next::Spin);
+                    now += 1_000;
+                    spins += 1_000;
+                }
             }
-            let mut sleeps = 1; // the one that ended the loop
+            assert_eq!(i.next(now, SOCKETS), Next::Sleep(QUIET_SLEEP_NS));
+            let mut sleeps = 1;
             now += QUIET_SLEEP_NS;
             while let Next::Sleep(ns) = i.next(now, SOCKETS) {
                 assert_eq!(ns, QUIET_SLEEP_NS);
@@ -231,6 +248,8 @@ mod tests {
         assert!(spins * 100 < now, "spun {spins} ns of {now}");
         // A frame that is found meanwhile does not end the deafness, for the stuck queue is as stuck as before.
         i.woke(now, true);
+        assert!(matches!(i.next(now + SPIN_NS, SOCKETS), Next::Wait(_)));
+        i.woke(now, true);
         assert!(matches!(i.next(now + SPIN_NS, SOCKETS), Next::Sleep(_)));
         i.worked(now + SPIN_NS);
         assert!(matches!(i.next(now + 2 * SPIN_NS, SOCKETS), Next::Sleep(_)));
@@ -238,6 +257,23 @@ mod tests {
             i.next(now + SPIN_NS + DEAF_NS, SOCKETS),
             Next::Wait(LONGEST_WAIT_NS)
         );
+    }
+
+    #[test]
+    fn one_false_alarm_is_nothing() {
+        let (mut i, mut t) = (Idle::new(Poll::Adaptive, 0), SPIN_NS);
+        for _ in 0..100 {
+            i.woke(t, true);
+            t += SPIN_NS;
+            assert_eq!(i.next(t, SOCKETS), Next::Wait(LONGEST_WAIT_NS));
+            // Then a frame, or a sleep that nothing ended.
+            i.worked(t);
+            t += SPIN_NS;
+            i.woke(t, true);
+            t += SPIN_NS;
+            assert_eq!(i.next(t, SOCKETS), Next::Wait(LONGEST_WAIT_NS));
+            i.woke(t, false);
+        }
     }
 
     #[test]
@@ -263,7 +299,10 @@ mod tests {
         t += SPIN_NS;
         assert_eq!(i.next(t, INTERRUPTS), Next::Arm);
         i.woke(t, true);
-        // In vain, and a false alarm: no queue is armed for a sleep that none can end.
+        t += SPIN_NS;
+        assert_eq!(i.next(t, INTERRUPTS), Next::Arm);
+        i.woke(t, true);
+        // In vain again: no queue is armed for a sleep that none can end.
         t += SPIN_NS;
         assert!(matches!(i.next(t, INTERRUPTS), Next::Sleep(_)));
         assert_eq!(i.next(t + DEAF_NS, INTERRUPTS), Next::Arm);
