@@ -254,7 +254,7 @@ pub const ALL: &[Scenario] = &[
     ),
     vm(
         "vm/boot",
-        "a machine with two NUMA nodes, an IOMMU and three cards; the doctor finds them",
+        "a machine with two NUMA nodes, an IOMMU and four cards; the doctor finds them",
         vm::boot,
     ),
     vm(
@@ -266,6 +266,11 @@ pub const ALL: &[Scenario] = &[
         "vm/vfio-refusals",
         "cards that can't be bound are named with the remedy, and left as they are",
         vm::vfio::refusals,
+    ),
+    vm(
+        "vm/vfio-no-iommu",
+        "without an IOMMU a card is refused with what to switch on",
+        vm::vfio::no_iommu,
     ),
     vm(
         "vm/interrupts",

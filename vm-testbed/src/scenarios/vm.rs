@@ -8,12 +8,12 @@ pub mod vfio;
 
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use crate::progress;
 use crate::suite::Options;
-use crate::vm::{CARDS, Station, Vm};
+use crate::vm::{CARDS, Station, Vm, router};
 
 /// The host at the card on node 0.
 const A: Station = Station {
@@ -37,6 +37,14 @@ const C: Station = Station {
     ip6: "2001:db8:3::2",
 };
 
+/// The host at the paravirtual card with two queues, on node 0.
+const D: Station = Station {
+    card: "virtio-two",
+    mac: [2, 0x54, 0x4c, 0, 4, 2],
+    ip4: "10.0.4.2",
+    ip6: "2001:db8:4::2",
+};
+
 /// The top of a configuration: a worker on the second CPU of node 0, and on both of node 1.
 const TOP: &str = "[system]\nname = \"vm\"\n\n[dataplane]\nworkers = \"1-3\"\n";
 
@@ -52,7 +60,7 @@ fn section(vm: &Vm, s: &Station) -> String {
     )
 }
 
-/// A configuration with all cards.
+/// A configuration with a card of each make.
 fn config(vm: &Vm) -> String {
     let sections: Vec<String> = [A, B, C].iter().map(|s| section(vm, s)).collect();
     format!("{TOP}{}", sections.concat())
@@ -63,25 +71,32 @@ static MACHINE: Mutex<Option<Vm>> = Mutex::new(None);
 /// Lends the machine to a scenario, started if it does not run.
 fn with(story: impl FnOnce(&mut Vm) -> Result<()>) -> Result<()> {
     let mut place = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut vm = match place.take() {
+    let vm = match place.take() {
         Some(vm) => vm,
-        None => {
-            let step =
-                progress::step("starting a virtual machine (QEMU emulates it: there is no KVM)");
-            let vm = Vm::boot()?;
-            step.done(&format!(
-                "its shell answered after {:.1} s",
-                vm.boot.as_secs_f64()
-            ));
-            vm
-        }
+        None => start(true)?,
     };
+    *place = Some(told(vm, story)?);
+    Ok(())
+}
+
+/// Starts a machine and says how long it took.
+fn start(iommu: bool) -> Result<Vm> {
+    let step = progress::step("starting a virtual machine (QEMU emulates it: there is no KVM)");
+    let vm = Vm::boot(iommu)?;
+    let took = vm.boot.as_secs_f64();
+    step.done(&format!("its shell answered after {took:.1} s"));
+    Ok(vm)
+}
+
+/// Runs a story; if it fails the machine is lost, and its last words are told.
+fn told(mut vm: Vm, story: impl FnOnce(&mut Vm) -> Result<()>) -> Result<Vm> {
     match story(&mut vm) {
-        Ok(()) => {
-            *place = Some(vm);
-            Ok(())
-        }
-        Err(e) => Err(e.context(format!("the console's last words:\n{}", vm.last_words()))),
+        Ok(()) => Ok(vm),
+        Err(e) => Err(anyhow!(
+            "{e:#}\nthe appliance:\n{}\nthe console's last words:\n{}",
+            router::last_words(&mut vm),
+            vm.last_words()
+        )),
     }
 }
 

@@ -49,11 +49,11 @@ pub const CARDS: &[Card] = &[
     },
     Card {
         name: "virtio",
-        model: "virtio-net-pci,disable-legacy=on,iommu_platform=on,mq=on,vectors=6,rss=on",
+        model: "virtio-net-pci,disable-legacy=on,iommu_platform=on",
         driver: "virtio-pci",
         node: 0,
         mac: [0x52, 0x54, 0, 0, 0x0a, 2],
-        queues: 2,
+        queues: 1,
     },
     Card {
         name: "vmxnet3",
@@ -62,6 +62,15 @@ pub const CARDS: &[Card] = &[
         node: 1,
         mac: [0x52, 0x54, 0, 0, 0x0b, 1],
         queues: 1,
+    },
+    // A card of its own: while a guest uses one of the two queues, the kernel's TAP sends frames to the other all the same.
+    Card {
+        name: "virtio-two",
+        model: "virtio-net-pci,disable-legacy=on,iommu_platform=on,mq=on,vectors=6",
+        driver: "virtio-pci",
+        node: 0,
+        mac: [0x52, 0x54, 0, 0, 0x0a, 3],
+        queues: 2,
     },
 ];
 
@@ -86,13 +95,13 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Starts a machine and waits until its shell answers.
+    /// Starts a machine and waits until its shell answers. Its kernel uses the IOMMU, or does not.
     ///
     /// # Errors
     /// When there is no image, QEMU refuses, or the guest does not come up; with the end of its console then.
-    pub fn boot() -> Result<Self> {
+    pub fn boot(iommu: bool) -> Result<Self> {
         let image = image()?;
-        let mut lab = Lab::new("vm")?;
+        let mut lab = Lab::new(if iommu { "vm" } else { "vm-no-iommu" })?;
         let folder = lab.folder().to_owned();
         let ns = lab.space("cables")?;
         let wires: Result<Vec<Wire>> = (CARDS.iter())
@@ -101,7 +110,7 @@ impl Vm {
         let wires = wires?;
         let listener = UnixListener::bind(folder.join("guest.sock"))?;
         let begin = Instant::now();
-        let mut child = spawn(&image, &folder, &ns)?;
+        let mut child = spawn(&image, &folder, &ns, iommu)?;
         let up = come_up(&mut child, &listener, &folder);
         let (guest, qmp, addresses) = match up {
             Ok(all) => all,
@@ -215,7 +224,7 @@ fn mac_text(mac: Mac) -> String {
 }
 
 /// Starts QEMU; the kernel kills it with the thread that called this.
-fn spawn(image: &Image, folder: &Path, ns: &Netns) -> Result<Child> {
+fn spawn(image: &Image, folder: &Path, ns: &Netns, iommu: bool) -> Result<Child> {
     let log = File::create(folder.join("qemu.log"))?;
     let mut c = ns.command("setpriv");
     c.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
@@ -224,10 +233,10 @@ fn spawn(image: &Image, folder: &Path, ns: &Netns) -> Result<Child> {
         .arg(&image.kernel)
         .arg("-initrd")
         .arg(&image.root);
-    c.args([
-        "-append",
-        "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check intel_iommu=on",
-    ]);
+    let iommu = if iommu { "on" } else { "off" };
+    c.arg("-append").arg(format!(
+        "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check intel_iommu={iommu}"
+    ));
     c.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     match c.spawn() {
         Ok(child) => Ok(child),

@@ -91,6 +91,16 @@ pub fn pages_used(guest: &mut Guest, node: u32) -> Result<u64> {
     Ok(pages(guest, node)? - pool(guest, node, "free")?)
 }
 
+/// What the last appliance logged, and what it counts if it runs; for messages.
+#[must_use]
+pub fn last_words(vm: &mut Vm) -> String {
+    let ctl = format!("trunkctl --socket {SOCKET}");
+    let said = vm.guest.finish(&format!(
+        "tail -n 30 {LOG}; {ctl} interface show; {ctl} worker show; {ctl} drop show; {ctl} neigh show"
+    ));
+    said.map_or_else(|e| format!("{e:#}"), |done| done.text())
+}
+
 impl Router {
     /// Writes the configuration and starts it; waits until it is ready.
     ///

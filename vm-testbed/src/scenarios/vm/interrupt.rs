@@ -16,7 +16,7 @@ use crate::vm::{Router, Station, Vm};
 const WAKES: u64 = 600;
 const WATCHED: Duration = secs(3);
 
-/// One worker with a vmxnet3 and both queues of a virtio card sleeps, and wakes for frames of either. An e1000e beside them,
+/// One worker with a vmxnet3 and a virtio card sleeps, and wakes for frames of either. An e1000e beside them,
 /// whose driver promises interrupts that never come, is looked at by time, and answers as well.
 ///
 /// # Errors
@@ -26,7 +26,7 @@ pub fn interrupts(_: &Options) -> Result<()> {
         vm.guest.run("modprobe vfio-pci")?;
         // Of vmxnet3's driver a queue has an interrupt where there are as many to send as to receive.
         let top = TOP.replace("1-3", "2");
-        let cards = section(vm, &B) + &section(vm, &C) + "queues = 2\n";
+        let cards = section(vm, &B) + &section(vm, &C);
         let router = Router::start(vm, &(top + &cards))?;
         for s in [B, C] {
             router.link(vm, s.card, "up")?;

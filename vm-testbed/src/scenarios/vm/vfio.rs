@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{A, B, C, config, with};
+use super::{A, B, C, TOP, config, section, start, told, with};
 use crate::lab::wait::secs;
 use crate::suite::Options;
 use crate::vm::router::{self, State};
@@ -48,13 +48,14 @@ pub fn vfio(_: &Options) -> Result<()> {
     })
 }
 
-/// Every card is on vfio-pci, and the kernel has no interface on it.
+/// The cards of the configuration are on vfio-pci, and the kernel has no interface on them.
 fn on_vfio(vm: &mut Vm) -> Result<()> {
     let now = State::take(vm)?;
-    for (address, driver, net) in &now.cards {
+    for (card, (address, driver, net)) in CARDS.iter().zip(&now.cards) {
+        let ours = [A, B, C].iter().any(|s| s.card == card.name);
         ensure!(
-            driver == "vfio-pci" && !net,
-            "{address} is not on vfio-pci: {now:?}"
+            (driver == "vfio-pci") == ours && *net != ours,
+            "{address}: {now:?}"
         );
     }
     Ok(())
@@ -134,6 +135,45 @@ pub fn refusals(_: &Options) -> Result<()> {
         let many = good.replace("[interface.e1000e]", "[interface.e1000e]\nqueues = 3");
         refused(vm, &many, &["queues = 3", "the device has 2"])?;
         ensure!(router::driver(&mut vm.guest, &address)? == "e1000e");
-        Ok(())
+        driverless(vm, &address)
     })
+}
+
+/// A card that no driver has is taken as well, and has none again afterwards.
+fn driverless(vm: &mut Vm, address: &str) -> Result<()> {
+    let drivers = "/sys/bus/pci/drivers/e1000e";
+    vm.guest.run(&format!("echo {address} >{drivers}/unbind"))?;
+    let config = format!("{TOP}{}", section(vm, &A));
+    let router = Router::start(vm, &config)?;
+    router.link(vm, A.card, "up")?;
+    router.stop(vm)?;
+    let driver = router::driver(&mut vm.guest, address)?;
+    ensure!(driver.is_empty(), "it had no driver and has {driver}");
+    vm.guest.run(&format!("echo {address} >{drivers}/bind"))?;
+    Ok(())
+}
+
+/// Without an IOMMU a card is refused with what to switch on, and the doctor says the same.
+///
+/// # Errors
+/// When it is not.
+pub fn no_iommu(_: &Options) -> Result<()> {
+    let vm = start(false)?;
+    told(vm, |vm| {
+        vm.guest.run("modprobe vfio-pci")?;
+        let before = State::take(vm)?;
+        let said = Router::refused(vm, &config(vm))?;
+        let address = vm.address(A.card);
+        for part in [address, "no IOMMU group", "intel_iommu=on"] {
+            ensure!(said.contains(part), "refused with: {said}");
+        }
+        let doctor = vm.guest.finish("trunkctl doctor")?;
+        ensure!(
+            doctor.stdout.contains("intel_iommu=on"),
+            "{}",
+            doctor.text()
+        );
+        same(&before, &State::take(vm)?, &said)
+    })
+    .map(drop)
 }
