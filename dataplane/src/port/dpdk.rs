@@ -7,6 +7,7 @@
 //!
 //! Left out: TX offloads; drivers whose devices have several ports (the first is taken, and a warning says so).
 
+use super::dtap::{self, NoSignals};
 use super::kernel::devices;
 use super::wake::{self, Wake};
 use super::{Device, DeviceError, L2_OVERHEAD, Link, MTU_SLACK, PortError, PortSpec, PortStats};
@@ -234,6 +235,8 @@ impl DpdkPort {
     ) -> Result<Opened, PortError> {
         let args = arguments(eal, spec, id)?;
         let mut warnings = Vec::new();
+        let tap = matches!(spec.device, Device::Tap { .. });
+        let signals = tap.then(NoSignals::new);
         let mut plugged = plug(&spec.device, &args, &mut warnings)?;
         let info = info(&plugged)?;
         // SAFETY: the port was just plugged in.
@@ -241,7 +244,6 @@ impl DpdkPort {
         let node = u32::try_from(node).unwrap_or(0);
         let shape = shape(spec, &info, node)?;
         let pool = pools.get(eal, node, spec.mtu)?;
-        let tap = matches!(spec.device, Device::Tap { .. });
         // With a TAP, that is how to come by its descriptor.
         let ask = spec.interrupts || tap;
         let mut start = |interrupts| plugged.start(&info, &shape, &pool, node, interrupts);
@@ -252,6 +254,7 @@ impl DpdkPort {
             }
             other => other.map(|()| None)?,
         };
+        drop(signals);
         listen(&plugged);
         let shared = wake::Shared::default();
         let mut wakes: Vec<_> = (0..shape.rx_queues)
@@ -342,7 +345,7 @@ impl DpdkPort {
             return Link::default();
         }
         Link {
-            up: self.tap.map_or(link.up != 0, is_up),
+            up: self.tap.map_or(link.up != 0, dtap::is_up),
             mbps: link.mbps,
         }
     }
@@ -739,22 +742,7 @@ fn listen(plugged: &Plugged) {
     eal::take_log();
 }
 
-/// Whether a TAP is up, by poll(2): it takes frames. The driver asks the kernel for the device by its name, which finds
-/// nothing, or another device, once it was renamed or moved to another network namespace.
-fn is_up(tap: RawFd) -> bool {
-    let mut ready = libc::pollfd {
-        fd: tap,
-        events: libc::POLLOUT,
-        revents: 0,
-    };
-    // SAFETY: one pollfd; does not wait.
-    unsafe { libc::poll(&raw mut ready, 1, 0) };
-    // A device that is gone is POLLERR.
-    ready.revents == libc::POLLOUT
-}
-
-/// The device's hardware address; one of our own for a device without, and for a TAP: its address is that of its other
-/// end, the kernel's, and no two ends of a link may have the same.
+/// The device's hardware address; one of our own for a device without, and for a TAP.
 fn mac(plugged: &Plugged, id: PortId, tap: bool) -> Result<MacAddr, PortError> {
     let mut address = MaybeUninit::<sys::rte_ether_addr>::zeroed();
     // SAFETY: an open port; all zeros is a valid value.
@@ -763,9 +751,9 @@ fn mac(plugged: &Plugged, id: PortId, tap: bool) -> Result<MacAddr, PortError> {
         plugged.check("can't read its hardware address", rc)?;
         address.assume_init()
     };
-    let mut mac = MacAddr(address.addr_bytes);
+    let mac = MacAddr(address.addr_bytes);
     if tap {
-        mac.0[3] ^= 0x80;
+        return Ok(dtap::mac(mac));
     }
     let [high, low] = id.0.to_be_bytes();
     Ok(if mac == MacAddr::ZERO {

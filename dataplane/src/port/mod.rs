@@ -25,6 +25,7 @@
 
 mod device;
 mod dpdk;
+mod dtap;
 mod kernel;
 mod mem;
 mod packet;

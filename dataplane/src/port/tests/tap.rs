@@ -51,6 +51,12 @@ fn a_tap_is_followed_wherever_it_goes() {
         assert!(fds.len() == 2 && fds[0] != fds[1], "{fds:?}");
         assert!(port.rx.iter().all(|rx| rx.wakes() && !rx.arms()));
 
+        // The driver waits for no signal.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let caught = status.lines().find_map(|l| l.strip_prefix("SigCgt:"));
+        let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+        assert_eq!(caught >> (libc::SIGRTMIN() - 1), 0, "{caught:x}");
+
         // The ends of the link are two.
         let link = Command::new("ip").args(["link", "show", "t0"]).output();
         let link = String::from_utf8(link.unwrap().stdout).unwrap();
