@@ -130,7 +130,7 @@ impl<S: Stages> Worker<S> {
                 }
             };
             self.disarm();
-            idle.woke(clock.elapsed().as_nanos() as u64, end == End::Queue);
+            idle.woke(end == End::Queue);
             // The sleep is part of its time, but neither of a loop's length nor of what frames cost.
             let slept = cycles().wrapping_sub(ticks);
             ticks = ticks.wrapping_add(slept);
