@@ -132,6 +132,11 @@ pub const ALL: &[Scenario] = &[
         "an idle appliance uses under 5 % of a core and answers a ping in under 1 ms",
         life::idle,
     ),
+    full(
+        "life/idle-taps",
+        "so does one with two workers on DPDK's TAPs, which are moved to other namespaces",
+        life::idle_taps,
+    ),
     quick(
         "life/persistence",
         "imperative changes hold across a restart, comments too",
