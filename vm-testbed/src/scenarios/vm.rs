@@ -68,14 +68,24 @@ fn config(vm: &Vm) -> String {
 
 static MACHINE: Mutex<Option<Vm>> = Mutex::new(None);
 
-/// Lends the machine to a scenario, started if it does not run.
-fn with(story: impl FnOnce(&mut Vm) -> Result<()>) -> Result<()> {
+/// Lends the machine to a scenario, started if it does not run. When QEMU gives itself up, on an assertion of its own, that
+/// says nothing of what runs in it: the scenario then has a second try, in a new machine, and the run tells.
+fn with(story: impl Fn(&mut Vm) -> Result<()>) -> Result<()> {
     let mut place = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
-    let vm = match place.take() {
+    let mut vm = match place.take() {
         Some(vm) => vm,
         None => start(true)?,
     };
-    *place = Some(told(vm, story)?);
+    let mut done = story(&mut vm);
+    if done.is_err()
+        && let Some(why) = vm.gave_up()
+    {
+        progress::note(&format!("QEMU gave itself up: {why}"));
+        drop(vm);
+        vm = start(true)?;
+        done = story(&mut vm);
+    }
+    *place = Some(told(vm, done)?);
     Ok(())
 }
 
@@ -88,9 +98,9 @@ fn start(iommu: bool) -> Result<Vm> {
     Ok(vm)
 }
 
-/// Runs a story; if it fails the machine is lost, and its last words are told.
-fn told(mut vm: Vm, story: impl FnOnce(&mut Vm) -> Result<()>) -> Result<Vm> {
-    match story(&mut vm) {
+/// The machine after a story; if that failed the machine is lost, and its last words are told.
+fn told(mut vm: Vm, done: Result<()>) -> Result<Vm> {
+    match done {
         Ok(()) => Ok(vm),
         Err(e) => Err(anyhow!(
             "{e:#}\nthe appliance:\n{}\nthe console's last words:\n{}",

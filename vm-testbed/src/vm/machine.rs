@@ -6,18 +6,20 @@
 
 use std::fs::File;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::signal::Signal;
 
 use super::guest::Guest;
 use super::image::{Image, image};
 use super::qmp::Qmp;
 use super::wire::Wire;
 use crate::frame::Mac;
-use crate::lab::wait::{eventually, secs};
+use crate::lab::wait::{eventually, millis, secs};
 use crate::lab::{Lab, Netns};
 
 /// A network card of the machine.
@@ -152,6 +154,19 @@ impl Vm {
     pub fn address(&self, card: &str) -> &str {
         let at = CARDS.iter().position(|c| c.name == card);
         &self.addresses[at.unwrap_or_else(|| panic!("no card {card}"))]
+    }
+
+    /// What QEMU said when it aborted; `None` while it runs, and when it ended otherwise.
+    pub fn gave_up(&mut self) -> Option<String> {
+        // The shell's end is seen a little before QEMU's own.
+        let ended = || Ok(self.child.try_wait()?);
+        let status = eventually("QEMU's end", millis(500), ended).ok()?;
+        let said = last_words(self.lab.folder());
+        let why = said
+            .lines()
+            .find(|l| l.contains("Assertion"))
+            .unwrap_or("aborted");
+        (status.signal() == Some(Signal::SIGABRT as i32)).then(|| why.to_owned())
     }
 
     /// The end of what the guest's kernel and QEMU have said.

@@ -158,22 +158,24 @@ fn driverless(vm: &mut Vm, address: &str) -> Result<()> {
 /// # Errors
 /// When it is not.
 pub fn no_iommu(_: &Options) -> Result<()> {
-    let vm = start(false)?;
-    told(vm, |vm| {
-        vm.guest.run("modprobe vfio-pci")?;
-        let before = State::take(vm)?;
-        let said = Router::refused(vm, &config(vm))?;
-        let address = vm.address(A.card);
-        for part in [address, "no IOMMU group", "intel_iommu=on"] {
-            ensure!(said.contains(part), "refused with: {said}");
-        }
-        let doctor = vm.guest.finish("trunkctl doctor")?;
-        ensure!(
-            doctor.stdout.contains("intel_iommu=on"),
-            "{}",
-            doctor.text()
-        );
-        same(&before, &State::take(vm)?, &said)
-    })
-    .map(drop)
+    let mut vm = start(false)?;
+    let done = refused_without_iommu(&mut vm);
+    told(vm, done).map(drop)
+}
+
+fn refused_without_iommu(vm: &mut Vm) -> Result<()> {
+    vm.guest.run("modprobe vfio-pci")?;
+    let before = State::take(vm)?;
+    let said = Router::refused(vm, &config(vm))?;
+    let address = vm.address(A.card);
+    for part in [address, "no IOMMU group", "intel_iommu=on"] {
+        ensure!(said.contains(part), "refused with: {said}");
+    }
+    let doctor = vm.guest.finish("trunkctl doctor")?;
+    ensure!(
+        doctor.stdout.contains("intel_iommu=on"),
+        "{}",
+        doctor.text()
+    );
+    same(&before, &State::take(vm)?, &said)
 }
