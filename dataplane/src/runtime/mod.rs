@@ -5,6 +5,8 @@
 
 mod handle;
 mod ports;
+#[cfg(test)]
+mod tests;
 
 pub use handle::{HANDOVER_RING, INJECT_RING, PUNT_RING};
 pub use ports::{CloseError, OpenError, PortInfo};

@@ -302,6 +302,37 @@ fn memif_connects_two_ports_without_hugepages() {
 }
 
 #[test]
+fn a_frame_in_several_buffers_is_counted_and_freed() {
+    let eal = eal();
+    let mut pools = Pools::new(4095, 2047);
+    let path = std::env::temp_dir().join(format!("trunkline-long-{}.sock", std::process::id()));
+    let server = format!("memif:{}", path.display());
+    let client = format!("{server},role=client");
+    let mut a = Open::new(&eal, &spec(&server), 0, &mut pools).unwrap();
+    let mut b = Open::new(&eal, &spec(&client), 1, &mut pools).unwrap();
+    eventually("both ends connected", || {
+        a.port.link().up && b.port.link().up
+    });
+    assert!(b.poll().is_empty());
+    let held = a.pool.in_use();
+    // Longer than a buffer of the other end, where the driver takes a second and a third.
+    let long = pools.get(&eal, 0, 9000).unwrap();
+    for (n, len) in [(1, 3000), (2, 5000)] {
+        let mut burst = Burst::new();
+        burst
+            .push(long.alloc_from(&frame(0x88b5, len, 1)).unwrap())
+            .unwrap();
+        assert_eq!(b.tx[0].tx(&mut burst), 1);
+        b.send(0, &frame(0x88b5, 60, 2));
+        assert_eq!(a.expect(1)[0].1, frame(0x88b5, 60, 2));
+        assert_eq!(a.port.stats().rx_oversize, n);
+    }
+    assert_eq!(a.pool.in_use(), held);
+    b.close().unwrap();
+    a.close().unwrap();
+}
+
+#[test]
 fn what_can_not_be_opened_is_explained() {
     let eal = eal();
     let mut pools = Pools::new(255, 15);
