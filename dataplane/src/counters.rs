@@ -140,6 +140,16 @@ impl WorkerCounters {
         Self(block)
     }
 
+    /// What was counted so far, over all interfaces.
+    #[cold]
+    pub(crate) fn sum(&self) -> Counts {
+        let mut sum = Counts::default();
+        for i in 0..IFACE_SLOTS {
+            sum.add(&self.0.read(IfaceId(i as u16)));
+        }
+        sum
+    }
+
     /// `packets` frames of `bytes` in all (Ethernet header to payload, no FCS) were taken from a port.
     #[inline]
     pub fn rx(&mut self, iface: IfaceId, packets: u64, bytes: u64) {

@@ -91,6 +91,7 @@ drops! {
     TxDown              "tx_down"               "From the router itself, for an interface that is down. Routes that lead there are withdrawn: `no_route`."
     PortRemoved         "port_removed"          "The port to leave by has been removed."
     Shutdown            "shutdown"              "Still inside when the workers were stopped."
+    WorkerDied          "worker_died"           "Inside a worker that died by a bug, or on its way into one."
     // To and from the control thread; it counts some of them itself, for punted frames that it gives up
     PuntFull            "punt_full"             "The ring to the control thread was full."
     PuntUnwanted        "punt_unwanted"         "Punted, but the control thread has no use for it: the interface has gone, for one."

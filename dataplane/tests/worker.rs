@@ -606,30 +606,6 @@ fn what_was_injected_last_is_counted_at_shutdown() {
 }
 
 #[test]
-fn a_dead_worker_does_not_take_the_others_along() {
-    let mut lab = Lab::new(2, &[1, 1, 2]);
-    let queues = |lab: &Lab, i: usize| lab.dp.port_info(lab.ids[i]).unwrap().queues;
-    assert_ne!(queues(&lab, 0).rx, queues(&lab, 1).rx, "a worker each");
-    let dead = queues(&lab, 0).rx[0];
-    send(&lab.wires[0], 0, || lab.frame(DIE, PortId(0), &[]));
-    eventually("death", || {
-        (!lab.dp.worker_stats()[dead.index()].alive)
-            .then_some(())
-            .ok_or(String::new())
-    });
-    send(&lab.wires[1], 0, || lab.frame(DROP, PortId(0), &[]));
-    eventually("the other at work", || {
-        (lab.dp.totals().drops(Reason::NoRoute) == 1)
-            .then_some(())
-            .ok_or(format!("{:?}", lab.dp.totals()))
-    });
-    // Ports can still be closed, the dead one's too.
-    lab.dp.close_port(lab.ids[0]).unwrap();
-    lab.dp.close_port(lab.ids[2]).unwrap();
-    assert_eq!(lab.dp.shutdown(), Err(WorkerError::Died { worker: dead }));
-}
-
-#[test]
 fn a_worker_that_hangs_is_reported_and_hangs_nobody() {
     let mut lab = Lab::new(1, &[1, 1]);
     let (a, b) = (lab.ids[0], lab.ids[1]);

@@ -114,6 +114,9 @@ pub enum InjectError {
     /// Longer than any frame.
     #[error("longer than a frame can be")]
     TooLong,
+    /// The worker has died.
+    #[error("the worker has died")]
+    Died,
 }
 
 /// The workers, their ports and tables.
@@ -318,6 +321,7 @@ impl Dataplane {
                 InjectError::Full => Reason::InjectFull,
                 InjectError::NoBuffer => Reason::NoBuffer,
                 InjectError::TooLong => Reason::Giant,
+                InjectError::Died => Reason::WorkerDied,
             };
             self.counters.given_up(iface, why);
         }
@@ -363,6 +367,9 @@ impl Dataplane {
         let mut m = pool.alloc_from(frame).ok_or(InjectError::NoBuffer)?;
         m.meta_mut().set_inject(what);
         let w = &mut self.workers[w];
+        if w.bed.is_dead() {
+            return Err(InjectError::Died);
+        }
         w.inject.push(m).map_err(|_| InjectError::Full)?;
         w.bed.wake();
         Ok(())

@@ -5,6 +5,9 @@
 //! nothing, it waits as [`idle`] says. It never logs or locks; it makes a system call only to sleep and, when it is idle
 //! anyway, to wake the control thread for frames that it punted.
 //!
+//! A panic ends its thread and no other. What was inside is not looked at any more, but counted, as `worker_died`: so many
+//! frames came in and did not leave. What others send its way later is dropped under that name too.
+//!
 //! What runs over the frames is a [`Stages`]: the [`Pipeline`], or something smaller in tests. It is a type parameter of
 //! the worker, so the choice is made when it starts; which driver a queue belongs to is asked once a burst.
 
@@ -15,7 +18,7 @@ pub(crate) mod park;
 
 use crate::burst::{BURST, Burst};
 use crate::drops::Drop;
-use crate::interface::InterfaceTable;
+use crate::interface::{InterfaceTable, NO_IFACE};
 use crate::mbuf::Mbuf;
 use crate::mempool::Mempool;
 use crate::pipeline::{Env, Output, Pipeline};
@@ -28,8 +31,9 @@ use net::PortId;
 use out::{In, Out};
 use park::{Bed, ControlBell, End, WaitSet};
 use rcu::ring::{Consumer, Producer};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What happens to frames between a port and the ways out. It takes every frame of a burst: forwards it by
 /// [`Output::tx`], punts it, or counts a drop.
@@ -76,9 +80,20 @@ pub(crate) struct Worker<S> {
 }
 
 impl<S: Stages> Worker<S> {
-    /// Loops until [`Command::Stop`].
+    /// Loops until [`Command::Stop`]. A panic ends the thread, once what is lost by it is counted.
     pub(crate) fn run(mut self) {
         let clock = Instant::now();
+        // After a panic nothing of it is used but rings and counters.
+        match catch_unwind(AssertUnwindSafe(|| self.work(&clock))) {
+            Ok(()) => self.end(clock.elapsed().as_nanos() as u64),
+            Err(panic) => {
+                self.mourn();
+                resume_unwind(panic);
+            }
+        }
+    }
+
+    fn work(&mut self, clock: &Instant) {
         let mut burst = Burst::new();
         let mut idle = Idle::new(self.poll, 0);
         let mut before: Option<u64> = None;
@@ -93,7 +108,7 @@ impl<S: Stages> Worker<S> {
             if !self.orders.is_empty() {
                 work += 1;
                 if self.obey() {
-                    return self.end(now);
+                    return;
                 }
             }
             work += self.turn(now, &mut burst, std::mem::take(&mut late));
@@ -279,6 +294,29 @@ impl<S: Stages> Worker<S> {
     /// The ring holds more answers than the control thread ever leaves open, so none is lost.
     fn answer(&mut self, seq: u64, outcome: Outcome) {
         let _ = self.answers.push(Answer { seq, outcome });
+    }
+
+    /// After a panic: counts what is lost, so that the law of [`crate::counters`] holds. What was inside is not looked at,
+    /// for it may be in disorder; it is what came in and did not leave, and whose it was nobody knows any more.
+    #[cold]
+    fn mourn(&mut self) {
+        self.reader.offline();
+        self.bed.bury();
+        // Who looked just before has filled a ring by then.
+        std::thread::sleep(Duration::from_millis(1));
+        let counters = &mut self.out.counters;
+        self.peers.discard(Drop::WorkerDied, counters);
+        while let Some(frame) = self.inject.pop() {
+            let iface = frame.meta().iface;
+            counters.injected(iface, 1);
+            counters.drop(iface, Drop::WorkerDied);
+        }
+        let c = counters.sum();
+        let came = c.entered() + self.peers.popped().iter().sum::<u64>();
+        let left = c.left() + self.cells.handed_over.get();
+        counters.drops(NO_IFACE, Drop::WorkerDied, came.saturating_sub(left));
+        // Those of a burst are counted as received when all were looked at, and some had left by then.
+        counters.rx(NO_IFACE, left.saturating_sub(came), 0);
     }
 
     /// Drops what is left, each frame under its reason.

@@ -124,6 +124,12 @@ impl Peer {
             return 0;
         }
         let mut frames = self.frames.drain(..);
+        if self.bed.is_dead() {
+            for h in frames {
+                counters.drop(h.iface, Drop::WorkerDied);
+            }
+            return waiting;
+        }
         let pushed = self.ring.push_burst(&mut frames);
         cells.handed_over.add(pushed as u64);
         for h in &mut frames {
@@ -377,15 +383,24 @@ impl In {
         let mut moved = 0;
         for (ring, popped) in self.rings.iter_mut().zip(&mut self.popped) {
             let Some(ring) = ring else { continue };
-            let mut n = 0;
             for h in ring.drain(BURST) {
+                *popped += 1;
+                moved += 1;
                 out.handed(h);
-                n += 1;
             }
-            *popped += n as u64;
-            moved += n;
         }
         moved
+    }
+
+    /// Drops all that is in the rings.
+    #[cold]
+    pub(crate) fn discard(&mut self, why: Drop, counters: &mut WorkerCounters) {
+        for (ring, popped) in self.rings.iter_mut().zip(&mut self.popped) {
+            while let Some(h) = ring.as_mut().and_then(Consumer::pop) {
+                *popped += 1;
+                counters.drop(h.iface, why);
+            }
+        }
     }
 
     /// By peer: how many frames came out of its ring.

@@ -24,6 +24,7 @@ pub(crate) enum End {
 pub(crate) struct Bed {
     bell: EventFd,
     asleep: AtomicBool,
+    dead: AtomicBool,
 }
 
 impl Bed {
@@ -31,7 +32,21 @@ impl Bed {
         Ok(Self {
             bell: EventFd::new()?,
             asleep: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
         })
+    }
+
+    /// Its worker died, and takes nothing any more.
+    pub(crate) fn bury(&self) {
+        // Relaxed, and no partner: who looks too early fills a ring that nobody empties, and so it waits a little.
+        self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Has its worker died?
+    #[inline]
+    pub(crate) fn is_dead(&self) -> bool {
+        // Relaxed, and no partner: as in `bury`.
+        self.dead.load(Ordering::Relaxed)
     }
 
     /// Sleeps up to `ns`, or until one of `queues` is readable, unless `nothing_to_do` says no: it is asked after the flag

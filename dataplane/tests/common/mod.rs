@@ -39,10 +39,18 @@ pub const DROP: u8 = b'D';
 pub const DOUBLE: u8 = b'2';
 /// Hold the worker until the test lets it go, then drop.
 pub const STALL: u8 = b'S';
-/// Panic.
+/// Hold the worker until the test lets it go, then panic.
 pub const DIE: u8 = b'X';
+/// Count two drops, and panic.
+pub const DIE_LATE: u8 = b'Y';
 
 impl Toy {
+    fn hold(&self) {
+        while self.stall.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn one<O: Output>(&mut self, env: &Env<'_>, iface: IfaceId, mut m: Mbuf, out: &mut O) {
         let port = u16::from(m.data()[1]);
         let to = env.ifaces.untagged(PortId(port)).map_or(NO_IFACE, |i| i.id);
@@ -60,10 +68,17 @@ impl Toy {
                 }
                 out.tx(PortId(port), to, m);
             }
-            DIE => panic!("as the test wants"),
+            DIE => {
+                self.hold();
+                panic!("as the test wants");
+            }
+            DIE_LATE => {
+                out.counters().drops(iface, Reason::NoRoute, 2);
+                panic!("as the test wants");
+            }
             what => {
-                while what == STALL && self.stall.load(SeqCst) {
-                    std::thread::sleep(Duration::from_millis(1));
+                if what == STALL {
+                    self.hold();
                 }
                 out.counters().drop(iface, Reason::NoRoute);
             }
