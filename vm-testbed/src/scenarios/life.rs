@@ -143,15 +143,49 @@ fn at_rest(a: &Appliance, h1: &Netns) -> Result<()> {
     );
     for to in ["10.0.1.1", "10.0.2.2"] {
         reach(h1, to)?;
-        // Half a second apart, so that the workers have gone to sleep in between. Half of the answers must be in time: when
-        // the machine does other things besides, the kernel wakes some too late.
-        let median = middle(&h1.run(&format!("ping -n -c 7 -i 0.5 {to}"))?)?;
+        let median = median_ping(h1, to)?;
         ensure!(
             median < 1.0,
             "from idle, half of the pings to {to} took over {median} ms, not under 1"
         );
     }
     Ok(())
+}
+
+/// The median of pings from rest, in milliseconds, on a machine that is at rest as well: where others keep the CPUs busy,
+/// everybody is woken too late.
+fn median_ping(from: &Netns, to: &str) -> Result<f64> {
+    let deadline = Instant::now() + secs(60);
+    loop {
+        let (all, idle) = cpu_ticks()?;
+        // Half a second apart, so that the workers have gone to sleep in between.
+        let out = from.run(&format!("ping -n -c 7 -i 0.5 {to}"))?;
+        let (all_after, idle_after) = cpu_ticks()?;
+        let busy =
+            100u64.saturating_sub(idle_after.saturating_sub(idle) * 100 / (all_after - all).max(1));
+        if busy < 20 {
+            return middle(&out);
+        }
+        if Instant::now() > deadline {
+            let why = format!(
+                "the CPUs were {busy} % busy, and for a minute before: no time to measure a ping from rest"
+            );
+            return Err(Skip(why).into());
+        }
+    }
+}
+
+/// Ticks of all CPUs since the machine started: all of them, and the idle ones. proc(5), `/proc/stat`.
+fn cpu_ticks() -> Result<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/stat")?;
+    let line = text.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = line
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|t| t.parse().ok())
+        .collect();
+    let idle = ticks.get(3).context("/proc/stat has no idle time")? + ticks.get(4).unwrap_or(&0);
+    Ok((ticks.iter().take(8).sum(), idle))
 }
 
 /// The median of the times that ping(8) printed, in milliseconds.
