@@ -101,11 +101,9 @@ impl<T: Send> Producer<T> {
         for _ in 0..room {
             let Some(item) = items.next() else { break };
             let producer = &mut *hand_over.0;
+            let slot = producer.shared.slot(producer.tail);
             // SAFETY: the slot is beyond tail and within room, so it is empty and ours.
-            producer
-                .shared
-                .slot(producer.tail)
-                .with_mut(|s| unsafe { (*s).write(item) });
+            slot.with_mut(|s| unsafe { (*s).write(item) });
             producer.tail = producer.tail.wrapping_add(1);
         }
         let pushed = hand_over.0.tail.wrapping_sub(start);
@@ -261,11 +259,9 @@ impl<T> Iterator for Drain<'_, T> {
     fn next(&mut self) -> Option<T> {
         self.left = self.left.checked_sub(1)?;
         let consumer = &mut *self.consumer;
+        let slot = consumer.shared.slot(consumer.head);
         // SAFETY: between head and tail the slot is filled and ours; head moves on, so it is read once.
-        let item = consumer
-            .shared
-            .slot(consumer.head)
-            .with(|s| unsafe { (*s).assume_init_read() });
+        let item = slot.with(|s| unsafe { (*s).assume_init_read() });
         consumer.head = consumer.head.wrapping_add(1);
         Some(item)
     }
