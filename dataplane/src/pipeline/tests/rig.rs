@@ -189,6 +189,19 @@ pub(super) fn push(target: Target, labels: &[u32], ttl: TtlMode) -> Path {
     }
 }
 
+/// What the stages look at, of a rig whose other fields stay free.
+macro_rules! env_of {
+    ($rig:expr) => {
+        Env {
+            tables: &$rig.tables,
+            reader: &$rig.reader,
+            ifaces: &$rig.table,
+            pool: &$rig.pool,
+            now: $rig.now,
+        }
+    };
+}
+
 impl Rig {
     pub(super) fn new() -> Self {
         Self::with(PipelineConfig {
@@ -403,15 +416,7 @@ impl Rig {
         let before = self.counts();
         let mut burst = Burst::new();
         burst.push(m).unwrap();
-        let env = Env {
-            tables: &self.tables,
-            reader: &self.reader,
-            ifaces: &self.table,
-            pool: &self.pool,
-            now: self.now,
-        };
-        self.pipeline
-            .rx(&env, PortId(port), &mut burst, &mut self.out);
+        self.rx(port, &mut burst);
         self.seen(before)
     }
 
@@ -424,15 +429,7 @@ impl Rig {
             for f in some {
                 burst.push(self.buffer(f.as_ref())).unwrap();
             }
-            let env = Env {
-                tables: &self.tables,
-                reader: &self.reader,
-                ifaces: &self.table,
-                pool: &self.pool,
-                now: self.now,
-            };
-            self.pipeline
-                .rx(&env, PortId(port), &mut burst, &mut self.out);
+            self.rx(port, &mut burst);
             assert!(burst.is_empty());
         }
         self.seen(before)
@@ -440,14 +437,12 @@ impl Rig {
 
     /// Runs a burst into another output, for measuring.
     pub(super) fn run_raw<O: Output>(&mut self, port: u16, burst: &mut Burst, out: &mut O) {
-        let env = Env {
-            tables: &self.tables,
-            reader: &self.reader,
-            ifaces: &self.table,
-            pool: &self.pool,
-            now: self.now,
-        };
-        self.pipeline.rx(&env, PortId(port), burst, out);
+        self.pipeline.rx(&env_of!(self), PortId(port), burst, out);
+    }
+
+    fn rx(&mut self, port: u16, burst: &mut Burst) {
+        self.pipeline
+            .rx(&env_of!(self), PortId(port), burst, &mut self.out);
     }
 
     #[track_caller]
@@ -473,14 +468,7 @@ impl Rig {
     #[track_caller]
     fn inject_buffer(&mut self, m: Mbuf) -> Seen {
         let before = self.counts();
-        let env = Env {
-            tables: &self.tables,
-            reader: &self.reader,
-            ifaces: &self.table,
-            pool: &self.pool,
-            now: self.now,
-        };
-        self.pipeline.inject(&env, m, &mut self.out);
+        self.pipeline.inject(&env_of!(self), m, &mut self.out);
         self.seen(before)
     }
 
