@@ -2,8 +2,9 @@
 //!
 //! Files named `held.PID.json` or `held.PID.NAME.json` in the run folder. An orderly end undoes each
 //! entry and removes the file; after `kill -9` the next start finds a file whose process is gone and
-//! undoes its entries ([`recover`]). What belongs to another network namespace waits for a start there. A process id may be given out again, so the file also holds the
-//! start time of its process, as `/proc/PID/stat` tells it.
+//! undoes its entries ([`recover`]). What belongs to another network namespace waits for a start
+//! there. A process id may be given out again, so the file also holds the start time of its process,
+//! as `/proc/PID/stat` tells it.
 
 use crate::link::{Link, Place, Setting};
 use crate::{nic, pages, sys::Sys};
