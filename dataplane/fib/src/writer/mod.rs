@@ -1,19 +1,20 @@
-//! The one writer of the forwarding tables, on the control thread.
+//! The one writer of the forwarding tables, on the control thread: prefixes and labels here, groups and adjacencies in
+//! `hops`, batches in `apply`.
 
-use std::collections::{HashMap, VecDeque};
+mod apply;
+mod hops;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use net::{AdjId, GroupId, Ip4Prefix, Ip6Prefix, Label};
 use rcu::Domain;
 
-use crate::batch::{BatchError, FibBatch, Op, Refused, Subject};
 use crate::rib::{Key4, Key6, Rib};
 use crate::slots::Slots;
 use crate::v4::{Replicas4, Writer4};
 use crate::v6_write::{Gone, Replicas6, Writer6};
-use crate::{
-    Adjacency, FibError, Group, LabelEntry, LabelOp, NewError, Path, Sizes, Tables, Target,
-};
+use crate::{Adjacency, FibError, Group, LabelEntry, LabelOp, NewError, Sizes, Tables};
 
 /// Not given out, or removed.
 const DEAD: u32 = u32::MAX;
@@ -122,104 +123,6 @@ impl FibWriter {
     /// The writer of the domain, to publish other things with.
     pub fn rcu(&mut self) -> &mut rcu::Writer {
         &mut self.rcu
-    }
-
-    /// Makes a group.
-    ///
-    /// # Errors
-    /// No room, not a group ([`Group::new`]), or a path over an adjacency that does not exist.
-    pub fn add_group(&mut self, paths: &[(Path, u32)]) -> Result<GroupId, FibError> {
-        let group = self.check_group(paths)?;
-        let id = GroupId(self.take(|w| w.group_ids.take())?);
-        self.use_paths(&group);
-        set_at(&mut self.group_users, id.index(), 0);
-        self.publish_group(id, group);
-        Ok(id)
-    }
-
-    /// Gives a group other paths: one store, whatever stands on it.
-    ///
-    /// # Errors
-    /// As [`FibWriter::add_group`], or no such group. The group is then as it was.
-    pub fn replace_group(&mut self, id: GroupId, paths: &[(Path, u32)]) -> Result<(), FibError> {
-        self.check_group_id(id)?;
-        let group = self.check_group(paths)?;
-        self.use_paths(&group);
-        self.unuse_paths(id);
-        self.publish_group(id, group);
-        Ok(())
-    }
-
-    /// Removes a group.
-    ///
-    /// # Errors
-    /// No such group, or prefixes or labels point to it.
-    pub fn remove_group(&mut self, id: GroupId) -> Result<(), FibError> {
-        let entries = self.check_group_id(id)?;
-        if entries > 0 {
-            return Err(FibError::GroupInUse { id, entries });
-        }
-        self.unuse_paths(id);
-        self.group_users[id.index()] = DEAD;
-        self.retire(What::Group(id));
-        Ok(())
-    }
-
-    /// A group's paths and how many buckets each has.
-    pub fn group(&self, id: GroupId) -> Option<&Group> {
-        self.check_group_id(id).ok()?;
-        self.replicas[0].groups.peek(&self.rcu, id.index())
-    }
-
-    /// Makes an adjacency.
-    ///
-    /// # Errors
-    /// No room.
-    pub fn add_adj(&mut self, adj: Adjacency) -> Result<AdjId, FibError> {
-        let id = AdjId(self.take(|w| w.adj_ids.take())?);
-        set_at(&mut self.adj_users, id.index(), 0);
-        self.publish_adj(id, &adj);
-        Ok(id)
-    }
-
-    /// Gives an adjacency another header or state, in one step.
-    ///
-    /// # Errors
-    /// No such adjacency.
-    pub fn replace_adj(&mut self, id: AdjId, adj: Adjacency) -> Result<(), FibError> {
-        self.check_adj_id(id)?;
-        self.publish_adj(id, &adj);
-        Ok(())
-    }
-
-    /// Removes an adjacency.
-    ///
-    /// # Errors
-    /// No such adjacency, or groups have paths over it.
-    pub fn remove_adj(&mut self, id: AdjId) -> Result<(), FibError> {
-        let paths = self.check_adj_id(id)?;
-        if paths > 0 {
-            return Err(FibError::AdjInUse { id, paths });
-        }
-        self.adj_users[id.index()] = DEAD;
-        self.retire(What::Adj(id));
-        Ok(())
-    }
-
-    /// An adjacency, as the first replica has it.
-    pub fn adj(&self, id: AdjId) -> Option<&Adjacency> {
-        self.check_adj_id(id).ok()?;
-        self.replicas[0].adjs.peek(&self.rcu, id.index())
-    }
-
-    /// Whether any worker has forwarded by an adjacency since the last call. False for one that does not exist.
-    pub fn adj_used_take(&mut self, id: AdjId) -> bool {
-        let taken = |t: &Arc<Tables>| {
-            t.adjs
-                .peek(&self.rcu, id.index())
-                .is_some_and(Adjacency::take_used)
-        };
-        self.check_adj_id(id).is_ok() && self.replicas.iter().filter(|t| taken(t)).count() > 0
     }
 
     /// Adds an IPv4 prefix, or points it elsewhere.
@@ -340,79 +243,6 @@ impl FibWriter {
         self.labels
     }
 
-    /// Applies all changes or none, then [`flush`](Self::flush)es: one epoch for all of them. Of several changes to one
-    /// prefix or label the last counts. What comes is in force before what goes has left, so that an address that is
-    /// covered before and after is covered throughout; it also means that room which the batch frees does not count.
-    ///
-    /// # Errors
-    /// The changes that can't be made: all those that name a group that does not exist, or the first that finds no
-    /// room. Every prefix and label is as it was then.
-    pub fn apply(&mut self, batch: &FibBatch) -> Result<(), BatchError> {
-        let refuse = |index, op, error| Refused { index, op, error };
-        let ops = || batch.ops().iter().copied().enumerate();
-        let unknown = ops().filter_map(|(i, op)| Some(refuse(i, op, self.check_op(op).err()?)));
-        let refused: Vec<Refused> = unknown.collect();
-        if !refused.is_empty() {
-            return Err(BatchError { refused });
-        }
-        let mut last = HashMap::with_capacity(batch.len());
-        last.extend(ops().map(|(i, op)| (op.subject(), i)));
-        let counts = |i: usize, op: Op| last.get(&op.subject()) == Some(&i);
-        let mut undo = Vec::new();
-        for (index, op) in ops().filter(|&(i, op)| counts(i, op) && !op.removes()) {
-            let before = self.state_of(op.subject());
-            if let Err(error) = self.make(op) {
-                // Removes what was new, and gives what was there its group again: neither takes room.
-                for op in undo.into_iter().rev() {
-                    let done = self.make(op);
-                    debug_assert!(done.is_ok(), "{op:?}: {done:?}");
-                }
-                self.flush();
-                let refused = vec![refuse(index, op, error)];
-                return Err(BatchError { refused });
-            }
-            undo.push(before);
-        }
-        for (_, op) in ops().filter(|&(i, op)| counts(i, op) && op.removes()) {
-            let done = self.make(op);
-            debug_assert!(done.is_ok(), "{op:?}: {done:?}");
-        }
-        self.flush();
-        Ok(())
-    }
-
-    /// Whether the group that a change names exists.
-    fn check_op(&self, op: Op) -> Result<(), FibError> {
-        match op {
-            Op::Set4(_, group) | Op::Set6(_, group) => self.check_group_id(group).map(drop),
-            Op::SetLabel(_, entry) if entry.op() == LabelOp::Forward => {
-                self.check_group_id(entry.group()).map(drop)
-            }
-            Op::SetLabel(..) | Op::Del4(_) | Op::Del6(_) | Op::DelLabel(_) => Ok(()),
-        }
-    }
-
-    /// The change that makes a prefix or label what it is now.
-    fn state_of(&self, subject: Subject) -> Op {
-        match subject {
-            Subject::V4(p) => self.get4(p).map_or(Op::Del4(p), |g| Op::Set4(p, g)),
-            Subject::V6(p) => self.get6(p).map_or(Op::Del6(p), |g| Op::Set6(p, g)),
-            Subject::Label(l) => Op::SetLabel(l, self.get_label(l)),
-        }
-    }
-
-    fn make(&mut self, op: Op) -> Result<(), FibError> {
-        match op {
-            Op::Set4(prefix, group) => return self.set4(prefix, group),
-            Op::Set6(prefix, group) => return self.set6(prefix, group),
-            Op::SetLabel(label, entry) => return self.set_label(label, entry),
-            Op::Del4(prefix) => self.del4(prefix),
-            Op::Del6(prefix) => self.del6(prefix),
-            Op::DelLabel(label) => self.del_label(label),
-        };
-        Ok(())
-    }
-
     /// Opens an epoch if something went out of use, and takes back what no reader can be at any more. Never blocks;
     /// cheap when there is nothing to do: once a loop of the control thread.
     pub fn flush(&mut self) {
@@ -502,60 +332,6 @@ impl FibWriter {
         }
     }
 
-    /// How many users a group has, if it exists.
-    fn check_group_id(&self, id: GroupId) -> Result<u32, FibError> {
-        let users = self.group_users.get(id.index()).copied();
-        users
-            .filter(|&n| n != DEAD)
-            .ok_or(FibError::NoSuchGroup(id))
-    }
-
-    /// How many paths an adjacency has, if it exists.
-    fn check_adj_id(&self, id: AdjId) -> Result<u32, FibError> {
-        let users = self.adj_users.get(id.index()).copied();
-        users.filter(|&n| n != DEAD).ok_or(FibError::NoSuchAdj(id))
-    }
-
-    fn check_group(&self, paths: &[(Path, u32)]) -> Result<Group, FibError> {
-        for id in paths.iter().filter_map(|(path, _)| adj_of(path)) {
-            self.check_adj_id(id)?;
-        }
-        Group::new(paths)
-    }
-
-    fn use_paths(&mut self, group: &Group) {
-        for id in group.paths().iter().filter_map(adj_of) {
-            self.adj_users[id.index()] += 1;
-        }
-    }
-
-    fn unuse_paths(&mut self, id: GroupId) {
-        if let Some(group) = self.replicas[0].groups.peek(&self.rcu, id.index()) {
-            for adj in group.paths().iter().filter_map(adj_of) {
-                self.adj_users[adj.index()] -= 1;
-            }
-        }
-    }
-
-    fn publish_group(&mut self, id: GroupId, group: Group) {
-        let old = self.replicas[0]
-            .groups
-            .peek(&self.rcu, id.index())
-            .map_or(0, Group::bytes);
-        self.group_bytes = self.group_bytes + group.bytes() - old;
-        for t in &self.replicas {
-            t.groups
-                .publish(&mut self.rcu, id.index(), Some(Box::new(group.clone())));
-        }
-    }
-
-    fn publish_adj(&mut self, id: AdjId, adj: &Adjacency) {
-        for t in &self.replicas {
-            t.adjs
-                .publish(&mut self.rcu, id.index(), Some(Box::new(adj.clone())));
-        }
-    }
-
     fn move_user(&mut self, from: Option<GroupId>, to: Option<GroupId>) {
         if let Some(id) = from {
             self.group_users[id.index()] -= 1;
@@ -574,18 +350,4 @@ impl std::fmt::Debug for FibWriter {
             .field("labels", &self.labels);
         f.field("pending", &self.pending()).finish_non_exhaustive()
     }
-}
-
-fn adj_of(path: &Path) -> Option<AdjId> {
-    match path.target {
-        Target::Adjacency(id) => Some(id),
-        _ => None,
-    }
-}
-
-fn set_at(users: &mut Vec<u32>, index: usize, n: u32) {
-    if users.len() <= index {
-        users.resize(index + 1, DEAD);
-    }
-    users[index] = n;
 }
