@@ -158,11 +158,20 @@ impl Case {
         self
     }
 
-    /// ARP, Neighbour Discovery and group memberships are unexpected too.
+    /// A search for a neighbour is unexpected too.
     #[must_use]
     pub fn strict(mut self) -> Self {
         self.strict = true;
         self
+    }
+
+    /// Whether a frame that the case does not speak of may come out.
+    fn allows(&self, frame: &[u8]) -> bool {
+        match unasked(frame) {
+            Some(Unasked::OfItself) => true,
+            Some(Unasked::Search) => !self.strict,
+            None => false,
+        }
     }
 
     /// As many frames come out as were sent, so many at each of these ports.
@@ -258,25 +267,46 @@ fn same(got: &[u8], want: &[u8]) -> Result<(), String> {
     ))
 }
 
-/// What routers say by themselves: ARP, and ICMPv6 of multicast listeners and Neighbour Discovery.
-fn background(frame: &[u8]) -> bool {
-    let ip = match frame.get(12..14) {
-        Some([0x81, 0]) => frame.get(16..),
-        _ => frame.get(12..),
+/// What a router says that no frame of a case asked it for.
+#[derive(PartialEq)]
+enum Unasked {
+    /// Of itself, at any time: probes and announcements of its addresses (RFC 5227, 4862 5.4, 4861 7.2.6), memberships.
+    OfItself,
+    /// A search for a neighbour, or a check that one is still there.
+    Search,
+}
+
+/// Tells what a router says by itself from answers: an ARP reply or a solicited advertisement is never unasked.
+fn unasked(frame: &[u8]) -> Option<Unasked> {
+    let l3 = match frame.get(12..14)? {
+        [0x81, 0] => frame.get(16..)?,
+        _ => frame.get(12..)?,
     };
-    match ip {
-        Some([0x08, 0x06, ..]) => true,
-        Some([0x86, 0xdd, p @ ..]) => {
-            // Straight after the header, or behind the hop-by-hop header of an MLD report.
-            let at = if p.get(6) == Some(&0) { 48 } else { 40 };
-            let next = if p.get(6) == Some(&0) {
-                p.get(40)
-            } else {
-                p.get(6)
-            };
-            next == Some(&58) && matches!(p.get(at), Some(130..=137 | 143))
+    match l3 {
+        [0x08, 0x06, arp @ ..] => {
+            let (op, spa, tpa) = (arp.get(6..8)?, arp.get(14..18)?, arp.get(24..28)?);
+            match op {
+                [0, 1] if spa == [0; 4] || spa == tpa => Some(Unasked::OfItself),
+                [0, 1] => Some(Unasked::Search),
+                _ => None,
+            }
         }
-        _ => false,
+        [0x86, 0xdd, p @ ..] => {
+            // Straight after the header, or behind the hop-by-hop header of an MLD report.
+            let (next, at) = match p.get(6)? {
+                0 => (p.get(40)?, 48),
+                next => (next, 40),
+            };
+            let to_all = p.get(24) == Some(&0xff);
+            match (next, p.get(at)?) {
+                (58, 130..=134 | 143) => Some(Unasked::OfItself),
+                (58, 135) if p.get(8..24)? == [0; 16] => Some(Unasked::OfItself),
+                (58, 135) => Some(Unasked::Search),
+                (58, 136) if to_all && p.get(at + 4)? & 0x40 == 0 => Some(Unasked::OfItself),
+                _ => None,
+            }
+        }
+        _ => None,
     }
 }
 
@@ -466,7 +496,7 @@ impl Bed {
         let left = claim(case, seen, &mut wrong);
         let left = shared_out(case, left, &mut wrong);
         for (port, f) in &left {
-            if !case.loose && (case.strict || !background(f)) {
+            if !case.loose && !case.allows(f) {
                 wrong.push(format!(
                     "unexpected at port {port}: {}\n{}",
                     frame::describe(f),
@@ -535,7 +565,10 @@ fn claim(
             continue;
         }
         let mut text = format!("missing at port {}: {}", e.port, e.what);
-        for (_, f) in seen.iter().filter(|(p, f)| *p == e.port && !background(f)) {
+        for (_, f) in seen
+            .iter()
+            .filter(|(p, f)| *p == e.port && unasked(f).is_none())
+        {
             let why = (e.check)(f).err().unwrap_or_default();
             text.push_str(&format!(
                 "\n  seen ({why}): {}\n  {}",
@@ -557,7 +590,7 @@ fn shared_out(
     if matches!(case.spread, Spread::No) {
         return left;
     }
-    let (rest, data): (Vec<_>, Vec<_>) = left.into_iter().partition(|(_, f)| background(f));
+    let (rest, data): (Vec<_>, Vec<_>) = left.into_iter().partition(|(_, f)| unasked(f).is_some());
     let mut at = BTreeMap::new();
     for (port, _) in &data {
         *at.entry(*port).or_insert(0usize) += 1;

@@ -16,7 +16,7 @@ pub fn group() -> Group {
         ports: 2,
         config: |flavor| {
             ports(flavor, 2, |_| "").section(
-                "[neighbor]\nreachable-time = 30\nretransmit-time = 0.2\nmax-probes = 3\nqueue = 4",
+                "[neighbor]\nreachable-time = 30\nretransmit-time = 0.5\nmax-probes = 3\nqueue = 4",
             )
         },
         prepare: || known_hosts(1, &[2]),
