@@ -26,6 +26,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_dev_(probe|remove|name)",
     "rte_log_set_global_level",
     "rte_strerror",
+    "rte_get_tsc_hz",
     "rte_version",
     "rte_socket_count",
     "rte_thread_(register|unregister)",

@@ -54,6 +54,10 @@ pub struct WorkerStats {
     pub packets: u64,
     /// RX bursts that held a frame.
     pub bursts: u64,
+    /// Cycles since its start, asleep too.
+    pub cycles: u64,
+    /// Those of loops that found something to do.
+    pub busy_cycles: u64,
     /// Cycles of busy loops per frame; 0 without frames.
     pub cycles_per_packet: f64,
     /// Share of its time in loops that found something to do, 0 to 1.
@@ -134,6 +138,17 @@ pub(crate) fn cycles() -> u64 {
         use std::sync::OnceLock;
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+    }
+}
+
+/// How many [`cycles`] a second has. Once the EAL is up, which measures it.
+#[must_use]
+pub fn cycles_per_second() -> u64 {
+    if cfg!(target_arch = "x86_64") {
+        // SAFETY: returns a number that the EAL keeps.
+        unsafe { dpdk_sys::rte_get_tsc_hz() }
+    } else {
+        1_000_000_000
     }
 }
 

@@ -79,6 +79,9 @@ fn worker_show() {
         "busy_ratio",
         "max_loop_us",
         "rcu_lag",
+        "cycles",
+        "busy_cycles",
+        "cycles_per_second",
     ];
     has(&api::Worker::default(), &numbers.map(|n| (n, "number")));
     has(&api::Worker::default(), &[("queues", "array")]);

@@ -361,6 +361,11 @@ fn restarts(from: &Dataplane, to: &Dataplane) -> Vec<Restart> {
             from.icmp_rate.to_string(),
             to.icmp_rate.to_string(),
         ),
+        (
+            "dataplane.frames",
+            from.frames.to_string(),
+            to.frames.to_string(),
+        ),
     ];
     rows.into_iter()
         .filter(|(_, from, to)| from != to)

@@ -74,6 +74,8 @@ pub struct Dataplane {
     pub mpls_tc: TcMode,
     /// ICMP errors a worker may send in a second.
     pub icmp_rate: u32,
+    /// Packet buffers on each NUMA node.
+    pub frames: u32,
 }
 
 impl Default for Dataplane {
@@ -85,6 +87,7 @@ impl Default for Dataplane {
             mpls_ttl: TtlMode::Uniform,
             mpls_tc: TcMode::Dscp,
             icmp_rate: 1000,
+            frames: 16_383,
         }
     }
 }

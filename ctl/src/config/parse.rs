@@ -138,6 +138,7 @@ fn dataplane(root: &Table<'_>, out: &mut Candidate, log: &mut Log<'_>) {
         "mpls-ttl",
         "mpls-tc",
         "icmp-rate",
+        "frames",
     ];
     let Some(table) = root.section("dataplane", &known, log) else {
         return;
@@ -176,6 +177,9 @@ fn dataplane(root: &Table<'_>, out: &mut Candidate, log: &mut Log<'_>) {
     to.icmp_rate = table
         .number("icmp-rate", 0, 1_000_000, log)
         .unwrap_or(to.icmp_rate);
+    to.frames = table
+        .number("frames", 2048, 4_194_304, log)
+        .unwrap_or(to.frames);
 }
 
 fn neighbor(root: &Table<'_>, out: &mut Candidate, log: &mut Log<'_>) {

@@ -235,6 +235,7 @@ fn dataplane(from: &Dataplane) -> Table {
     set(&mut table, "mpls-ttl", ttl(from.mpls_ttl));
     set(&mut table, "mpls-tc", tc(from.mpls_tc));
     set(&mut table, "icmp-rate", i64::from(from.icmp_rate));
+    set(&mut table, "frames", i64::from(from.frames));
     table
 }
 

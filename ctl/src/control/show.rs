@@ -422,6 +422,9 @@ impl Router {
             busy_ratio: w.busy_ratio,
             max_loop_us: w.max_loop_us as f64,
             rcu_lag: w.rcu_lag,
+            cycles: w.cycles,
+            busy_cycles: w.busy_cycles,
+            cycles_per_second: dataplane::stats::cycles_per_second(),
         };
         dp.worker_stats().into_iter().map(row).collect()
     }

@@ -17,14 +17,15 @@ use tracing::{info, warn};
 
 use crate::config;
 
-/// Frames in the pool of each NUMA node.
-const FRAMES: u32 = 16_383;
+/// Bytes of memory that a frame of the pool takes at most.
+const FRAME_BYTES: u64 = 2560;
 /// Frames in the pool for jumbo MTUs.
 const JUMBO_FRAMES: u32 = 4_095;
-/// Without huge pages, all the memory that there will be, in MiB. Only what is used becomes resident.
-const NO_HUGE_MB: u32 = 512;
-/// Huge pages of 2 MiB that are free on each node before the start: two pools of frames, and the drivers' rings.
-const PAGES: u64 = 96;
+/// Without huge pages, all the memory that there will be beside the frames, in MiB. Only what is used becomes resident.
+const NO_HUGE_MB: u64 = 472;
+/// Huge pages of 2 MiB that are free on each node before the start, beside those for the frames: a pool for jumbo MTUs, and
+/// the drivers' rings.
+const PAGES: u64 = 76;
 /// The size of those pages.
 const PAGE_KIB: u64 = 2048;
 /// As many workers as "auto" takes without isolated CPUs.
@@ -37,6 +38,8 @@ pub(crate) struct Machine {
     held: Option<Held>,
     /// Nodes that have been seen to; none without huge pages.
     reserved: Option<BTreeSet<u32>>,
+    /// Huge pages that each of them gets.
+    pages: u64,
 }
 
 impl Machine {
@@ -77,10 +80,12 @@ impl Machine {
             &allowed_cpus()?,
             |cpu| machine.node_of(cpu),
         )?;
+        let frames_kib = u64::from(settings.frames) * FRAME_BYTES / 1024;
         let memory = match settings.memory {
             config::Memory::NoHuge => Memory::NoHuge,
             config::Memory::Hugepages => {
                 self.reserved = Some(BTreeSet::new());
+                self.pages = PAGES + frames_kib.div_ceil(PAGE_KIB);
                 // DPDK's own tables are on the control thread's node, and without memory there it panics.
                 for cpu in cpus.workers.iter().chain([&cpus.control]) {
                     self.reserve(machine.node_of(*cpu))?;
@@ -92,7 +97,7 @@ impl Machine {
             eal: EalConfig {
                 memory,
                 mem_mb: if memory == Memory::NoHuge {
-                    NO_HUGE_MB
+                    (NO_HUGE_MB + frames_kib.div_ceil(1024)) as u32
                 } else {
                     0
                 },
@@ -104,7 +109,7 @@ impl Machine {
                 config::Poll::Adaptive => Poll::Adaptive,
                 config::Poll::Busy => Poll::Busy,
             },
-            frames: FRAMES,
+            frames: settings.frames,
             jumbo_frames: JUMBO_FRAMES,
             pipeline: PipelineConfig {
                 mpls_ttl: match settings.mpls_ttl {
@@ -119,11 +124,11 @@ impl Machine {
 
     /// Sees to free huge pages on a node, once.
     fn reserve(&mut self, node: u32) -> Result<(), String> {
-        let sys = self.sys.clone();
+        let (sys, wanted) = (self.sys.clone(), self.pages);
         if self.reserved.as_ref().is_none_or(|r| r.contains(&node)) {
             return Ok(());
         }
-        pages::reserve(&sys, self.held()?, node, PAGE_KIB, PAGES)
+        pages::reserve(&sys, self.held()?, node, PAGE_KIB, wanted)
             .map_err(|e| format!("{e}; or set memory = \"no-huge\" in [dataplane]"))?;
         self.reserved.get_or_insert_default().insert(node);
         Ok(())

@@ -234,6 +234,8 @@ impl Handle {
             queues: self.queues.clone(),
             packets: self.cells.packets.get(),
             bursts: self.cells.bursts.get(),
+            cycles: self.cells.cycles.get(),
+            busy_cycles: self.cells.busy_cycles.get(),
             cycles_per_packet,
             busy_ratio,
             max_loop_us: self.cells.max_loop_ns.get() / 1000,

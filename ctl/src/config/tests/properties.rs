@@ -150,8 +150,9 @@ fn dataplane() -> impl Strategy<Value = Dataplane> {
         prop::collection::btree_set(0_usize..40, 1..8)
             .prop_map(|s| Workers::Cpus(s.into_iter().collect())),
     ];
-    (workers, any::<[bool; 4]>(), 0_u32..5000).prop_map(
-        |(workers, [poll, memory, ttl, tc], icmp_rate)| Dataplane {
+    let numbers = (0_u32..5000, 2048_u32..1_000_000);
+    (workers, any::<[bool; 4]>(), numbers).prop_map(
+        |(workers, [poll, memory, ttl, tc], (icmp_rate, frames))| Dataplane {
             workers,
             poll: if poll { Poll::Busy } else { Poll::Adaptive },
             memory: if memory {
@@ -162,6 +163,7 @@ fn dataplane() -> impl Strategy<Value = Dataplane> {
             mpls_ttl: if ttl { TtlMode::Pipe } else { TtlMode::Uniform },
             mpls_tc: if tc { TcMode::Zero } else { TcMode::Dscp },
             icmp_rate,
+            frames,
         },
     )
 }
