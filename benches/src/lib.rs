@@ -5,5 +5,6 @@
 //! line, the rest ignored; `.xz` is unpacked by xz). Only ratios within one run of one machine mean anything.
 #![forbid(unsafe_code)]
 
+pub mod forward;
 pub mod table;
 pub mod traffic;

@@ -1,0 +1,351 @@
+//! `cargo testbed bench forward`: see the library's module `forward` for what is measured and how.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use benches::forward::case::{CASES, Case, SMALL, Tables};
+use benches::forward::frames;
+use benches::forward::ours::{self, Ours};
+use benches::forward::process::{CORE, Racer, Speed, turn, wait_ready};
+use benches::forward::report::{self, Outcome, Runs};
+use benches::forward::rival::{self, Rival};
+use benches::table;
+use clap::Parser;
+use hugepages::doctor::RUN_DIR;
+use hugepages::held::Held;
+use hugepages::pages;
+use hugepages::sys::Sys;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// Huge pages of 2 MiB: l3fwd's tables take most of them.
+const PAGES: u64 = 2200;
+
+#[derive(Parser)]
+#[command(about = "Measures forwarding beside DPDK's testpmd and l3fwd")]
+struct Args {
+    /// Shorter turns
+    #[arg(long)]
+    quick: bool,
+    /// Write the results as JSON, too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Only the cases that have this in their name
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Rounds; each program has a turn in each
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// A real IPv4 table, a prefix first on each line (.xz is unpacked)
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
+    /// A real IPv6 table
+    #[arg(long, value_name = "FILE")]
+    table6: Option<PathBuf>,
+    /// Take `trunkline` from this folder instead of building it
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+    /// Say with which commands the programs were started
+    #[arg(long)]
+    commands: bool,
+}
+
+/// What all cases share.
+struct Bench {
+    args: Args,
+    tables: Tables,
+    program: PathBuf,
+    l3fwd: Result<PathBuf>,
+    probe: PathBuf,
+    folder: tempfile::TempDir,
+    commands: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let tables = tables(&args)?;
+    let program = program(args.programs.as_deref())?;
+    let l3fwd = rival::build_l3fwd();
+    let folder = tempfile::tempdir()?;
+    let probe = rival::build_probe(folder.path())?;
+    let mut bench = Bench {
+        args,
+        tables,
+        program,
+        l3fwd,
+        probe,
+        folder,
+        commands: Vec::new(),
+    };
+    let mut text = bench.host();
+    text.push_str(&report::head());
+    print!("{text}");
+    let mut rows: Vec<Value> = Vec::new();
+    let only = bench.args.only.clone();
+    for case in CASES.iter().filter(|c| c.name.contains(&only)) {
+        // Given back at the end of each case, however it ends.
+        let sys = Sys::default();
+        let mut held = Held::open(&sys, Path::new(RUN_DIR))?;
+        pages::reserve(&sys, &mut held, 0, 2048, PAGES)?;
+        let outcome = bench
+            .run(*case)
+            .with_context(|| format!("case {}", case.name))?;
+        drop(held);
+        print!("{}", outcome.text());
+        text.push_str(&outcome.text());
+        rows.extend(outcome.json());
+    }
+    if bench.args.commands {
+        bench.commands.sort();
+        bench.commands.dedup();
+        println!("\ncommands:\n{}", bench.commands.join("\n"));
+    }
+    if let Some(file) = &bench.args.json {
+        fs::write(file, serde_json::to_string_pretty(&rows)?)?;
+        bench.commands.sort();
+        bench.commands.dedup();
+        let with = format!("{text}\ncommands:\n{}\n", bench.commands.join("\n"));
+        fs::write(file.with_extension("txt"), with)?;
+    }
+    Ok(())
+}
+
+fn tables(args: &Args) -> Result<Tables> {
+    let mut t = Tables::made();
+    if let Some(file) = &args.table {
+        t.v4 = table::load(file)?;
+        t.source = format!("IPv4 of {}", file.display());
+    }
+    if let Some(file) = &args.table6 {
+        t.v6 = table::load(file)?;
+        t.source += &format!(", IPv6 of {}", file.display());
+    }
+    Ok(t)
+}
+
+/// The appliance, built as it ships.
+fn program(folder: Option<&Path>) -> Result<PathBuf> {
+    if let Some(folder) = folder {
+        return Ok(folder.join("trunkline"));
+    }
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let status = cargo
+        .args(["build", "--release", "--quiet", "-p", "trunkline"])
+        .status()?;
+    ensure!(status.success(), "trunkline could not be built");
+    let here = std::env::current_exe()?;
+    let folder = here.parent().context("this program is in no folder")?;
+    Ok(folder.join("trunkline"))
+}
+
+fn first_line(of: &str, key: &str) -> String {
+    let text = fs::read_to_string(of).unwrap_or_default();
+    let line = text
+        .lines()
+        .find(|l| l.starts_with(key))
+        .unwrap_or_default();
+    line.split(':')
+        .next_back()
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+impl Bench {
+    fn host(&self) -> String {
+        let cpu = first_line("/proc/cpuinfo", "model name");
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        let l3fwd = match &self.l3fwd {
+            Ok(_) => "with rte_fib".to_owned(),
+            Err(e) => format!("left out: {e:#}"),
+        };
+        format!(
+            "host: {cpu}, {cores} cores, Linux {}; DPDK {}\ntables: {}\nl3fwd: {l3fwd}\n\n",
+            kernel.trim(),
+            dpdk_version(),
+            self.tables.source
+        )
+    }
+
+    /// The captures of both ports; with several queues, each has its own.
+    fn captures(&self, case: &Case, tag: &str) -> Result<[Vec<PathBuf>; 2]> {
+        let one = |port: u8, queue: u32| -> Result<PathBuf> {
+            let path = self
+                .folder
+                .path()
+                .join(format!("{tag}-p{port}-q{queue}.pcap"));
+            let seed = 100 + u64::from(port) * 10 + u64::from(queue);
+            frames::write(&path, case, &self.tables, ours::mac(port), seed)?;
+            Ok(path)
+        };
+        let of = |port| {
+            (0..case.queues)
+                .map(|q| one(port, q))
+                .collect::<Result<Vec<_>>>()
+        };
+        Ok([of(0)?, of(1)?])
+    }
+
+    fn run(&mut self, case: Case) -> Result<Outcome> {
+        let single = Case { queues: 1, ..case };
+        let small = Case {
+            frames: SMALL,
+            ..single
+        };
+        let captures = self.captures(&case, "case")?;
+        let small_captures = self.captures(&small, "small")?;
+        let [routes, rules4, rules6] = ours::write_routes(&case, &self.tables, self.folder.path())?;
+        ensure!(routes.exists(), "no routes");
+        let mut racers: Vec<Box<dyn Racer>> = Vec::new();
+        let mut hz = 0.0;
+        // The floor first: its clock is everybody's.
+        self.rival(&mut racers, &small, &small_captures, &mut hz, |s| {
+            Rival::testpmd(s)
+        })?;
+        if case.frames != SMALL {
+            self.rival(&mut racers, &case, &captures, &mut hz, |s| {
+                Rival::testpmd(s)
+            })?;
+        }
+        if let (true, Ok(program)) = (case.has_l3fwd(), &self.l3fwd) {
+            let program = program.clone();
+            self.rival(&mut racers, &case, &captures, &mut hz, |s| {
+                Rival::l3fwd(s, &program, [&rules4, &rules6])
+            })?;
+        }
+        if case.queues > 1 {
+            self.ours(&mut racers, &single, &small_captures, "one")?;
+        }
+        self.ours(&mut racers, &case, &captures, "all")?;
+        let runs = self.race(&mut racers, hz)?;
+        drop(racers);
+        Self::sort(case, runs)
+    }
+
+    fn rival(
+        &mut self,
+        racers: &mut Vec<Box<dyn Racer>>,
+        case: &Case,
+        captures: &[Vec<PathBuf>; 2],
+        hz: &mut f64,
+        start: impl FnOnce(&rival::Setup<'_>) -> Result<Rival>,
+    ) -> Result<()> {
+        let folder = self.folder.path().join(format!("rival{}", racers.len()));
+        fs::create_dir_all(&folder)?;
+        let setup = rival::Setup {
+            captures: [&captures[0][0], &captures[1][0]],
+            buffers: case.buffers(),
+            folder: &folder,
+            probe: &self.probe,
+        };
+        let mut it = start(&setup)?;
+        wait_ready(&mut it)?;
+        let thread = it.thread();
+        it.process().fifo(thread)?;
+        it.process().signal(Signal::SIGSTOP)?;
+        *hz = it.hz();
+        self.commands.push(it.process().command());
+        racers.push(Box::new(it));
+        Ok(())
+    }
+
+    fn ours(
+        &mut self,
+        racers: &mut Vec<Box<dyn Racer>>,
+        case: &Case,
+        captures: &[Vec<PathBuf>; 2],
+        tag: &str,
+    ) -> Result<()> {
+        let folder = self.folder.path().join(tag);
+        fs::create_dir_all(&folder)?;
+        fs::copy(
+            self.folder.path().join("routes.txt"),
+            folder.join("routes.txt"),
+        )?;
+        let setup = ours::Setup {
+            program: &self.program,
+            captures,
+            folder: &folder,
+        };
+        let mut it = Ours::start(case, &setup)?;
+        wait_ready(&mut it)?;
+        it.wait_routes()?;
+        it.process().fifo("worker")?;
+        it.process().signal(Signal::SIGSTOP)?;
+        self.commands.push(it.process().command());
+        racers.push(Box::new(it));
+        Ok(())
+    }
+
+    fn race(&self, racers: &mut [Box<dyn Racer>], hz: f64) -> Result<Vec<Runs>> {
+        let ms = Duration::from_millis;
+        let (warm, time) = if self.args.quick {
+            (ms(30), ms(120))
+        } else {
+            (ms(50), ms(300))
+        };
+        let rounds = self.args.rounds.max(1);
+        let mut speeds: Vec<Vec<Speed>> = vec![Vec::new(); racers.len()];
+        for round in 0..rounds {
+            // Not always in the same order.
+            let n = racers.len();
+            for k in 0..n {
+                let i = (k + round) % n;
+                speeds[i].push(turn(racers[i].as_mut(), warm, time, hz)?);
+            }
+        }
+        Ok(racers
+            .iter()
+            .zip(speeds)
+            .map(|(r, speeds)| Runs {
+                name: r.name(),
+                speeds,
+            })
+            .collect())
+    }
+
+    /// Who is who: in the order in which they were started.
+    fn sort(case: Case, runs: Vec<Runs>) -> Result<Outcome> {
+        let mut runs = runs.into_iter();
+        let floor = runs.next();
+        let same_file = if case.frames == SMALL {
+            None
+        } else {
+            runs.next()
+        };
+        let mut rest: Vec<Runs> = runs.collect();
+        let Some(ours) = rest.pop() else {
+            bail!("the appliance did not run")
+        };
+        let other = rest.pop();
+        let (l3fwd, one_worker) = if case.queues > 1 {
+            (None, other)
+        } else {
+            (other, None)
+        };
+        Ok(Outcome {
+            case,
+            ours,
+            floor,
+            same_file,
+            l3fwd,
+            one_worker,
+        })
+    }
+}
+
+fn dpdk_version() -> String {
+    let out = Command::new("pkg-config")
+        .args(["--modversion", "libdpdk"])
+        .output();
+    out.map_or(String::new(), |o| {
+        String::from_utf8_lossy(&o.stdout).trim().to_owned()
+    })
+}
+
+const _: () = assert!(CORE < 2);
