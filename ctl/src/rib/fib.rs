@@ -111,7 +111,7 @@ impl Sink for FibSink<'_> {
     }
 
     fn replace_adjacency(&mut self, id: AdjId, adj: &OutAdjacency) {
-        must(self.writer.replace_adj(id, adjacency(adj)));
+        must(self.writer.replace_adj(id, adjacency(adj)).map(drop));
     }
 
     fn remove_adjacency(&mut self, id: AdjId) {

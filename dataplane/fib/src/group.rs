@@ -1,15 +1,31 @@
 //! Next-hop groups: the paths that a prefix or a label shares its traffic over.
 //!
 //! To read: RFC 2992 (equal-cost paths by hash), RFC 3443 (TTL), RFC 5462 (TC). A flow's hash picks a bucket, a bucket
-//! names a path; weights are shares of the buckets. Left out: keeping flows on their paths when others go away
-//! (resilient hashing).
+//! names a path; weights are shares of the buckets. A group that takes another's place keeps its buckets as far as the
+//! new shares allow ("resilient hashing"): a lost path moves its own flows only. Who gets which bucket is worked out in
+//! [`spread`](crate::spread).
+//!
+//! # Layout
+//! A group is one cache line, with the path in it when there is but one. Else it points to a power of two of [`Line`]s,
+//! each with a path and sixteen buckets, and buckets are given to the path of their own line where that can be: then
+//! bucket and path are one line together. Left out: giving lines back when a group shrinks.
 
 use net::{AdjId, IfaceId, LabelStack};
 
 use crate::FibError;
+use crate::spread::{self, NOBODY};
 
-/// Most paths of a group, and most buckets.
+/// Most paths of a group.
 pub const MAX_PATHS: usize = 256;
+
+/// Buckets in a line.
+pub(crate) const PER_LINE: usize = 16;
+
+/// Lines of a group with more than one path, at least.
+const MIN_LINES: usize = 4;
+
+/// As many lines are taken at most so that the lightest path gets a whole bucket.
+const FINE_LINES: usize = 64;
 
 /// Where a path leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,7 +73,7 @@ pub enum TcMode {
 
 /// One way out: labels to push, and where to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[repr(align(64))]
+#[repr(C)]
 pub struct Path {
     /// Where it leads.
     pub target: Target,
@@ -69,7 +85,7 @@ pub struct Path {
     pub tc: TcMode,
 }
 
-const _: () = assert!(size_of::<Path>() == 64); // one cache line
+const _: () = assert!(size_of::<Path>() == 48); // leaves room in its line: see `Group` and `Line`
 
 impl Path {
     /// A path without labels.
@@ -83,200 +99,209 @@ impl Path {
     }
 }
 
+/// A path and sixteen of the buckets, each the number of the line whose path it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[repr(C, align(64))]
+struct Line {
+    path: Path,
+    buckets: [u8; PER_LINE],
+}
+
 /// Paths and their buckets. Immutable: readers see a group whole, and the writer replaces it whole.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Group {
     /// Of a group with one path, which then needs no other cache line.
     first: Path,
-    /// Buckets less one; there is a power of two of them.
-    mask: u32,
-    buckets: Box<[u8]>,
-    /// All paths, or none when `first` is the only one.
-    paths: Box<[Path]>,
+    /// None when `first` is the only path, else a power of two. A line that no bucket names keeps the path that it had,
+    /// so that the path gets its buckets again when it comes back.
+    lines: Box<[Line]>,
 }
 
-const _: () = assert!(size_of::<Group>() == 128); // two cache lines, adjacent
+const _: () = assert!(size_of::<Line>() == 64 && size_of::<Group>() == 64); // one cache line each
 
 impl Group {
-    /// A group that shares its traffic in proportion to the weights, as closely as 256 buckets can.
+    /// A group that shares its traffic in proportion to the weights, to a bucket. Equal paths count as one, with the sum
+    /// of their weights.
     ///
     /// # Errors
     /// No path, more than [`MAX_PATHS`], or a weight of 0.
     pub fn new(paths: &[(Path, u32)]) -> Result<Self, FibError> {
-        let Some((first, _)) = paths.first() else {
-            return Err(FibError::BadPaths("it has no path"));
+        check(paths)?;
+        Ok(Self::of(paths.iter().map(|(p, w)| (p, *w))))
+    }
+
+    /// The group that takes this one's place with these paths, as few buckets changed as the shares allow. A path that
+    /// is there before and after keeps its buckets up to its new share; how many change is said at
+    /// [`spread::assign`](crate::spread).
+    ///
+    /// # Errors
+    /// As [`Group::new`].
+    pub fn next(&self, paths: &[(Path, u32)]) -> Result<Self, FibError> {
+        check(paths)?;
+        Ok(self.follow(paths.iter().map(|(p, w)| (p, *w))))
+    }
+
+    /// [`Group::new`] of paths that were checked.
+    pub(crate) fn of<'p>(paths: impl Iterator<Item = (&'p Path, u32)>) -> Self {
+        Self::spread(&[], paths)
+    }
+
+    /// [`Group::next`] of paths that were checked.
+    pub(crate) fn follow<'p>(&self, paths: impl Iterator<Item = (&'p Path, u32)>) -> Self {
+        Self::spread(&self.lines, paths)
+    }
+
+    fn spread<'p>(old: &[Line], paths: impl Iterator<Item = (&'p Path, u32)>) -> Self {
+        let mut live: Vec<(&Path, u64)> = Vec::new();
+        for (path, weight) in paths {
+            match live.iter_mut().find(|(p, _)| *p == path) {
+                Some((_, sum)) => *sum += u64::from(weight),
+                None => live.push((path, u64::from(weight))),
+            }
+        }
+        let first = live[0].0.clone();
+        if live.len() == 1 {
+            let lines = Box::new([]);
+            return Self { first, lines };
+        }
+        let lines = line_count(&live, old.len());
+        let places = places(&live, old, lines);
+        // By line, the weight of the path there; 0 where there is none.
+        let mut weights = vec![0; lines];
+        let mut out: Vec<Line> = (0..lines)
+            .map(|i| Line {
+                path: old.get(i).map_or(&first, |l| &l.path).clone(),
+                buckets: [0; PER_LINE],
+            })
+            .collect();
+        for (&place, &(path, weight)) in places.iter().zip(&live) {
+            weights[place] = weight;
+            out[place].path = path.clone();
+        }
+        // Twice the lines, twice the buckets: each flow finds what it found before.
+        let before = |b: usize| match old.len() {
+            0 => NOBODY,
+            n => {
+                let at = old[b / PER_LINE % n].buckets[b % PER_LINE];
+                let kept = old[usize::from(at)].path == out[usize::from(at)].path;
+                if kept { at.into() } else { NOBODY }
+            }
         };
-        if paths.len() > MAX_PATHS {
-            return Err(FibError::BadPaths("it has more than 256 paths"));
+        let before: Vec<u16> = (0..lines * PER_LINE).map(before).collect();
+        let after = spread::assign(&before, &weights);
+        for (line, buckets) in out.iter_mut().zip(after.chunks_exact(PER_LINE)) {
+            for (to, from) in line.buckets.iter_mut().zip(buckets) {
+                *to = *from as u8; // below 256, as there are at most so many lines
+            }
         }
-        if paths.iter().any(|&(_, weight)| weight == 0) {
-            return Err(FibError::BadPaths("a path has weight 0"));
-        }
-        let first = first.clone();
-        if paths.len() == 1 {
-            return Ok(Self {
-                first,
-                mask: 0,
-                buckets: Box::new([]),
-                paths: Box::new([]),
-            });
-        }
-        let weights: Vec<u32> = paths.iter().map(|&(_, weight)| weight).collect();
-        let shares = shares(&weights);
-        let each = shares
-            .iter()
-            .enumerate()
-            .flat_map(|(i, &n)| std::iter::repeat_n(i as u8, n));
-        let buckets: Box<[u8]> = each.collect();
-        let paths = paths.iter().map(|(path, _)| path.clone()).collect();
-        Ok(Self {
+        Self {
             first,
-            mask: buckets.len() as u32 - 1,
-            buckets,
-            paths,
-        })
+            lines: out.into_boxed_slice(),
+        }
     }
 
     /// The path of the flow with this hash.
     #[inline]
     pub fn select(&self, hash: u32) -> &Path {
-        if self.mask == 0 {
+        if self.lines.is_empty() {
             return &self.first;
         }
-        &self.paths[usize::from(self.buckets[(hash & self.mask) as usize])]
+        let bucket = hash as usize & (self.lines.len() * PER_LINE - 1);
+        let line = self.lines[bucket / PER_LINE].buckets[bucket % PER_LINE];
+        &self.lines[usize::from(line)].path
     }
 
-    /// All paths.
-    pub fn paths(&self) -> &[Path] {
+    /// The paths that flows take, and how many of the [`Group::buckets`] each has: the weights as they are in force.
+    pub fn shares(&self) -> Vec<(&Path, usize)> {
         if self.is_single() {
-            std::slice::from_ref(&self.first)
-        } else {
-            &self.paths
+            return vec![(&self.first, 1)];
         }
+        let mut counts = vec![0; self.lines.len()];
+        let named = self.lines.iter().flat_map(|l| l.buckets);
+        named.for_each(|line| counts[usize::from(line)] += 1);
+        let all = self.lines.iter().map(|l| &l.path).zip(counts);
+        all.filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// The paths that flows take.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.shares().into_iter().map(|(path, _)| path)
+    }
+
+    /// How many buckets there are: 1, or a power of two.
+    pub fn buckets(&self) -> usize {
+        (self.lines.len() * PER_LINE).max(1)
     }
 
     /// Whether there is one path, so that no hash is needed.
     #[inline]
     pub fn is_single(&self) -> bool {
-        self.mask == 0
+        self.lines.is_empty()
     }
 
-    /// How many paths there are; at least one.
-    #[allow(clippy::len_without_is_empty, reason = "never empty")]
-    pub fn len(&self) -> usize {
-        self.paths().len()
-    }
-
-    /// How many of how many buckets each path has: the weights as they are in force.
-    pub fn shares(&self) -> Vec<usize> {
-        let mut shares = vec![0; self.len()];
-        self.buckets
-            .iter()
-            .for_each(|&path| shares[usize::from(path)] += 1);
-        if self.is_single() {
-            shares[0] = 1;
-        }
-        shares
-    }
-
+    /// Bytes of it, those that it points to included.
     pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.buckets.len() + size_of_val(&*self.paths)
+        size_of::<Self>() + size_of_val(&*self.lines)
     }
 }
 
-/// Buckets of each path: the least power of two that gives the weights exactly, else 256 by largest remainder, and at
-/// least one each.
-fn shares(weights: &[u32]) -> Vec<usize> {
-    let sum: u64 = weights.iter().copied().map(u64::from).sum();
-    let exact = |n: usize| {
-        weights
-            .iter()
-            .all(|&w| (u64::from(w) * n as u64).is_multiple_of(sum))
-    };
-    let least = weights.len().next_power_of_two();
-    let total = (0..)
-        .map(|i| least << i)
-        .take_while(|&n| n < MAX_PATHS)
-        .find(|&n| exact(n))
-        .unwrap_or(MAX_PATHS);
-    let part = |&w: &u32| u64::from(w) * total as u64;
-    let mut shares: Vec<usize> = weights
-        .iter()
-        .map(|w| ((part(w) / sum) as usize).max(1))
-        .collect();
-    let mut order: Vec<usize> = (0..weights.len()).collect();
-    order.sort_by_key(|&i| std::cmp::Reverse(part(&weights[i]) % sum)); // stable: equal remainders go by position
-    let given: usize = shares.iter().sum();
-    for &i in order.iter().take(total.saturating_sub(given)) {
-        shares[i] += 1;
+/// Whether these can be the paths of a group.
+pub(crate) fn check(paths: &[(Path, u32)]) -> Result<(), FibError> {
+    if paths.is_empty() {
+        return Err(FibError::BadPaths("it has no path"));
     }
-    // The one bucket that light paths get at least may be more than their part: the heaviest give it.
-    for _ in total..given {
-        if let Some(most) = shares.iter_mut().max() {
-            *most -= 1;
+    if paths.len() > MAX_PATHS {
+        return Err(FibError::BadPaths("it has more than 256 paths"));
+    }
+    if paths.iter().any(|&(_, weight)| weight == 0) {
+        return Err(FibError::BadPaths("a path has weight 0"));
+    }
+    Ok(())
+}
+
+/// How many lines these paths want: one each, so many that the lightest gets a bucket where that can be had, and none less
+/// than before, as taking half of the buckets away would move flows.
+fn line_count(live: &[(&Path, u64)], before: usize) -> usize {
+    let least = live.len().next_power_of_two().max(MIN_LINES).max(before);
+    let sum: u64 = live.iter().map(|(_, w)| w).sum();
+    let lightest = live.iter().map(|(_, w)| *w).min().unwrap_or(1);
+    let fine = |lines: usize| lightest * (lines * PER_LINE) as u64 >= sum;
+    (0..)
+        .map(|i| least << i)
+        .find(|&lines| lines >= FINE_LINES || fine(lines))
+        .unwrap_or(least)
+}
+
+/// The line of each path: the one that it has or had, else its place in the list, else the first that is left.
+fn places(live: &[(&Path, u64)], old: &[Line], lines: usize) -> Vec<usize> {
+    let mut used = vec![false; old.len()];
+    for line in old.iter().flat_map(|l| l.buckets) {
+        used[usize::from(line)] = true;
+    }
+    let mut taken = vec![false; lines];
+    let mut places = vec![usize::MAX; live.len()];
+    let find = |path: &Path, in_use: bool| {
+        let mut all = old.iter().zip(&used);
+        all.position(|(l, used)| *used == in_use && l.path == *path)
+    };
+    for (place, (path, _)) in places.iter_mut().zip(live) {
+        if let Some(at) = find(path, true).or_else(|| find(path, false)) {
+            *place = at;
+            taken[at] = true;
         }
     }
-    shares
+    for (i, place) in places.iter_mut().enumerate() {
+        if *place == usize::MAX {
+            let free = |at: &usize| !taken[*at];
+            *place = Some(i).filter(free).unwrap_or_else(|| {
+                (0..lines).find(free).unwrap_or(0) // there are as many lines as paths
+            });
+            taken[*place] = true;
+        }
+    }
+    places
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn group(weights: &[u32]) -> Group {
-        let path = |i| Path::to(Target::Adjacency(AdjId(i)));
-        let paths: Vec<_> = (0..).zip(weights).map(|(i, &w)| (path(i), w)).collect();
-        Group::new(&paths).unwrap()
-    }
-
-    #[test]
-    fn buckets_follow_weights() {
-        assert_eq!(shares(&[1, 1]), [1, 1]);
-        assert_eq!(shares(&[1, 3]), [1, 3]);
-        assert_eq!(shares(&[7, 7, 14, 28]), [1, 1, 2, 4]);
-        assert_eq!(shares(&[1, 1, 1]), [86, 85, 85]);
-        assert_eq!(shares(&[1, 2]), [85, 171]);
-        assert_eq!(shares(&[1, u32::MAX]), [1, 255]);
-        assert_eq!(shares(&[1; 256]), [1; 256]);
-        assert_eq!(shares(&[1, 1, 1_000_000, 1_000_000]), [1, 1, 127, 127]);
-    }
-
-    #[test]
-    fn one_path_needs_no_bucket() {
-        let g = group(&[9]);
-        assert!(g.is_single());
-        assert_eq!((g.len(), g.shares()), (1, vec![1]));
-        assert_eq!(g.select(u32::MAX), &g.paths()[0]);
-    }
-
-    #[test]
-    fn what_is_no_group() {
-        let path = Path::to(Target::Discard(Discard::Blackhole));
-        assert!(Group::new(&[]).is_err());
-        assert!(Group::new(&[(path.clone(), 0)]).is_err());
-        assert!(Group::new(&vec![(path.clone(), 1); 257]).is_err());
-        assert_eq!(Group::new(&vec![(path, 1); 256]).unwrap().len(), 256);
-    }
-
-    proptest! {
-        #[test]
-        fn every_path_gets_its_share(weights in proptest::collection::vec(1u32..1000, 2..=64), hash: u32) {
-            let g = group(&weights);
-            let shares = g.shares();
-            let total: usize = shares.iter().sum();
-            prop_assert!(total.is_power_of_two() && total <= 256 && total >= weights.len());
-            prop_assert!(shares.iter().all(|&n| n > 0));
-            prop_assert!(g.paths().contains(g.select(hash)));
-            let sum: f64 = weights.iter().map(|&w| f64::from(w)).sum();
-            let fair = |w: u32| f64::from(w) / sum * total as f64;
-            // Within a bucket, unless the light paths' least bucket had to come from somewhere.
-            if weights.iter().all(|&w| fair(w) >= 1.0) {
-                for (&w, &n) in weights.iter().zip(&shares) {
-                    prop_assert!((fair(w) - n as f64).abs() <= 1.0, "{w}: {n} of {total}");
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -40,6 +40,7 @@ mod prefetch;
 mod rib;
 mod short;
 mod slots;
+mod spread;
 mod tables;
 mod v4;
 mod v6;

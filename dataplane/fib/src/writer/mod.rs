@@ -39,6 +39,7 @@ pub struct FibWriter {
     adj_ids: Slots,
     /// Paths over each adjacency, or `DEAD`.
     adj_users: Vec<u32>,
+    hops: hops::Hops,
     group_bytes: usize,
     unused: VecDeque<Unused>,
 }
@@ -105,6 +106,7 @@ impl FibWriter {
             group_users: vec![DEAD],
             adj_ids: Slots::new("adjacency", 0, sizes.adjacencies),
             adj_users: Vec::new(),
+            hops: hops::Hops::default(),
             group_bytes: 0,
             unused: VecDeque::new(),
         })
@@ -298,7 +300,8 @@ impl FibWriter {
         let replica =
             lookup4 + lookup6 + crate::lfib::Lfib::BYTES + self.group_bytes + adjs + pointers;
         let users = (self.group_users.capacity() + self.adj_users.capacity()) * size_of::<u32>();
-        let update = update4 + update6 + self.rib4.bytes() + self.rib6.bytes() + users;
+        let update =
+            update4 + update6 + self.rib4.bytes() + self.rib6.bytes() + users + self.hops.bytes();
         Memory {
             lookup: replica * self.replicas.len(),
             update,
