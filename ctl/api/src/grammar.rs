@@ -1,7 +1,7 @@
 //! The words of a command, as iproute2 has them, into what the API takes.
 //!
 //! `trunkctl` reads its arguments and batch files with this, and the appliance its route files, so that the three agree.
-//! What follows a `via` belongs to it; another `via`, or `nexthop`, begins the next hop. Only the form is checked
+//! What follows a `via` belongs to it; another `via`, or `nexthop`, or `backup`, begins the next hop. Only the form is checked
 //! here: whether an interface exists, or a label may be used, the appliance says.
 
 mod nearest;
@@ -45,6 +45,8 @@ pub struct Hop {
     pub label: Vec<u32>,
     /// `weight`, 1 to 256; left out: 1.
     pub weight: Option<u16>,
+    /// Written `backup ADDRESS`: carries while none of the others does.
+    pub backup: bool,
 }
 
 impl Hop {
@@ -60,6 +62,7 @@ impl From<Hop> for NextHopSpec {
             interface: hop.interface.unwrap_or_default(),
             label: hop.label,
             weight: hop.weight.map_or(0, u32::from),
+            backup: hop.backup,
         }
     }
 }
@@ -243,6 +246,21 @@ fn hop_word<'a, I: Iterator<Item = &'a str>>(
             }
             open.get_or_insert_default().address = Some(address);
         }
+        "backup" => {
+            if open.as_ref().is_some_and(|hop| !hop.is_empty()) {
+                finish(body, open.take())?;
+            }
+            let mut hop = Hop {
+                backup: true,
+                ..Hop::default()
+            };
+            match words.value("an address")? {
+                "dev" => hop.interface = Some(words.value("an interface")?.to_owned()),
+                "via" => hop.address = Some(address("via", words.value("an address")?)?),
+                text => hop.address = Some(address(word, text)?),
+            }
+            *open = Some(hop);
+        }
         "dev" => {
             let name = words.value("an interface")?.to_owned();
             once(&mut open.get_or_insert_default().interface, word, name)?;
@@ -274,7 +292,9 @@ fn hop_word<'a, I: Iterator<Item = &'a str>>(
         _ => {
             return unknown(
                 word,
-                &["via", "dev", "label", "weight", "nexthop", "vrf", "ttl"],
+                &[
+                    "via", "dev", "label", "weight", "nexthop", "backup", "vrf", "ttl",
+                ],
             );
         }
     }

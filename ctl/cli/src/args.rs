@@ -140,7 +140,7 @@ pub(crate) enum Noun {
     Top(Rest),
 }
 
-const ROUTE_FORM: &str = "[blackhole|unreachable|prohibit] PREFIX [via ADDRESS] [dev NAME] [label L/L] [weight N] [ttl uniform|pipe]";
+const ROUTE_FORM: &str = "[blackhole|unreachable|prohibit] PREFIX [via ADDRESS] [dev NAME] [label L/L] [weight N] [backup ADDRESS …] [ttl uniform|pipe]";
 
 const ROUTE_HELP: &str = "What follows a via belongs to it; another via, or nexthop, begins the next one (ECMP). Labels are \
 pushed, the leftmost outermost. A prefix without a length is a host; \"default\" is 0.0.0.0/0, or ::/0 by its via.
@@ -149,6 +149,7 @@ Examples:
   trunkctl route add 203.0.113.0/24 via 198.51.100.3
   trunkctl route add 203.0.113.0/24 via 198.51.100.3 dev wan0 label 100/200
   trunkctl route add 10.0.0.0/8 nexthop via 10.1.0.1 weight 3 nexthop via 10.2.0.1
+  trunkctl route add 10.0.0.0/8 via 10.1.0.1 backup 10.2.0.1       used while 10.1.0.1 can't be
   trunkctl route add 2001:db8:7::/48 via fe80::1 dev wan0
   trunkctl route add blackhole 192.0.2.0/24";
 

@@ -54,8 +54,11 @@ impl<'o> Array<'o> {
 /// `via A dev D label 1/2 weight 3`, and where it really goes.
 fn hop(hop: &NextHop, several: bool) -> String {
     let mut words = Vec::new();
-    if !hop.address.is_empty() {
-        words.push(format!("via {}", hop.address));
+    match (hop.backup, hop.address.is_empty()) {
+        (true, true) => words.push("backup".into()),
+        (true, false) => words.push(format!("backup {}", hop.address)),
+        (false, true) => {}
+        (false, false) => words.push(format!("via {}", hop.address)),
     }
     if !hop.interface.is_empty() {
         words.push(format!("dev {}", hop.interface));
@@ -69,8 +72,10 @@ fn hop(hop: &NextHop, several: bool) -> String {
     if !hop.resolved.is_empty() && hop.resolved != hop.address {
         words.push(format!("by {}", hop.resolved));
     }
-    if !hop.active {
-        words.push("(inactive)".into());
+    match (hop.active, hop.backup) {
+        (true, _) => {}
+        (false, true) => words.push("(standing by)".into()),
+        (false, false) => words.push("(inactive)".into()),
     }
     words.join(" ")
 }
@@ -91,7 +96,9 @@ fn entry(
     hops: &[NextHop],
     tail: &str,
 ) -> io::Result<()> {
-    let mut lines: Vec<String> = hops.iter().map(|h| hop(h, hops.len() > 1)).collect();
+    // A weight says something among others of the same kind.
+    let several = |h: &NextHop| hops.iter().filter(|o| o.backup == h.backup).count() > 1;
+    let mut lines: Vec<String> = hops.iter().map(|h| hop(h, several(h))).collect();
     if lines.is_empty() {
         lines.push(String::new());
     }
@@ -375,6 +382,7 @@ mod tests {
             weight,
             active: true,
             resolved: String::new(),
+            backup: false,
         }
     }
 
@@ -402,12 +410,28 @@ mod tests {
                 discard: "blackhole".into(),
                 ..Default::default()
             },
+            Route {
+                prefix: "198.51.100.0/24".into(),
+                protocol: "static".into(),
+                installed: true,
+                via: vec![
+                    via("10.1.0.1", "a", &[], 1),
+                    NextHop {
+                        backup: true,
+                        active: false,
+                        ..via("10.2.0.1", "b", &[], 1)
+                    },
+                ],
+                ..Default::default()
+            },
         ];
         let expected = "\
 203.0.113.0/24       static     via 198.51.100.3 dev wan0 label 100/200
 10.0.0.0/8           static     via 10.1.0.1 dev a weight 3
                                 via 10.2.0.1 dev b weight 1 (not installed: no way to the next hop)
 192.0.2.0/24         static     blackhole
+198.51.100.0/24      static     via 10.1.0.1 dev a
+                                backup 10.2.0.1 dev b (standing by)
 ";
         assert_eq!(
             text(|out| all.iter().try_for_each(|r| route(out, r))),

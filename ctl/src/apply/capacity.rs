@@ -67,6 +67,7 @@ mod tests {
                 interface: None,
                 label: net::LabelStack::new(),
                 weight: 1,
+                backup: false,
             };
             Arc::new(Target::Via {
                 hops: vec![hop],

@@ -299,6 +299,7 @@ impl Router {
         let named = |e: String| format!("interface {}: {e}", conf.name);
         self.machine.prepare_device(&device).map_err(named)?;
         let dp = self.dp.as_mut().ok_or("no dataplane runs")?;
+        let told = matches!(device, Device::AfPacket { .. } | Device::AfXdp { .. });
         let spec = PortSpec {
             queues: conf.queues,
             mtu: conf.mtu,
@@ -317,6 +318,7 @@ impl Router {
             id,
             up: link.up,
             speed: link.mbps,
+            told,
         };
         self.ports.insert(conf.name.clone(), open);
         Ok((id, true))
@@ -422,10 +424,17 @@ impl Router {
             return;
         };
         self.names.remove(&old.id);
+        if let Some(dp) = &mut self.dp {
+            dp.fib().interface_down(old.id);
+        }
         self.publish();
         self.neigh.interface_down(old.id, &mut self.acts);
         self.rib.remove_interface(old.id);
         self.settle();
+        if let Some(dp) = &mut self.dp {
+            // Nothing stands on it any more; its id may come to another.
+            dp.fib().interface_up(old.id);
+        }
         self.readable.remove(&old.id);
         if let Some(host) = &mut self.host {
             if let Some(h) = host.get(old.id) {

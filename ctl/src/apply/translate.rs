@@ -29,6 +29,7 @@ fn path(hop: &config::NextHop, ids: &impl Fn(&str) -> Option<IfaceId>) -> PathSp
         hop: to,
         weight: hop.weight.into(),
         labels: hop.label.clone(),
+        backup: hop.backup,
     }
 }
 
@@ -88,6 +89,7 @@ mod tests {
             interface: interface.map(Into::into),
             label: LabelStack::from_iter(Label::new(100)),
             weight: 7,
+            backup: interface == Some("gone"),
         }
     }
 
@@ -128,6 +130,10 @@ mod tests {
             spec.paths
                 .iter()
                 .all(|p| p.weight == 7 && p.labels.len() == 1)
+        );
+        assert_eq!(
+            spec.paths.iter().map(|p| p.backup).collect::<Vec<_>>(),
+            [false, false, false, true]
         );
         assert_eq!(spec.ttl, TtlMode::Pipe);
         let own = Target::Via {

@@ -561,6 +561,8 @@ fn left_over(
                     return Err(format!("has no next hop {name}"));
                 }
             }
+            terms::not_backups_alone(&left)
+                .map_err(|e| format!("{e}: delete the backups too, or the whole route"))?;
             Ok((!left.is_empty()).then_some(Target::Via {
                 hops: left,
                 mpls_ttl: *mpls_ttl,

@@ -228,6 +228,8 @@ pub struct NextHop {
     pub label: LabelStack,
     /// 1 to 256.
     pub weight: u16,
+    /// Carries only while none of those that are no backups can. There is always one that is none.
+    pub backup: bool,
 }
 
 /// `[[label]]`: what happens to frames whose topmost label this is.

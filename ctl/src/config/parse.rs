@@ -442,7 +442,8 @@ fn via_table<'t>(
     stack: &'static str,
     log: &mut Log<'_>,
 ) -> Option<Hop> {
-    let table = Table::new(entries, at, key, &["via", "dev", stack, "weight"], &[], log);
+    let known = ["via", "dev", stack, "weight", "backup"];
+    let table = Table::new(entries, at, key, &known, &[], log);
     let address = table.string("via", log);
     let address = match address {
         Some(text) => Some(via_address(text.value, text.at, Key::Of(&key, "via"), log)?),
@@ -458,6 +459,7 @@ fn via_table<'t>(
         interface,
         label,
         weight,
+        backup: table.boolean("backup", log).unwrap_or(false),
     })
 }
 

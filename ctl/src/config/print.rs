@@ -119,13 +119,16 @@ fn vias(table: &mut Table, hops: &[NextHop], label: &str) {
     let hops: Array = hops
         .iter()
         .map(|hop| match hop.address {
-            Some(address) if hop.interface.is_none() && hop.label.is_empty() && hop.weight == 1 => {
-                Value::from(address.to_string())
-            }
+            Some(address) if is_plain(hop) => Value::from(address.to_string()),
             _ => Value::InlineTable(via(hop, label)),
         })
         .collect();
     set(table, "via", hops);
+}
+
+/// Nothing but an address is to be said of it.
+fn is_plain(hop: &NextHop) -> bool {
+    hop.interface.is_none() && hop.label.is_empty() && hop.weight == 1 && !hop.backup
 }
 
 fn via(hop: &NextHop, label: &str) -> InlineTable {
@@ -141,6 +144,9 @@ fn via(hop: &NextHop, label: &str) -> InlineTable {
     }
     if hop.weight != 1 {
         table.insert("weight", i64::from(hop.weight).into());
+    }
+    if hop.backup {
+        table.insert("backup", true.into());
     }
     table
 }
@@ -298,8 +304,10 @@ impl Valid {
 
 impl fmt::Display for NextHop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.address.is_some() {
-            f.write_str("via ")?;
+        match (self.backup, self.address) {
+            (true, _) => f.write_str("backup ")?,
+            (false, Some(_)) => f.write_str("via ")?,
+            (false, None) => {}
         }
         f.write_str(&terms::name(self))?;
         if !self.label.is_empty() {
@@ -314,10 +322,11 @@ impl fmt::Display for NextHop {
 }
 
 fn hops(f: &mut fmt::Formatter<'_>, hops: &[NextHop]) -> fmt::Result {
-    match hops {
-        [hop] => write!(f, " {hop}"),
-        hops => hops.iter().try_for_each(|hop| write!(f, " nexthop {hop}")),
-    }
+    let alone = hops.iter().filter(|hop| !hop.backup).count() == 1;
+    hops.iter().try_for_each(|hop| match hop.backup || alone {
+        true => write!(f, " {hop}"),
+        false => write!(f, " nexthop {hop}"),
+    })
 }
 
 impl fmt::Display for Target {

@@ -49,6 +49,7 @@ fn hop(spec: &NextHopSpec) -> Result<Hop, String> {
         interface,
         label: spec.label.clone(),
         weight,
+        backup: spec.backup,
     })
 }
 

@@ -149,6 +149,7 @@ pub(super) fn next_hop(hop: Hop) -> Result<NextHop, String> {
         interface: hop.interface,
         label: stack(&hop.label)?,
         weight: hop.weight.unwrap_or(1),
+        backup: hop.backup,
     })
 }
 
@@ -174,7 +175,19 @@ pub(super) fn next_hops(hops: Vec<Hop>) -> Result<Vec<NextHop>, String> {
         }
         out.push(hop);
     }
+    not_backups_alone(&out)?;
     Ok(out)
+}
+
+/// A backup backs something up.
+pub(super) fn not_backups_alone(hops: &[NextHop]) -> Result<(), String> {
+    if hops.is_empty() || hops.iter().any(|hop| !hop.backup) {
+        return Ok(());
+    }
+    Err(format!(
+        "backup {} has nothing to back up; one next hop at least is no backup",
+        name(&hops[0])
+    ))
 }
 
 /// What to call a next hop in a sentence.

@@ -26,6 +26,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing::{debug, error, info, warn};
 
 use crate::config::{Plan, Store};
+use crate::host::links::LinkWatch;
 use crate::neigh::{Neighbours, Params};
 use crate::request::{self, Reply, Request};
 use crate::server::{Instance, Server};
@@ -40,12 +41,16 @@ pub(crate) mod tokens {
     /// A signal to end, to read the configuration again.
     pub(crate) const TERM: usize = 2;
     pub(crate) const HUP: usize = 3;
+    /// The link of a device of the kernel may have changed.
+    pub(crate) const LINKS: usize = 4;
     /// The TAP of interface 0; the others follow.
     pub(crate) const FIRST_TAP: usize = 16;
 }
 
-/// How often links are looked at.
-const LINKS: Duration = Duration::from_millis(100);
+/// How often the links are looked at of devices that the kernel does not tell of.
+const LINKS: Duration = Duration::from_millis(20);
+/// How often all others are, should the kernel have told nobody.
+const ALL_LINKS: Duration = Duration::from_millis(100);
 /// How often the rest is looked after: DPDK's log, stalled workers.
 const CHORES: Duration = Duration::from_secs(1);
 /// The longest sleep.
@@ -102,9 +107,11 @@ struct Control {
     router: Router,
     term: UnixStream,
     hup: UnixStream,
+    links: LinkWatch,
     began: Instant,
     ready: Option<Duration>,
     next_links: Instant,
+    next_all_links: Instant,
     next_chores: Instant,
     /// Who waits for the tables to hold what was applied.
     applied: Vec<Reply<()>>,
@@ -121,6 +128,12 @@ impl Control {
                 Interest::READABLE,
             )?;
         }
+        let links = LinkWatch::open()?;
+        poll.registry().register(
+            &mut SourceFd(&links.as_raw_fd()),
+            Token(tokens::LINKS),
+            Interest::READABLE,
+        )?;
         let router = Router::new(
             poll.registry().try_clone()?,
             Neighbours::new(Params::default()),
@@ -131,9 +144,11 @@ impl Control {
             router,
             term,
             hup,
+            links,
             began,
             ready: None,
             next_links: now + LINKS,
+            next_all_links: now + ALL_LINKS,
             next_chores: now + CHORES,
             applied: Vec::new(),
         })
@@ -165,6 +180,9 @@ impl Control {
                 info!("SIGHUP: reading the configuration again");
                 server.reload();
             }
+            if tokens.contains(&tokens::LINKS) && self.links.changed() {
+                self.next_all_links = Instant::now();
+            }
             let taps = tokens.range(tokens::FIRST_TAP..);
             let ids = taps
                 .filter_map(|t| u16::try_from(t - tokens::FIRST_TAP).ok())
@@ -177,6 +195,8 @@ impl Control {
     /// Does a piece of everything. True: there is more at once.
     fn turn(&mut self, requests: &Receiver<Request>) -> bool {
         let now = Instant::now();
+        // First, as flows wait for it.
+        self.look_at_links(now);
         let mut more = self.router.punts(now);
         more |= self.router.taps(now);
         for request in requests.try_iter().take(REQUESTS) {
@@ -186,10 +206,6 @@ impl Control {
         self.router.carry_out(now);
         if self.router.neigh.poll_at().is_some_and(|at| at <= now) {
             self.router.tick(now);
-        }
-        if self.next_links <= now {
-            self.next_links = now + LINKS;
-            self.router.poll_links(now);
         }
         if self.next_chores <= now {
             self.next_chores = now + CHORES;
@@ -209,10 +225,26 @@ impl Control {
         more
     }
 
+    /// Looks at the links that are due.
+    fn look_at_links(&mut self, now: Instant) {
+        if self.next_all_links <= now {
+            (self.next_links, self.next_all_links) = (now + LINKS, now + ALL_LINKS);
+            self.router.poll_links(now, true);
+        } else if self.next_links <= now {
+            self.next_links = now + LINKS;
+            self.router.poll_links(now, false);
+        }
+    }
+
     /// How long nothing is due.
     fn timeout(&self, now: Instant) -> Duration {
         let due = |at: Instant| at.saturating_duration_since(now);
-        let mut t = LONGEST.min(due(self.next_links)).min(due(self.next_chores));
+        let links = if self.router.has_untold_links() {
+            self.next_links.min(self.next_all_links)
+        } else {
+            self.next_all_links
+        };
+        let mut t = LONGEST.min(due(links)).min(due(self.next_chores));
         if let Some(at) = self.router.neigh.poll_at() {
             t = t.min(due(at));
         }

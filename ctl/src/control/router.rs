@@ -51,6 +51,8 @@ pub(crate) struct OpenPort {
     pub(crate) id: PortId,
     pub(crate) up: bool,
     pub(crate) speed: u32,
+    /// The kernel tells of its link: it is a device of the kernel's, in our namespace.
+    pub(crate) told: bool,
 }
 
 /// The whole of it.
@@ -143,6 +145,13 @@ impl Router {
             addresses: i.conf.addresses.clone(),
         };
         self.rib.set_interface(i.id, spec);
+        if let Some(dp) = &mut self.dp {
+            // Groups with another path, or a backup, need not wait for the RIB.
+            match i.up {
+                true => dp.fib().interface_up(i.id),
+                false => dp.fib().interface_down(i.id),
+            };
+        }
         if i.up {
             self.neigh.interface_up(now, &neigh_cfg(i), &mut self.acts);
         } else {
@@ -186,17 +195,37 @@ impl Router {
             .register(&mut mio::unix::SourceFd(&fd), token, Interest::READABLE)
     }
 
-    /// Looks at the links of all ports; the routes of an interface whose link went down leave the tables.
-    pub(crate) fn poll_links(&mut self, now: Instant) {
-        let Some(dp) = &self.dp else { return };
+    /// Are there ports of whose links nobody tells?
+    pub(crate) fn has_untold_links(&self) -> bool {
+        self.ports.values().any(|p| !p.told)
+    }
+
+    /// Looks at the links of all ports, or of those that nobody tells of. What goes by a link that is lost goes on by other
+    /// paths and backups at once, since their groups are written before anything else; then the RIB follows, and the
+    /// routes that are left without a way leave the tables.
+    pub(crate) fn poll_links(&mut self, now: Instant, all: bool) {
+        let Some(dp) = &mut self.dp else { return };
         let mut changed = Vec::new();
-        for (name, p) in &mut self.ports {
+        for (name, p) in self.ports.iter_mut().filter(|(_, p)| all || !p.told) {
             let Some(link) = dp.link(p.id) else { continue };
             p.speed = link.mbps;
             if link.up != p.up {
                 p.up = link.up;
                 changed.push((name.clone(), link.up));
             }
+        }
+        let on = |i: &Iface, up: bool| {
+            let port = i.conf.port_name();
+            changed.iter().any(|(p, u)| p == port && *u == up)
+        };
+        let lost = self.ifaces.values().filter(|i| i.up && on(i, false));
+        let groups: usize = lost.map(|i| dp.fib().interface_down(i.id)).sum();
+        if groups > 0 {
+            dp.fib().flush();
+            info!(
+                groups,
+                "link lost: these groups of next hops go on without it"
+            );
         }
         for (port, up) in &changed {
             let of_port = |i: &&mut Iface| i.conf.port_name() == port.as_str();
@@ -210,7 +239,7 @@ impl Router {
             } else {
                 warn!(
                     interface = port.as_str(),
-                    "link down: its routes leave the tables"
+                    "link down: routes without another way leave the tables"
                 );
             }
             for name in names {

@@ -96,7 +96,7 @@ impl Router {
             installed: v.installed,
             discard: discard.unwrap_or_default().into(),
             mpls_ttl: ttl_name(&v.spec),
-            via: self.next_hops(&v.spec, &v.paths, v.installed),
+            via: self.next_hops(&v.spec, &v.paths, &v.active, v.installed),
             problem,
         }
     }
@@ -105,16 +105,17 @@ impl Router {
         &self,
         spec: &PathsSpec,
         outcomes: &[Outcome],
+        active: &[bool],
         installed: bool,
     ) -> Vec<api::NextHop> {
-        let paths = spec.paths.iter().zip(outcomes);
+        let paths = spec.paths.iter().zip(outcomes).zip(active);
         paths
-            .filter(|(p, _)| !matches!(p.hop, Hop::Discard(_)))
-            .map(|(p, o)| self.next_hop(p, o, installed))
+            .filter(|((p, _), _)| !matches!(p.hop, Hop::Discard(_)))
+            .map(|((p, o), active)| self.next_hop(p, o, installed && *active))
             .collect()
     }
 
-    fn next_hop(&self, p: &PathSpec, outcome: &Outcome, installed: bool) -> api::NextHop {
+    fn next_hop(&self, p: &PathSpec, outcome: &Outcome, active: bool) -> api::NextHop {
         let (address, dev) = match p.hop {
             Hop::Via { address, dev } => (Some(address), dev),
             Hop::Neighbor { dev, address } => (Some(address), Some(dev)),
@@ -141,8 +142,9 @@ impl Router {
             interface: dev.or(only).map(|i| self.name(i)).unwrap_or_default(),
             label: p.pushed().map(Label::get).collect(),
             weight: p.weight.max(1),
-            active: installed && !found.is_empty(),
+            active,
             resolved: resolved.join(", "),
+            backup: p.backup,
         }
     }
 
@@ -207,7 +209,7 @@ impl Router {
                 let swaps = p.paths.iter().any(|p| p.pushed().next().is_some());
                 (
                     if swaps { "swap" } else { "pop" },
-                    self.next_hops(p, &v.paths, v.installed),
+                    self.next_hops(p, &v.paths, &v.active, v.installed),
                 )
             }
         };

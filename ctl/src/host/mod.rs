@@ -10,6 +10,7 @@
 //! those whose device is gone are removed at the next start. Read ip-rule(8), Documentation/networking/ip-sysctl.rst.
 
 pub mod frames;
+pub(crate) mod links;
 mod netlink;
 
 use std::collections::BTreeMap;

@@ -25,7 +25,8 @@ impl<'a> FibSink<'a> {
         Self { writer, tc }
     }
 
-    fn paths(&self, paths: &[OutPath]) -> Vec<(Path, u32)> {
+    /// Those that are backups, or those that are none.
+    fn paths(&self, paths: &[OutPath], backup: bool) -> Vec<(Path, u32)> {
         let one = |p: &OutPath| {
             let mut path = Path::to(target(p.target));
             path.push = p.push.clone();
@@ -33,7 +34,11 @@ impl<'a> FibSink<'a> {
             path.tc = self.tc;
             (path, p.weight)
         };
-        paths.iter().map(one).collect()
+        paths
+            .iter()
+            .filter(|p| p.backup == backup)
+            .map(one)
+            .collect()
     }
 }
 
@@ -93,12 +98,14 @@ fn family(p: IpNet) -> Option<Family> {
 
 impl Sink for FibSink<'_> {
     fn add_group(&mut self, paths: &[OutPath]) -> Result<GroupId, Full> {
-        self.writer.add_group(&self.paths(paths)).map_err(full)
+        let (first, backups) = (self.paths(paths, false), self.paths(paths, true));
+        self.writer.add_group_backed(&first, &backups).map_err(full)
     }
 
     fn replace_group(&mut self, id: GroupId, paths: &[OutPath]) -> Result<(), Full> {
+        let (first, backups) = (self.paths(paths, false), self.paths(paths, true));
         self.writer
-            .replace_group(id, &self.paths(paths))
+            .replace_group_backed(id, &first, &backups)
             .map_err(full)
     }
 

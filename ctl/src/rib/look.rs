@@ -6,7 +6,7 @@ use std::ops::Bound;
 use ipnet::IpNet;
 use net::{AdjId, IfaceId, Label, MacAddr};
 
-use super::resolve::{Resolved, Resolver, Target};
+use super::resolve::{Resolved, Resolver, Target, View};
 use super::sets::{self, SetId};
 use super::spec::{LabelAction, LabelSpec, PathSpec, PathsSpec, Problem, Source};
 use super::{Entry, LabelEntry, Rib, Sizes};
@@ -24,6 +24,8 @@ pub struct RouteView {
     pub installed: bool,
     /// What each path of `spec` comes down to, or why it carries nothing.
     pub paths: Vec<Result<Vec<Resolved>, Problem>>,
+    /// Which of them frames would be spread over: those that are alive, or the backups when none is.
+    pub active: Vec<bool>,
 }
 
 /// A label as it is shown.
@@ -37,6 +39,8 @@ pub struct LabelView {
     pub installed: bool,
     /// What each path comes down to, or why it carries nothing.
     pub paths: Vec<Result<Vec<Resolved>, Problem>>,
+    /// Which of them frames would be spread over.
+    pub active: Vec<bool>,
 }
 
 impl Rib {
@@ -136,6 +140,7 @@ impl Rib {
                 source: *source,
                 spec,
                 installed: installed == Some(*id),
+                active: self.active(&paths),
                 paths,
             })
         })
@@ -154,8 +159,32 @@ impl Rib {
             label,
             spec,
             installed: live && e.installed.is_some(),
+            active: self.active(&paths),
             paths,
         })
+    }
+
+    /// As the writer of the forwarding tables chooses: see `fib::FibWriter::add_group_backed`.
+    fn active(&self, paths: &[Result<Vec<Resolved>, Problem>]) -> Vec<bool> {
+        let alive = |r: &Resolved| match r.target {
+            Target::Neighbor(i, address) => {
+                self.adjs.known.contains_key(&(i, address)) && View::is_up(self, i)
+            }
+            Target::Glean(i) | Target::Local(i) => View::is_up(self, i),
+            Target::Discard(_) => true,
+        };
+        let choices: [&dyn Fn(&Resolved) -> bool; 4] = [
+            &|r| !r.backup && alive(r),
+            &|r| r.backup && alive(r),
+            &|r| !r.backup,
+            &|_| true,
+        ];
+        let any = |choice: &dyn Fn(&Resolved) -> bool| -> Vec<bool> {
+            let has = |p: &Result<Vec<Resolved>, Problem>| p.iter().flatten().any(choice);
+            paths.iter().map(has).collect()
+        };
+        let found = choices.into_iter().map(any).find(|a| a.contains(&true));
+        found.unwrap_or_else(|| vec![false; paths.len()])
     }
 
     fn explain(&self, spec: &PathsSpec) -> Vec<Result<Vec<Resolved>, Problem>> {

@@ -490,6 +490,7 @@ impl Rib {
                     push: r.labels.clone(),
                     ttl,
                     weight: r.weight,
+                    backup: r.backup,
                 }),
                 Err(full) => {
                     release_paths(&mut self.adjs, &resolved[..n], want, sink);
@@ -505,6 +506,7 @@ impl Rib {
                 push: net::LabelStack::new(),
                 ttl,
                 weight: 1,
+                backup: false,
             });
         }
         Ok(out)

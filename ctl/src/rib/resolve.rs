@@ -4,6 +4,9 @@
 //! over what the best usable route there comes down to, with that route's labels outside its own. A prefix that comes up
 //! twice on the way is a loop, and carries nothing.
 //!
+//! A next hop that is a backup makes all that it comes down to a backup; so does one that is none, of what is a backup in the
+//! route that it stands on. There are no backups of backups.
+//!
 //! Departure: the longest prefix decides even while none of its routes is usable; the next hop is then unreachable, and
 //! does not fall back to a shorter prefix. So the answer depends on the routes only, never on the order in
 //! which they came, and a host behind a dead link is not sought behind the default route.
@@ -42,8 +45,10 @@ pub struct Resolved {
     pub target: Target,
     /// The labels, outermost first.
     pub labels: LabelStack,
-    /// Its share against the others.
+    /// Its share against the others that are backups, or are none, as it is.
     pub weight: u32,
+    /// It carries only while none of those that are no backups does.
+    pub backup: bool,
 }
 
 /// What a resolution looked at: when any of it changes, the resolution is done again.
@@ -85,16 +90,24 @@ impl<'a, V: View> Resolver<'a, V> {
         }
     }
 
-    /// What `paths` come down to; empty when they carry nothing.
+    /// What `paths` come down to, backups last; empty when they carry nothing.
     pub(crate) fn paths(&mut self, paths: &[PathSpec]) -> Vec<Resolved> {
         let mut parts = Vec::with_capacity(paths.len());
+        let mut behind = Vec::new();
         for p in paths {
             let inner = self.path(p);
-            if !inner.is_empty() {
-                parts.push((p.weight.max(1), inner));
+            let (backups, first): (Vec<_>, Vec<_>) =
+                inner.into_iter().partition(|r| r.backup || p.backup);
+            for (part, to) in [(first, &mut parts), (backups, &mut behind)] {
+                if !part.is_empty() {
+                    to.push((p.weight.max(1), part));
+                }
             }
         }
-        combine(parts)
+        let mut out = combine(parts);
+        let backups = combine(behind).into_iter();
+        out.extend(backups.map(|r| Resolved { backup: true, ..r }));
+        out
     }
 
     fn fail(&mut self, p: Problem) -> Vec<Resolved> {
@@ -190,6 +203,7 @@ fn single(target: Target) -> Vec<Resolved> {
         target,
         labels: LabelStack::new(),
         weight: 1,
+        backup: false,
     }]
 }
 
@@ -254,6 +268,7 @@ mod tests {
             target: Target::Neighbor(IfaceId(1), address),
             labels: LabelStack::new(),
             weight,
+            backup: false,
         }
     }
 

@@ -36,6 +36,8 @@ pub struct OutPath {
     pub ttl: TtlMode,
     /// Its share.
     pub weight: u32,
+    /// It carries only while none of those that are no backups does.
+    pub backup: bool,
 }
 
 /// An adjacency: everything that is needed to write the L2 header.

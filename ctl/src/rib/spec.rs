@@ -96,6 +96,8 @@ pub struct PathSpec {
     pub weight: u32,
     /// Labels pushed, outermost first. Implicit null is not pushed.
     pub labels: LabelStack,
+    /// Carries only while none of those that are no backups does.
+    pub backup: bool,
 }
 
 impl PathSpec {
@@ -106,6 +108,7 @@ impl PathSpec {
             hop,
             weight: 1,
             labels: LabelStack::new(),
+            backup: false,
         }
     }
 

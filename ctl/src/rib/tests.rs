@@ -1,4 +1,7 @@
-//! The RIB against a mirror of the forwarding tables that minds its references, and against the obvious RIB.
+//! The RIB against a mirror of the forwarding tables that minds its references, and against the obvious RIB. With the
+//! tables themselves: `repair`.
+
+mod repair;
 
 use super::spec::{IfaceSpec, Problem};
 use super::*;
@@ -49,7 +52,9 @@ impl Mirror {
             OutTarget::Local(i) => format!("local {}", i.0),
             OutTarget::Discard(d) => format!("{d:?}"),
         };
-        (target, p.push.iter().map(|l| l.get()).collect(), p.weight)
+        let behind = if p.backup { "backup " } else { "" };
+        let labels = p.push.iter().map(|l| l.get()).collect();
+        (format!("{behind}{target}"), labels, p.weight)
     }
 
     fn all(&self) -> BTreeMap<IpNet, Vec<(String, Vec<u32>, u32)>> {
@@ -177,6 +182,14 @@ fn via(s: &str, labels: &[u32]) -> PathSpec {
         },
         weight: 1,
         labels,
+        backup: false,
+    }
+}
+
+fn behind(s: &str) -> PathSpec {
+    PathSpec {
+        backup: true,
+        ..via(s, &[])
     }
 }
 
@@ -492,6 +505,9 @@ fn single_changes_overtake_great_ones() {
 
 // ---- the obvious RIB ----
 
+/// Where to, with which labels, and whether as a backup.
+type Found = (Target, Vec<u32>, bool);
+
 /// One thing that happens to the RIB.
 #[derive(Clone, Debug)]
 enum Event {
@@ -565,8 +581,8 @@ impl Obvious {
         self.ifaces.get(&i.0).is_some_and(|x| x.0)
     }
 
-    /// What a list of paths comes down to, unweighted: (target, labels).
-    fn resolve(&self, paths: &[PathSpec], seen: &[IpNet]) -> BTreeSet<(Target, Vec<u32>)> {
+    /// What a list of paths comes down to, unweighted: target, labels, whether it is a backup.
+    fn resolve(&self, paths: &[PathSpec], seen: &[IpNet]) -> BTreeSet<Found> {
         let mut out = BTreeSet::new();
         for p in paths {
             let own: Vec<u32> = p
@@ -575,32 +591,32 @@ impl Obvious {
                 .map(|l| l.get())
                 .filter(|l| *l != 3)
                 .collect();
-            let below: BTreeSet<(Target, Vec<u32>)> = match p.hop {
-                Hop::Dev(i) if self.up(i) => [(Target::Glean(i), vec![])].into(),
-                Hop::Local(i) if self.up(i) => [(Target::Local(i), vec![])].into(),
+            let below: BTreeSet<Found> = match p.hop {
+                Hop::Dev(i) if self.up(i) => [(Target::Glean(i), vec![], false)].into(),
+                Hop::Local(i) if self.up(i) => [(Target::Local(i), vec![], false)].into(),
                 Hop::Via {
                     address,
                     dev: Some(i),
-                } if self.up(i) => [(Target::Neighbor(i, address), vec![])].into(),
+                } if self.up(i) => [(Target::Neighbor(i, address), vec![], false)].into(),
                 Hop::Via { address, dev: None } => self.follow(address, seen),
-                Hop::Discard(d) => [(Target::Discard(d), vec![])].into(),
+                Hop::Discard(d) => [(Target::Discard(d), vec![], false)].into(),
                 _ => BTreeSet::new(),
             };
-            for (t, outer) in below {
+            for (t, outer, backup) in below {
                 let labels = if matches!(t, Target::Discard(_)) {
                     outer
                 } else {
                     [outer, own.clone()].concat()
                 };
                 if labels.len() <= 8 {
-                    out.insert((t, labels));
+                    out.insert((t, labels, backup || p.backup));
                 }
             }
         }
         out
     }
 
-    fn follow(&self, address: IpAddr, seen: &[IpNet]) -> BTreeSet<(Target, Vec<u32>)> {
+    fn follow(&self, address: IpAddr, seen: &[IpNet]) -> BTreeSet<Found> {
         let routes = self.routes();
         let Some(longest) = routes
             .iter()
@@ -620,9 +636,9 @@ impl Obvious {
             }
             let found = self.resolve(paths, &seen);
             if !found.is_empty() {
-                let on_link = |(t, l)| match t {
-                    Target::Glean(i) => (Target::Neighbor(i, address), l),
-                    t => (t, l),
+                let on_link = |(t, l, b)| match t {
+                    Target::Glean(i) => (Target::Neighbor(i, address), l, b),
+                    t => (t, l, b),
                 };
                 return found.into_iter().map(on_link).collect();
             }
@@ -632,25 +648,33 @@ impl Obvious {
 
     /// What frames find at each prefix.
     fn fib(&self) -> BTreeMap<IpNet, BTreeSet<(String, Vec<u32>)>> {
-        let name = |t: Target| match t {
-            Target::Neighbor(i, a) => format!("{a} on {}", i.0),
-            Target::Glean(i) => format!("glean {}", i.0),
-            Target::Local(i) => format!("local {}", i.0),
-            Target::Discard(d) => format!("{d:?}"),
+        let name = |t: Target, backup: bool| {
+            let to = match t {
+                Target::Neighbor(i, a) => format!("{a} on {}", i.0),
+                Target::Glean(i) => format!("glean {}", i.0),
+                Target::Local(i) => format!("local {}", i.0),
+                Target::Discard(d) => format!("{d:?}"),
+            };
+            format!("{}{to}", if backup { "backup " } else { "" })
         };
         let mut out: BTreeMap<IpNet, BTreeSet<(String, Vec<u32>)>> = BTreeMap::new();
         for (p, _, paths) in self.routes() {
             let found = self.resolve(&paths, &[]);
             if !found.is_empty() {
-                out.entry(p)
-                    .or_insert_with(|| found.into_iter().map(|(t, l)| (name(t), l)).collect());
+                out.entry(p).or_insert_with(|| {
+                    found.into_iter().map(|(t, l, b)| (name(t, b), l)).collect()
+                });
             }
         }
         for (i, a) in &self.neighbors {
-            let target = (Target::Neighbor(IfaceId(*i), *a), vec![]);
-            if self.follow(*a, &[]).contains(&target) {
+            let target = Target::Neighbor(IfaceId(*i), *a);
+            let reached = self.follow(*a, &[]);
+            if [true, false]
+                .map(|b| reached.contains(&(target, vec![], b)))
+                .contains(&true)
+            {
                 out.entry(host(*a))
-                    .or_insert_with(|| [(name(target.0), vec![])].into());
+                    .or_insert_with(|| [(name(target, false), vec![])].into());
             }
         }
         out
@@ -668,10 +692,13 @@ fn path() -> impl Strategy<Value = PathSpec> {
         1 => (1u16..4).prop_map(|i| Hop::Dev(IfaceId(i))),
         1 => Just(Hop::Discard(Discard::Blackhole)),
     ];
-    (hop, proptest::collection::vec(0u32..5, 0..4)).prop_map(|(hop, l)| PathSpec {
+    let labels = proptest::collection::vec(0u32..5, 0..4);
+    let backup = proptest::bool::weighted(0.2);
+    (hop, labels, backup).prop_map(|(hop, l, backup)| PathSpec {
         hop,
         weight: 1,
         labels: l.into_iter().filter_map(Label::new).collect(),
+        backup,
     })
 }
 

@@ -52,5 +52,7 @@ pub use batch::{BatchError, FibBatch, Op, Refused};
 pub use error::{FibError, NewError};
 pub use group::{Discard, Group, MAX_PATHS, Path, Target, TcMode, TtlMode};
 pub use lfib::{LabelEntry, LabelOp};
+/// What a [`FibWriter`] is made for, and looked into with.
+pub use rcu::Domain;
 pub use tables::{Sizes, Tables, View};
 pub use writer::{FibWriter, Memory};

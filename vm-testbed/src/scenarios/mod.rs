@@ -1,6 +1,7 @@
 //! Whole stories: appliances between Linux hosts, their lives and deaths, what they refuse. What can be said in one frame
 //! in and some frames out is in [`cases`](crate::cases).
 
+pub mod backup;
 pub mod hosts;
 pub mod life;
 pub mod local;
@@ -171,6 +172,11 @@ pub const ALL: &[Scenario] = &[
         "traffic/link",
         "a lost link moves its flows, and they come back",
         traffic::link,
+    ),
+    quick(
+        "traffic/backup",
+        "a lost link hands its flows to the backup, and has them back when it returns",
+        backup::backup,
     ),
     full(
         "traffic/overload",

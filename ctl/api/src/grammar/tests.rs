@@ -13,6 +13,14 @@ fn hop(via: &str, dev: &str, label: &[u32], weight: u32) -> NextHopSpec {
         interface: dev.into(),
         label: label.to_vec(),
         weight,
+        backup: false,
+    }
+}
+
+fn backup(via: &str, dev: &str, label: &[u32], weight: u32) -> NextHopSpec {
+    NextHopSpec {
+        backup: true,
+        ..hop(via, dev, label, weight)
     }
 }
 
@@ -23,7 +31,7 @@ fn routed_via(line: &str) -> (String, Vec<NextHopSpec>) {
 
 #[test]
 fn routes_as_iproute2_writes_them() {
-    let cases: [(&str, &str, Vec<NextHopSpec>); 9] = [
+    let cases: [(&str, &str, Vec<NextHopSpec>); 13] = [
         (
             "203.0.113.0/24 via 198.51.100.3",
             "203.0.113.0/24",
@@ -69,6 +77,33 @@ fn routes_as_iproute2_writes_them() {
             "2001:db8::/32",
             vec![hop("", "a", &[], 0)],
         ),
+        (
+            "10.0.0.0/8 via 10.1.0.1 backup 10.2.0.1",
+            "10.0.0.0/8",
+            vec![hop("10.1.0.1", "", &[], 0), backup("10.2.0.1", "", &[], 0)],
+        ),
+        (
+            "10.0.0.0/8 backup fe80::2 dev b label 16 weight 2 via 10.1.0.1 dev a",
+            "10.0.0.0/8",
+            vec![
+                backup("fe80::2", "b", &[16], 2),
+                hop("10.1.0.1", "a", &[], 0),
+            ],
+        ),
+        (
+            "10.0.0.0/8 nexthop via 10.1.0.1 nexthop backup via 10.2.0.1 backup dev b",
+            "10.0.0.0/8",
+            vec![
+                hop("10.1.0.1", "", &[], 0),
+                backup("10.2.0.1", "", &[], 0),
+                backup("", "b", &[], 0),
+            ],
+        ),
+        (
+            "10.0.0.0/8 dev a backup dev b",
+            "10.0.0.0/8",
+            vec![hop("", "a", &[], 0), backup("", "b", &[], 0)],
+        ),
     ];
     for (line, prefix, via) in cases {
         assert_eq!(routed_via(line), (prefix.to_owned(), via), "{line}");
@@ -112,6 +147,14 @@ fn mistakes_are_named() {
             "0 to 1048575",
         ),
         ("route add 203.0.113.0/24 via 1.1.1.1 weight 0", "1 to 256"),
+        (
+            "route add 203.0.113.0/24 via 1.1.1.1 backup",
+            "an address is missing after \"backup\"",
+        ),
+        (
+            "route add 203.0.113.0/24 via 1.1.1.1 backup wan0",
+            "backup \"wan0\" is not an address",
+        ),
         (
             "route add 203.0.113.0/24 via 1.1.1.1 dev a dev b",
             "\"dev\" is given twice",

@@ -314,6 +314,16 @@ const CASES: &[(&str, &str, &str)] = &[
         "did you mean \"weight\"?",
     ),
     (
+        "[[route]]\nprefix = \"192.0.2.0/24\"\nvia = [{ via = \"10.0.0.2\", backup = true }]\n",
+        "8: route[0].via: backup 10.0.0.2 has nothing to back up",
+        "one next hop at least is no backup",
+    ),
+    (
+        "[[route]]\nprefix = \"192.0.2.0/24\"\nvia = [\"10.0.0.3\", { via = \"10.0.0.2\", backup = 1 }]\n",
+        "8: route[0].via.backup: ",
+        "true",
+    ),
+    (
         "[[route]]\nprefix = \"192.0.2.0/24\"\nvia = [{ via = \"10.0.0.2\", weight = 0 }]\n",
         "8: route[0].via.weight: 0 is not a number from 1 to 256",
         "",

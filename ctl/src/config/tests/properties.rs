@@ -82,11 +82,13 @@ fn hop(names: Vec<String>) -> impl Strategy<Value = NextHop> {
     } else {
         prop::option::of(prop::sample::select(names)).boxed()
     };
-    (address, interface, label, 1_u16..5).prop_map(|(address, interface, label, weight)| NextHop {
+    let parts = (address, interface, label, 1_u16..5, any::<bool>());
+    parts.prop_map(|(address, interface, label, weight, backup)| NextHop {
         address: Some(address),
         interface,
         label,
         weight,
+        backup,
     })
 }
 
@@ -94,6 +96,7 @@ fn hops(names: Vec<String>, zero_ok: bool) -> impl Strategy<Value = Vec<NextHop>
     vec(hop(names), 1..4).prop_map(move |mut hops| {
         hops.sort_by_key(|h| (h.address, h.interface.clone()));
         hops.dedup_by_key(|h| (h.address, h.interface.clone()));
+        hops[0].backup = false;
         for hop in &mut hops {
             if !zero_ok {
                 hop.label.retain(|l| !l.is_reserved());

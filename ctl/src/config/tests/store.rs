@@ -180,6 +180,31 @@ fn one_next_hop_of_several_can_go() {
 }
 
 #[test]
+fn a_backup_is_kept_with_what_it_backs_up() {
+    let lab = Lab::new(FILE);
+    let mut store = lab.store();
+    let route = "203.0.113.0/24 via 10.0.0.4 backup 10.0.0.5 label 100 backup 10.0.0.6";
+    commit(&mut store, &[&format!("route add {route}")]);
+    let written = "via = [\"10.0.0.4\", { via = \"10.0.0.5\", label = [100], backup = true }, \
+                   { via = \"10.0.0.6\", backup = true }]";
+    assert!(lab.text().contains(written), "{}", lab.text());
+    let prefix = "203.0.113.0/24".parse().unwrap();
+    let target = store.running().route(&prefix).unwrap();
+    assert_eq!(format!("{prefix}{target}"), route, "as it was typed");
+    let error = stage(&store, &["route del 203.0.113.0/24 via 10.0.0.4"]).unwrap_err();
+    let why = "backup 10.0.0.5 has nothing to back up; one next hop at least is no backup: \
+               delete the backups too, or the whole route";
+    assert_eq!(error, format!("route 203.0.113.0/24: {why}"));
+    let two = "route del 203.0.113.0/24 via 10.0.0.5 via 10.0.0.6";
+    commit(&mut store, &[two]);
+    assert!(
+        lab.text().contains("via = \"10.0.0.4\"\n"),
+        "{}",
+        lab.text()
+    );
+}
+
+#[test]
 fn interfaces_and_neighbours_come_and_go() {
     let lab = Lab::new(FILE);
     let mut store = lab.store();

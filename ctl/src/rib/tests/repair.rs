@@ -1,0 +1,212 @@
+//! The RIB over the forwarding tables themselves: what a lost link writes, and what flows find meanwhile.
+
+use super::*;
+use crate::rib::fib::FibSink;
+use ::fib::{FibWriter, TcMode};
+use net::Ip4Prefix;
+
+/// The tables, with what is written into them counted.
+struct Counted<'a> {
+    sink: FibSink<'a>,
+    writes: Writes,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Writes {
+    groups: usize,
+    prefixes: usize,
+}
+
+impl Sink for Counted<'_> {
+    fn add_group(&mut self, paths: &[OutPath]) -> Result<GroupId, Full> {
+        self.writes.groups += 1;
+        self.sink.add_group(paths)
+    }
+    fn replace_group(&mut self, id: GroupId, paths: &[OutPath]) -> Result<(), Full> {
+        self.writes.groups += 1;
+        self.sink.replace_group(id, paths)
+    }
+    fn remove_group(&mut self, id: GroupId) {
+        self.sink.remove_group(id);
+    }
+    fn add_adjacency(&mut self, adj: &sink::OutAdjacency) -> Result<AdjId, Full> {
+        self.sink.add_adjacency(adj)
+    }
+    fn replace_adjacency(&mut self, id: AdjId, adj: &sink::OutAdjacency) {
+        self.sink.replace_adjacency(id, adj);
+    }
+    fn remove_adjacency(&mut self, id: AdjId) {
+        self.sink.remove_adjacency(id);
+    }
+    fn set(&mut self, prefix: IpNet, group: GroupId) -> Result<(), Full> {
+        self.writes.prefixes += 1;
+        self.sink.set(prefix, group)
+    }
+    fn del(&mut self, prefix: IpNet) {
+        self.writes.prefixes += 1;
+        self.sink.del(prefix);
+    }
+    fn set_label(&mut self, label: Label, entry: OutLabel) -> Result<(), Full> {
+        self.sink.set_label(label, entry)
+    }
+    fn del_label(&mut self, label: Label) {
+        self.sink.del_label(label);
+    }
+    fn flush(&mut self) {
+        self.sink.flush();
+    }
+}
+
+/// Drains, and returns what was written.
+fn drain(r: &mut Rib, w: &mut FibWriter) -> Writes {
+    let mut counted = Counted {
+        sink: FibSink::new(w, TcMode::Dscp),
+        writes: Writes::default(),
+    };
+    while r.drain(&mut counted, 1024).more {}
+    counted.writes
+}
+
+/// Where flows to a prefix of `n` leave.
+fn ways(w: &mut FibWriter, address: u32) -> BTreeSet<String> {
+    let tables = w.replica(0);
+    let domain = std::sync::Arc::clone(w.rcu().domain());
+    let reader = domain.register("test");
+    let view = tables.read(&reader);
+    let Some(group) = view.group(view.lookup4(address)) else {
+        return BTreeSet::new();
+    };
+    let way = |hash| match group.select(hash).target {
+        ::fib::Target::Adjacency(id) => view.adj(id).unwrap().next_hop.to_string(),
+        other => format!("{other:?}"),
+    };
+    (0..4096).map(way).collect()
+}
+
+fn set(all: &[&str]) -> BTreeSet<String> {
+    all.iter().map(|s| (*s).to_owned()).collect()
+}
+
+const NEIGHBOURS: [(u16, &str); 3] = [(1, "10.0.1.2"), (1, "10.0.1.3"), (2, "10.0.2.2")];
+
+/// `n` prefixes by 10.0.1.2 and 10.0.1.3 with 10.0.2.2 behind them, and `n` more by a next hop that these lead to.
+fn tables(n: u32) -> (Rib, FibWriter) {
+    let mut w = FibWriter::new(&[], &::fib::Domain::new()).unwrap();
+    let mut r = Rib::new();
+    r.set_interface(IfaceId(1), iface(1, true, &["10.0.1.1/24"]));
+    r.set_interface(IfaceId(2), iface(2, true, &["10.0.2.1/24"]));
+    let hops = [
+        via("10.0.1.2", &[]),
+        via("10.0.1.3", &[]),
+        behind("10.0.2.2"),
+    ];
+    for i in 0..n {
+        let p = |first: u32| prefix(IpAddr::from((first + (i << 8)).to_be_bytes()), 24);
+        r.set_static(p(NEAR), paths(&hops));
+        r.set_static(p(FAR), paths(&[via("20.0.0.9", &[])]));
+    }
+    for (i, a) in NEIGHBOURS {
+        r.neighbor(IfaceId(i), ip(a), mac(9));
+    }
+    drain(&mut r, &mut w);
+    (r, w)
+}
+
+/// The first of the prefixes with the paths, and of those by a next hop within them.
+const NEAR: u32 = 0x1400_0000;
+const FAR: u32 = 0x2800_0000;
+
+/// What a lost link writes: groups at once, then groups and prefixes by the RIB, then by the RIB when it is back.
+fn lost_link(n: u32) -> (usize, Writes, Writes) {
+    let (mut r, mut w) = tables(n);
+    let last = (n - 1) << 8;
+    let all = [NEAR, NEAR + last, FAR, FAR + last];
+    let primaries = set(&["10.0.1.2", "10.0.1.3"]);
+    let backup = set(&["10.0.2.2"]);
+    assert!(all.iter().all(|a| ways(&mut w, *a) == primaries));
+    let at_once = w.interface_down(IfaceId(1));
+    assert!(all.iter().all(|a| ways(&mut w, *a) == backup), "at once");
+    r.set_up(IfaceId(1), false);
+    for (_, a) in NEIGHBOURS.iter().filter(|n| n.0 == 1) {
+        r.neighbor_lost(IfaceId(1), ip(a));
+    }
+    let down = drain(&mut r, &mut w);
+    assert!(all.iter().all(|a| ways(&mut w, *a) == backup), "then");
+    w.interface_up(IfaceId(1));
+    r.set_up(IfaceId(1), true);
+    let up = drain(&mut r, &mut w);
+    assert!(
+        all.iter().all(|a| ways(&mut w, *a) == backup),
+        "until a neighbour is found"
+    );
+    r.neighbor(IfaceId(1), ip("10.0.1.3"), mac(9));
+    drain(&mut r, &mut w);
+    assert_eq!(ways(&mut w, NEAR), set(&["10.0.1.3"]));
+    r.neighbor(IfaceId(1), ip("10.0.1.2"), mac(9));
+    drain(&mut r, &mut w);
+    assert!(all.iter().all(|a| ways(&mut w, *a) == primaries), "again");
+    (at_once, down, up)
+}
+
+/// The same writes for ten prefixes as for 100,000 (twice as many here). Prefixes are those that the interface itself has:
+/// its subnet, its address, its two neighbours.
+#[test]
+fn a_lost_link_costs_the_same_for_any_number_of_prefixes() {
+    let few = lost_link(10);
+    assert_eq!(few, lost_link(100_000));
+    let (at_once, down, up) = few;
+    assert_eq!((at_once, down.prefixes, up.prefixes), (2, 4, 2), "{few:?}");
+}
+
+#[test]
+fn a_lost_neighbour_moves_its_flows() {
+    let (mut r, mut w) = tables(1);
+    let lose = |r: &mut Rib, a: &str| r.neighbor_lost(IfaceId(1), ip(a));
+    lose(&mut r, "10.0.1.2");
+    let first = drain(&mut r, &mut w);
+    assert_eq!(ways(&mut w, NEAR), set(&["10.0.1.3"]));
+    assert_eq!((first.groups, first.prefixes), (0, 1), "its own route only");
+    lose(&mut r, "10.0.1.3");
+    drain(&mut r, &mut w);
+    assert_eq!(ways(&mut w, FAR), set(&["10.0.2.2"]));
+    let view = r.routes_at(net("20.0.0.0/24")).next().unwrap();
+    assert!(view.installed);
+    assert_eq!(view.active, [false, false, true]);
+    r.neighbor(IfaceId(1), ip("10.0.1.2"), mac(9));
+    drain(&mut r, &mut w);
+    assert_eq!(ways(&mut w, FAR), set(&["10.0.1.2"]));
+    let view = r.routes_at(net("20.0.0.0/24")).next().unwrap();
+    assert_eq!(view.active, [true, false, false]);
+    // When nobody is there, the first choice is asked for.
+    r.neighbor_lost(IfaceId(2), ip("10.0.2.2"));
+    lose(&mut r, "10.0.1.2");
+    drain(&mut r, &mut w);
+    assert_eq!(ways(&mut w, NEAR), set(&["10.0.1.2", "10.0.1.3"]));
+    let view = r.routes_at(net("20.0.0.0/24")).next().unwrap();
+    assert_eq!(view.active, [true, true, false]);
+}
+
+#[test]
+fn a_backup_with_labels_and_weights() {
+    let (mut r, mut w) = tables(1);
+    let more = PathSpec {
+        weight: 3,
+        ..behind("10.0.2.3")
+    };
+    let hops = [via("10.0.1.2", &[100]), behind("10.0.2.2"), more];
+    r.set_static(net("30.0.0.0/24"), paths(&hops));
+    r.neighbor(IfaceId(2), ip("10.0.2.3"), mac(8));
+    drain(&mut r, &mut w);
+    assert_eq!(ways(&mut w, 0x1e00_0000), set(&["10.0.1.2"]));
+    w.interface_down(IfaceId(1));
+    assert_eq!(ways(&mut w, 0x1e00_0000), set(&["10.0.2.2", "10.0.2.3"]));
+    let group = w.get4(Ip4Prefix::new(0x1e00_0000, 24).unwrap()).unwrap();
+    let shares: Vec<usize> = w
+        .group(group)
+        .unwrap()
+        .shares()
+        .iter()
+        .map(|s| s.1)
+        .collect();
+    assert_eq!(shares, [16, 48]);
+}
