@@ -19,6 +19,8 @@ const LIBRARIES: [&str; 5] = [
     "rte_mempool",
     "rte_ring",
 ];
+/// What `rivals.c` calls on top, with the feature of that name.
+const RIVALS: [&str; 5] = ["rte_fib", "rte_rib", "rte_lpm", "rte_rcu", "rte_hash"];
 /// Functions that are exported by those libraries and called from Rust.
 const FUNCTIONS: &[&str] = &[
     "tl_.*",
@@ -42,7 +44,14 @@ const FUNCTIONS: &[&str] = &[
 ];
 
 fn main() {
-    for f in ["build.rs", "src/shim.c", "src/shim.h"] {
+    let rivals = std::env::var_os("CARGO_FEATURE_RIVALS").is_some();
+    for f in [
+        "build.rs",
+        "src/shim.c",
+        "src/shim.h",
+        "src/rivals.c",
+        "src/rivals.h",
+    ] {
         println!("cargo:rerun-if-changed={f}");
     }
     for var in ["PKG_CONFIG", "PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR"] {
@@ -52,9 +61,13 @@ fn main() {
 
     let cflags = dpdk();
     clang();
-    shim(&cflags);
-    bindings(&cflags);
-    for lib in LIBRARIES {
+    compile(&cflags, "shim");
+    if rivals {
+        compile(&cflags, "rivals");
+    }
+    bindings(&cflags, rivals);
+    let more = if rivals { &RIVALS[..] } else { &[] };
+    for lib in LIBRARIES.iter().chain(more) {
         println!("cargo:rustc-link-lib=dylib={lib}");
     }
 }
@@ -138,27 +151,27 @@ fn clang() {
     }
 }
 
-fn shim(cflags: &[String]) {
+fn compile(cflags: &[String], name: &str) {
     let mut build = cc::Build::new();
     for flag in cflags {
         build.flag(flag);
     }
     let done = build
-        .file("src/shim.c")
+        .file(format!("src/{name}.c"))
         .warnings(true)
         .extra_warnings(true)
         .flag("-Wno-unused-parameter")
         .opt_level(3)
-        .try_compile("tl_shim");
+        .try_compile(&format!("tl_{name}"));
     if let Err(e) = done {
         fail(
-            &format!("dataplane/dpdk-sys/src/shim.c does not compile: {e}"),
+            &format!("dataplane/dpdk-sys/src/{name}.c does not compile: {e}"),
             "apt-get install build-essential libdpdk-dev (and see the compiler's message above)",
         );
     }
 }
 
-fn bindings(cflags: &[String]) {
+fn bindings(cflags: &[String], rivals: bool) {
     let mut builder = bindgen::Builder::default()
         .header("src/shim.h")
         .clang_args(cflags)
@@ -174,6 +187,9 @@ fn bindings(cflags: &[String]) {
         .layout_tests(false)
         .generate_comments(false)
         .derive_default(false);
+    if rivals {
+        builder = builder.header("src/rivals.h");
+    }
     for f in FUNCTIONS {
         builder = builder.allowlist_function(f);
     }

@@ -5,7 +5,8 @@
 //! out (`TL_*`: offsets within an mbuf, flags). `shim.h` is the list to read.
 //!
 //! Left out: everything that Trunkline does not call. Nothing here is safe to call as it is; the crate
-//! `trunkline-dataplane` wraps it (`eal`, `mempool`, `mbuf`, `port`), and nobody else should use it.
+//! `trunkline-dataplane` wraps it (`eal`, `mempool`, `mbuf`, `port`), and nobody else should use it. The exception is
+//! `rivals`, behind the feature of that name: DPDK's own tables in safe types, for the benches.
 #![allow(
     missing_docs,
     non_camel_case_types,
@@ -14,6 +15,10 @@
     unreachable_pub
 )]
 #![allow(clippy::all, clippy::undocumented_unsafe_blocks)]
+
+#[cfg(feature = "rivals")]
+#[warn(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
+pub mod rivals;
 
 include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 
