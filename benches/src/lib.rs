@@ -1,10 +1,18 @@
-//! Tables and traffic for measurements, the same for every run: what is random comes from a seed.
+//! Tables and traffic for measurements, and the side-by-side runs against rivals.
 //!
-//! `cargo bench -p benches` measures; `-- --quick` does so in a minute or two. The tables are made up in the shape of
-//! the Internet's; `TABLE4=FILE` and `TABLE6=FILE` in the environment take real ones instead (`PREFIX` first on each
-//! line, the rest ignored; `.xz` is unpacked by xz). Only ratios within one run of one machine mean anything.
+//! `cargo testbed bench fib` and `cargo testbed bench forward` measure Trunkline beside its rivals ([`tables`],
+//! [`forward`]); `cargo bench -p benches` is a quick look for developers, Trunkline alone. What is random comes from a seed. The tables
+//! are made up in the shape of the Internet's ([`table`]); files with real ones can be named. Only ratios within one run of
+//! one machine mean anything. `docs/benches.md` has the rest.
 #![forbid(unsafe_code)]
 
+pub mod contest;
+pub mod family;
 pub mod forward;
+pub mod growth;
+pub mod host;
+pub mod report;
+pub mod stats;
 pub mod table;
+pub mod tables;
 pub mod traffic;

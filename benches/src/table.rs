@@ -71,6 +71,15 @@ pub const HISTOGRAM6: [(u8, u32); 30] = [
     (48, 129_950),
 ];
 
+/// A route of a table: a prefix, and the AS that announces it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Route<P> {
+    /// Where to.
+    pub prefix: P,
+    /// The origin. Routes of one origin mostly share a next hop, which decides how well a table compresses.
+    pub origin: u32,
+}
+
 /// A prefix of either family.
 pub trait Prefix: Copy + Eq + Hash + Ord + FromStr {
     /// Bits of an address.
@@ -110,7 +119,7 @@ impl Prefix for Ip6Prefix {
 }
 
 /// An IPv4 table of `size` prefixes (as the histogram has it: 1,168,945), in no particular order.
-pub fn ipv4(seed: u64, size: u32) -> Vec<Ip4Prefix> {
+pub fn ipv4(seed: u64, size: u32) -> Vec<Route<Ip4Prefix>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // The /16s in use: some 28,000 of those between 1.0.0.0 and 223.255.255.255.
     let regions: Vec<u128> = (0..28_000)
@@ -120,7 +129,7 @@ pub fn ipv4(seed: u64, size: u32) -> Vec<Ip4Prefix> {
 }
 
 /// An IPv6 table of `size` prefixes (as the histogram has it: 279,855), in no particular order.
-pub fn ipv6(seed: u64, size: u32) -> Vec<Ip6Prefix> {
+pub fn ipv6(seed: u64, size: u32) -> Vec<Route<Ip6Prefix>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // The /20s in use: some 700, of what the registries give out.
     let blocks: [u128; 6] = [0x20010, 0x24000, 0x26000, 0x28000, 0x2a000, 0x2c000];
@@ -134,11 +143,12 @@ pub fn ipv6(seed: u64, size: u32) -> Vec<Ip6Prefix> {
     generate(&mut rng, &scale(&HISTOGRAM6, size), &regions, 20)
 }
 
-/// The table that a file holds: a prefix first on each line.
+/// The table that a file holds: on each line a prefix, and its origin as a number behind (of several, the first). A prefix
+/// that is there twice is taken once.
 ///
 /// # Errors
 /// The file cannot be read, or a line is no prefix of this family.
-pub fn load<P: Prefix>(file: &Path) -> io::Result<Vec<P>> {
+pub fn load<P: Prefix>(file: &Path) -> io::Result<Vec<Route<P>>> {
     let text = if file.extension().is_some_and(|e| e == "xz") {
         let xz = Command::new("xz")
             .arg("-dc")
@@ -156,7 +166,13 @@ pub fn load<P: Prefix>(file: &Path) -> io::Result<Vec<P>> {
         std::fs::read_to_string(file)?
     };
     let parse = |(number, line): (usize, &str)| {
-        let word = line.split_whitespace().next()?;
+        let mut words = line.split_whitespace();
+        let word = words.next()?;
+        let digits = |w: &str| {
+            w.split(|c: char| !c.is_ascii_digit())
+                .find_map(|n| n.parse().ok())
+        };
+        let origin = words.next().and_then(digits).unwrap_or(0);
         let bad = || {
             io::Error::other(format!(
                 "{}:{}: '{word}' is not a prefix",
@@ -164,27 +180,22 @@ pub fn load<P: Prefix>(file: &Path) -> io::Result<Vec<P>> {
                 number + 1
             ))
         };
-        Some(word.parse().map_err(|_| bad()))
+        let prefix = word.parse().map_err(|_| bad());
+        Some(prefix.map(|prefix| Route { prefix, origin }))
     };
-    let mut table: Vec<P> = text
+    let mut table: Vec<Route<P>> = text
         .lines()
         .enumerate()
         .filter_map(parse)
         .collect::<io::Result<_>>()?;
     table.sort_unstable();
-    table.dedup();
+    table.dedup_by_key(|r| r.prefix);
     Ok(table)
 }
 
-/// The table to measure with: the file that an environment variable names, or else one made up.
-///
-/// # Panics
-/// The file cannot be used.
-pub fn from_env<P: Prefix>(variable: &str, make: impl FnOnce() -> Vec<P>) -> Vec<P> {
-    match std::env::var_os(variable) {
-        Some(file) => load(Path::new(&file)).unwrap_or_else(|e| panic!("{variable}: {e}")),
-        None => make(),
-    }
+/// The prefixes alone.
+pub fn prefixes<P: Prefix>(table: &[Route<P>]) -> Vec<P> {
+    table.iter().map(|r| r.prefix).collect()
 }
 
 /// The same shape with another total.
@@ -204,16 +215,18 @@ fn generate<P: Prefix>(
     histogram: &[(u8, u32)],
     regions: &[u128],
     region: u8,
-) -> Vec<P> {
+) -> Vec<Route<P>> {
     let size = histogram.iter().map(|&(_, n)| n as usize).sum();
-    let mut table: Vec<P> = Vec::with_capacity(size);
+    let mut table: Vec<Route<P>> = Vec::with_capacity(size);
     let mut seen = HashSet::with_capacity(size);
     for &(len, n) in histogram {
         let shorter = table.len();
         let step = 1u128 << (P::BITS - len);
         let mut at = regions[0];
+        let mut origin = 1;
         for _ in 0..n {
             loop {
+                let same = rng.random_range(0..100) < 85;
                 at = match rng.random_range(0..100) {
                     0..72 => at + step,
                     72..90 => {
@@ -223,7 +236,8 @@ fn generate<P: Prefix>(
 
                     72..95 if shorter > 0 => {
                         let cover = table[rng.random_range(0..shorter)];
-                        cover.first() | below::<P>(rng, cover.bits(), len)
+                        origin = cover.origin;
+                        cover.prefix.first() | below::<P>(rng, cover.prefix.bits(), len)
                     }
                     _ => {
                         let start = regions[rng.random_range(0..regions.len())];
@@ -236,7 +250,10 @@ fn generate<P: Prefix>(
                 }
                 let prefix = P::of(at, len);
                 if seen.insert(prefix) {
-                    table.push(prefix);
+                    if !same {
+                        origin = rng.random_range(1..78_000);
+                    }
+                    table.push(Route { prefix, origin });
                     break;
                 }
             }
@@ -258,7 +275,8 @@ fn below<P: Prefix>(rng: &mut ChaCha8Rng, from: u8, to: u8) -> u128 {
 mod tests {
     use super::*;
 
-    fn covered<P: Prefix>(table: &[P], longest: u8) -> f64 {
+    fn covered<P: Prefix>(table: &[Route<P>], longest: u8) -> f64 {
+        let table = prefixes(table);
         let all: HashSet<P> = table.iter().copied().collect();
         let under = |p: &&P| (8..p.bits()).any(|len| all.contains(&P::of(p.first(), len)));
         assert!(table.iter().all(|p| p.bits() <= longest));
@@ -271,12 +289,14 @@ mod tests {
         assert_eq!(table, ipv4(1, 120_000));
         assert_ne!(table, ipv4(2, 120_000));
         assert_eq!(table.len(), 120_000);
-        let share = table.iter().filter(|p| p.len() == 24).count() as f64 / 120_000.0;
+        let share = table.iter().filter(|r| r.prefix.len() == 24).count() as f64 / 120_000.0;
         assert!((share - 0.635).abs() < 0.01, "{share}");
         let nested = covered(&table, 24);
         assert!((0.3..0.8).contains(&nested), "{nested}");
         assert!(
-            table.iter().all(|p| (1..224).contains(&(p.addr() >> 24))),
+            table
+                .iter()
+                .all(|r| (1..224).contains(&(r.prefix.addr() >> 24))),
             "unicast"
         );
 
@@ -284,7 +304,10 @@ mod tests {
         assert_eq!(table.len(), 30_000);
         let nested = covered(&table, 48);
         assert!((0.3..0.8).contains(&nested), "{nested}");
-        assert!(table.iter().all(|p| p.addr() >> 125 == 1), "2000::/3");
+        assert!(
+            table.iter().all(|r| r.prefix.addr() >> 125 == 1),
+            "2000::/3"
+        );
     }
 
     #[test]
@@ -303,8 +326,9 @@ mod tests {
             "192.0.2.0/24 64496\n198.51.100.0/24 64497\n192.0.2.0/24 64498\n\n",
         )
         .unwrap();
-        let table: Vec<Ip4Prefix> = load(&file).unwrap();
+        let table: Vec<Route<Ip4Prefix>> = load(&file).unwrap();
         assert_eq!(table.len(), 2);
+        assert_eq!(table[0].origin, 64496);
         let error = load::<Ip6Prefix>(&file).unwrap_err().to_string();
         assert!(error.contains(":1: '192.0.2.0/24'"), "{error}");
         std::fs::remove_file(&file).unwrap();

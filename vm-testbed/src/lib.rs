@@ -3,9 +3,10 @@
 //!
 //! [`lab`] makes namespaces, veths and appliances; [`frame`] makes frames; [`cases`] are tables of frames in and frames out;
 //! [`vm`] makes virtual machines; [`scenarios`] are whole stories; [`suite`] runs all of it; [`setup`] installs and builds;
-//! [`demo`] shows.
+//! [`demo`] shows; [`bench`] measures.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod cases;
 pub mod demo;
 pub mod frame;

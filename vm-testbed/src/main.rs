@@ -1,4 +1,4 @@
-//! `cargo testbed …`: sets a machine up, shows the router at work, tests it.
+//! `cargo testbed …`: sets a machine up, shows the router at work, tests it, measures it.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -7,13 +7,13 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use vm_testbed::lab::{Driver, Flavor, Memory, signals};
 use vm_testbed::suite::{self, Options, Tier};
-use vm_testbed::{demo, setup};
+use vm_testbed::{bench, demo, setup};
 
 #[derive(Parser)]
 #[command(
     name = "cargo testbed",
     bin_name = "cargo testbed",
-    about = "Labs, demonstration and tests of Trunkline. Needs root and a Rust toolchain, nothing else."
+    about = "Labs, demonstration, tests and measurements of Trunkline. Needs root and a Rust toolchain, nothing else."
 )]
 struct Args {
     #[command(subcommand)]
@@ -79,6 +79,14 @@ enum Verb {
         #[arg(long)]
         hostile: Option<std::path::PathBuf>,
     },
+    /// Installs what is missing and measures Trunkline beside its rivals: tables with ratios, saved in benches/results
+    Bench {
+        /// What is measured
+        programme: bench::Programme,
+        /// Arguments of the programme: --quick, --json FILE, --table FILE, --table6 FILE (`--help` has them all)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Installs the Debian packages that are missing, and says what for
     Setup,
     /// Takes down what `demo --keep`, or a test bed that was killed, left behind
@@ -122,6 +130,7 @@ fn go(verb: Verb) -> Result<bool> {
                 hostile,
             })
         }
+        Verb::Bench { programme, args } => bench::run(programme, &args),
         Verb::Setup => setup::install().map(|()| true),
         Verb::Clean => {
             demo::clean();

@@ -117,11 +117,11 @@ fn main() -> Result<()> {
 fn tables(args: &Args) -> Result<Tables> {
     let mut t = Tables::made();
     if let Some(file) = &args.table {
-        t.v4 = table::load(file)?;
+        t.v4 = table::prefixes(&table::load(file)?);
         t.source = format!("IPv4 of {}", file.display());
     }
     if let Some(file) = &args.table6 {
-        t.v6 = table::load(file)?;
+        t.v6 = table::prefixes(&table::load(file)?);
         t.source += &format!(", IPv6 of {}", file.display());
     }
     Ok(t)

@@ -134,8 +134,8 @@ impl Tables {
     /// Those of the generator.
     pub fn made() -> Self {
         Self {
-            v4: table::ipv4(1, 1_168_945),
-            v6: table::ipv6(1, 279_855),
+            v4: table::prefixes(&table::ipv4(1, 1_168_945)),
+            v6: table::prefixes(&table::ipv6(1, 279_855)),
             source: "made by the seeded generator (1,168,945 and 279,855 prefixes)".into(),
         }
     }
