@@ -44,7 +44,6 @@ mod spread;
 mod tables;
 mod v4;
 mod v6;
-mod v6_write;
 mod writer;
 
 pub use adjacency::{AdjState, Adjacency};

@@ -7,7 +7,7 @@ use rcu::{Domain, Reader};
 
 use crate::lfib::Lfib;
 use crate::v4::Dir24_8;
-use crate::v6::Trie6;
+use crate::v6::Table6;
 use crate::{Adjacency, Group, LabelEntry};
 
 /// How much fits. Tables are mapped at full size and cost memory as they fill.
@@ -15,7 +15,7 @@ use crate::{Adjacency, Group, LabelEntry};
 pub struct Sizes {
     /// Blocks of 256 addresses that hold IPv4 prefixes longer than 24 bits; 1 KiB each.
     pub tbl8: usize,
-    /// Nodes of the IPv6 table; 288 bytes each.
+    /// Lines of 64 bytes of which the IPv6 table is made, besides its index.
     pub nodes6: usize,
     /// Next-hop groups, at most 2^28 - 1.
     pub groups: usize,
@@ -38,7 +38,7 @@ impl Default for Sizes {
 /// [`crate::FibWriter`] changes it.
 pub struct Tables {
     pub(crate) v4: Dir24_8,
-    pub(crate) v6: Trie6,
+    pub(crate) v6: Table6,
     pub(crate) labels: Lfib,
     pub(crate) groups: rcu::Table<Group>,
     pub(crate) adjs: rcu::Table<Adjacency>,
@@ -54,7 +54,7 @@ impl Tables {
     ) -> io::Result<Self> {
         Ok(Self {
             v4: Dir24_8::new(sizes.tbl8, place)?,
-            v6: Trie6::new(sizes.nodes6, place)?,
+            v6: Table6::new(sizes.nodes6, place)?,
             labels: Lfib::new(place)?,
             // Group 0 is "no route": its slot stays empty.
             groups: rcu::Table::new(domain, sizes.groups + 1),
@@ -124,6 +124,13 @@ impl<'r> View<'r> {
     #[inline]
     pub fn lookup6_burst(self, dst: &[u128], out: &mut [GroupId]) {
         self.tables.v6.lookup_burst(dst, out);
+    }
+
+    /// [`View::lookup6_burst`] without vector instructions, to be measured beside it.
+    #[doc(hidden)]
+    #[inline]
+    pub fn lookup6_burst_scalar(self, dst: &[u128], out: &mut [GroupId]) {
+        self.tables.v6.lookup_burst_scalar(dst, out);
     }
 
     /// What is done with a labelled frame.

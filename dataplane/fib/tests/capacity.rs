@@ -62,18 +62,25 @@ fn full_tables_refuse_and_stay_as_they_are() {
     assert_eq!(tables.read(&reader).lookup4(0x0a00_0001), a);
     assert_eq!(tables.read(&reader).lookup4(0x0a00_0201), b);
 
-    w.set6(p6("2001:db8::/48"), a).unwrap();
-    // Needs a node that parts the two, and one of its own: there is one left, which must come back.
-    assert!(full(w.set6(p6("2001:db9::/48"), b).unwrap_err()));
-    assert_eq!((w.get6(p6("2001:db9::/48")), w.len6()), (None, 1));
+    w.set6(p6("2001:db8::/48"), a).unwrap(); // a line
+    w.set6(p6("2001:db9::/48"), b).unwrap(); // another in its place, which a reader may still look at
+    assert!(full(w.set6(p6("2001:dba::/48"), b).unwrap_err()));
+    assert_eq!((w.get6(p6("2001:dba::/48")), w.len6()), (None, 2));
     assert_eq!(
-        tables.read(&reader).lookup6(0x2001_0db9 << 96),
+        tables.read(&reader).lookup6(0x2001_0dba << 96),
         GroupId::NONE
     );
-    w.set6(p6("2001:db8::/31"), b).unwrap(); // parts the way and is its own
     assert_eq!(tables.read(&reader).lookup6(0x2001_0db9 << 96), b);
-    assert_eq!(tables.read(&reader).lookup6(0x2001_0db8 << 96), a);
-    assert!(full(w.set6(p6("2001:db8:0:1::/64"), b).unwrap_err()));
+    reader.quiescent();
+    w.set6(p6("2001:dba::/48"), b).unwrap(); // takes it back by itself
+    assert_eq!(tables.read(&reader).lookup6(0x2001_0dba << 96), b);
+    // Removing is never refused.
+    assert!(w.del6(p6("2001:dba::/48")) && w.del6(p6("2001:db8::/48")));
+    assert_eq!(
+        tables.read(&reader).lookup6(0x2001_0db8 << 96),
+        GroupId::NONE
+    );
+    assert_eq!(tables.read(&reader).lookup6(0x2001_0db9 << 96), b);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::FibWriter;
+use super::prefixes6::changes6;
 use crate::batch::{BatchError, FibBatch, Op, Refused, Subject};
 use crate::{FibError, LabelOp};
 
@@ -22,7 +23,16 @@ impl FibWriter {
         if !refused.is_empty() {
             return Err(BatchError { refused });
         }
-        let mut last = HashMap::with_capacity(batch.len());
+        // IPv6 prefixes go together; the others one by one.
+        let of6 = |op: Op| matches!(op, Op::Set6(..) | Op::Del6(_));
+        if let Err(error) = self.prepare6(changes6(batch)) {
+            let first = ops().find(|&(_, op)| of6(op) && !op.removes());
+            let refused = first.map(|(index, op)| refuse(index, op, error));
+            let refused = refused.into_iter().collect();
+            return Err(BatchError { refused });
+        }
+        let ops = || ops().filter(|&(_, op)| !of6(op));
+        let mut last = HashMap::new();
         last.extend(ops().map(|(i, op)| (op.subject(), i)));
         let counts = |i: usize, op: Op| last.get(&op.subject()) == Some(&i);
         let mut undo = Vec::new();
@@ -34,12 +44,14 @@ impl FibWriter {
                     let done = self.make(op);
                     debug_assert!(done.is_ok(), "{op:?}: {done:?}");
                 }
+                self.abort6();
                 self.flush();
                 let refused = vec![refuse(index, op, error)];
                 return Err(BatchError { refused });
             }
             undo.push(before);
         }
+        self.commit6();
         for (_, op) in ops().filter(|&(i, op)| counts(i, op) && op.removes()) {
             let done = self.make(op);
             debug_assert!(done.is_ok(), "{op:?}: {done:?}");

@@ -3,17 +3,18 @@
 
 mod apply;
 mod hops;
+mod prefixes6;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use net::{AdjId, GroupId, Ip4Prefix, Ip6Prefix, Label};
+use net::{AdjId, GroupId, Ip4Prefix, Label};
 use rcu::Domain;
 
-use crate::rib::{Key4, Key6, Rib};
+use crate::rib::{Key4, Rib};
 use crate::slots::Slots;
 use crate::v4::{Replicas4, Writer4};
-use crate::v6_write::{Gone, Replicas6, Writer6};
+use crate::v6::{Gone, Writer6};
 use crate::{Adjacency, FibError, Group, LabelEntry, LabelOp, NewError, Sizes, Tables};
 
 /// Not given out, or removed.
@@ -29,7 +30,6 @@ pub struct FibWriter {
     rcu: rcu::Writer,
     sizes: Sizes,
     rib4: Rib<Key4>,
-    rib6: Rib<Key6>,
     v4: Writer4,
     v6: Writer6,
     labels: usize,
@@ -87,7 +87,7 @@ impl FibWriter {
         mut sizes: Sizes,
     ) -> Result<Self, NewError> {
         sizes.groups = sizes.groups.min((1 << 28) - 1); // what a label's entry can name
-        sizes.nodes6 = sizes.nodes6.min(1 << 29);
+        sizes.nodes6 = sizes.nodes6.min(1 << 24);
         sizes.tbl8 = sizes.tbl8.min(1 << 24);
         let nodes = if nodes.is_empty() { &[0] } else { nodes };
         let place = |node: u32| Some(node).filter(|_| nodes.len() > 1);
@@ -98,9 +98,8 @@ impl FibWriter {
             rcu,
             sizes,
             rib4: Rib::new(),
-            rib6: Rib::new(),
             v4: Writer4::new(sizes.tbl8)?,
-            v6: Writer6::new(sizes.nodes6)?,
+            v6: Writer6::new(sizes.nodes6),
             labels: 0,
             group_ids: Slots::new("next-hop group", 1, sizes.groups),
             group_users: vec![DEAD],
@@ -165,46 +164,6 @@ impl FibWriter {
     /// How many IPv4 prefixes there are.
     pub fn len4(&self) -> usize {
         self.rib4.len()
-    }
-
-    /// Adds an IPv6 prefix, or points it elsewhere.
-    ///
-    /// # Errors
-    /// No such group, or no room. The tables are then as they were.
-    pub fn set6(&mut self, prefix: Ip6Prefix, group: GroupId) -> Result<(), FibError> {
-        self.check_group_id(group)?;
-        let old = self.rib6.get(prefix.addr().into(), prefix.len());
-        if old == Some(group) {
-            return Ok(());
-        }
-        self.take(|w| {
-            w.v6.set(Replicas6(&w.replicas), prefix, group, old.is_none())
-        })?;
-        self.retire_gone6();
-        self.rib6.insert(prefix.addr().into(), prefix.len(), group);
-        self.move_user(old, Some(group));
-        Ok(())
-    }
-
-    /// Removes an IPv6 prefix; what it covers goes the way of the next shorter one. Returns whether it was there.
-    pub fn del6(&mut self, prefix: Ip6Prefix) -> bool {
-        let Some(old) = self.rib6.remove(prefix.addr().into(), prefix.len()) else {
-            return false;
-        };
-        self.v6.del(Replicas6(&self.replicas), prefix, &self.rib6);
-        self.retire_gone6();
-        self.move_user(Some(old), None);
-        true
-    }
-
-    /// The group that an IPv6 prefix itself points to.
-    pub fn get6(&self, prefix: Ip6Prefix) -> Option<GroupId> {
-        self.rib6.get(prefix.addr().into(), prefix.len())
-    }
-
-    /// How many IPv6 prefixes there are.
-    pub fn len6(&self) -> usize {
-        self.rib6.len()
     }
 
     /// Adds a label, or changes it. [`LabelEntry::UNKNOWN`] removes it.
@@ -300,8 +259,7 @@ impl FibWriter {
         let replica =
             lookup4 + lookup6 + crate::lfib::Lfib::BYTES + self.group_bytes + adjs + pointers;
         let users = (self.group_users.capacity() + self.adj_users.capacity()) * size_of::<u32>();
-        let update =
-            update4 + update6 + self.rib4.bytes() + self.rib6.bytes() + users + self.hops.bytes();
+        let update = update4 + update6 + self.rib4.bytes() + users + self.hops.bytes();
         Memory {
             lookup: replica * self.replicas.len(),
             update,
@@ -327,12 +285,6 @@ impl FibWriter {
             epoch: self.rcu.epoch() + 1,
             what,
         });
-    }
-
-    fn retire_gone6(&mut self) {
-        while let Some(gone) = self.v6.gone.pop() {
-            self.retire(What::Part6(gone));
-        }
     }
 
     fn move_user(&mut self, from: Option<GroupId>, to: Option<GroupId>) {

@@ -1,0 +1,81 @@
+//! Many lookups at once, without vectors: step by step, so that the misses of all overlap.
+
+use net::GroupId;
+
+use super::node::{self, Entry, INDEX, Kind, PAGE_BITS};
+use super::{Table6, index_slot, top};
+use crate::prefetch::prefetch;
+
+/// Addresses looked up together: as many misses as a core keeps in flight, and a little more.
+const LANES: usize = 32;
+
+impl Table6 {
+    /// [`Table6::lookup`] of each address.
+    #[inline]
+    pub(crate) fn lookup_burst(&self, dst: &[u128], out: &mut [GroupId]) {
+        #[cfg(target_arch = "x86_64")]
+        if self.vector {
+            // SAFETY: the CPU was asked when the table was made.
+            return unsafe { self.lookup_burst_avx512(dst, out) };
+        }
+        self.lookup_burst_scalar(dst, out);
+    }
+
+    /// [`Table6::lookup_burst`] for every CPU.
+    pub(crate) fn lookup_burst_scalar(&self, dst: &[u128], out: &mut [GroupId]) {
+        for (dst, out) in dst.chunks(LANES).zip(out.chunks_mut(LANES)) {
+            self.lookup_chunk(dst, out);
+        }
+    }
+
+    fn lookup_chunk(&self, dst: &[u128], out: &mut [GroupId]) {
+        let n = dst.len().min(out.len());
+        let mut entries = [Entry::NONE; LANES];
+        let mut keys = [0; LANES];
+        for ip in &dst[..n] {
+            self.prefetch_index(*ip);
+        }
+        for (i, ip) in dst[..n].iter().enumerate() {
+            entries[i] = self.index_entry(*ip);
+            keys[i] = node::key(*ip, INDEX);
+            self.prefetch_node(entries[i], keys[i]);
+        }
+        for i in 0..n {
+            while entries[i].kind() == Kind::Page {
+                entries[i] = self.page_entry(entries[i], keys[i]);
+                keys[i] <<= PAGE_BITS;
+                self.prefetch_node(entries[i], keys[i]);
+            }
+        }
+        for i in 0..n {
+            let mut found = entries[i];
+            if found.kind() == Kind::Tree {
+                found = found.search(&self.lines, keys[i]);
+            }
+            out[i] = match found.kind() {
+                Kind::Group if found != Entry::NONE => GroupId(found.0),
+                Kind::Group => self.fall_back(dst[i]),
+                _ => self.lookup(dst[i]),
+            };
+        }
+    }
+
+    #[inline]
+    fn prefetch_index(&self, dst: u128) {
+        // Relaxed: only a hint; the lookup loads it again.
+        let page = self.root[0][top(dst)].load(std::sync::atomic::Ordering::Relaxed) as usize;
+        prefetch(&self.index[page / super::INDEX_PAGE][index_slot(dst)]);
+    }
+
+    #[inline]
+    fn prefetch_node(&self, entry: Entry, key: u32) {
+        match entry.kind() {
+            Kind::Group | Kind::Beyond => {}
+            Kind::Tree => prefetch(&self.lines[entry.line() as usize]),
+            Kind::Page => {
+                let (line, word) = entry.page_slot(key >> (32 - PAGE_BITS));
+                prefetch(self.lines[line as usize].word(word));
+            }
+        }
+    }
+}

@@ -1,0 +1,539 @@
+//! The writer's side: which nodes are made anew when prefixes change, and how readers come to see them.
+//!
+//! A change goes through three steps. [`Writer6::stage`] changes the list of prefixes. [`Writer6::prepare`] paints the
+//! nodes in which something changed anew from that list, into lines that no reader sees; it is the only step that
+//! can run out of room. [`Writer6::commit`] stores the entries that name the new nodes, one by one: each address goes
+//! from its old answer to its new one in one of these stores. [`Writer6::abort`] takes the steps before it back.
+//!
+//! Kept true: every page has more than [`MERGE`] prefixes inside (or else becomes a tree when one of them goes), an index
+//! page has an entry that is not 0, and what an entry names is named by nothing else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use net::{GroupId, Ip6Prefix};
+
+use super::node::{self, Entry, Gone, Interval, Kind, PAGE_BITS, PAGE_LINES, Shape};
+use super::paint::{Block, Range, Touched};
+use super::rib::{Found, Rib6, below};
+use super::runs::Runs;
+use super::{INDEX_PAGE, INDEX_PAGES, SHORT, Table6};
+use crate::rib::Owner;
+use crate::short::{Short, ShortWriter};
+use crate::slots::Slots;
+use crate::{FibError, Tables};
+
+/// More prefixes than this are not put into one tree, so that a change need not paint more.
+const SPLIT: usize = 384;
+/// A page with no more prefixes than this inside becomes a tree: they make 2 * 64 + 1 intervals at most, which fit.
+const MERGE: usize = 64;
+
+/// Lines to map for a table with room for `lines`: removing may take more for a while, since it is never refused.
+/// They cost nothing until used.
+pub(super) fn total_lines(lines: usize) -> usize {
+    (4 * lines + (1 << 16)).min(Entry::LINE as usize)
+}
+
+/// An entry of an index page or of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slot {
+    Index(u32, usize),
+    Page(u32, usize),
+}
+
+/// A prefix that changed: what it had, and what it has now.
+#[derive(Debug, Clone, Copy)]
+struct Staged {
+    prefix: Ip6Prefix,
+    old: Option<GroupId>,
+    new: Option<GroupId>,
+}
+
+/// What [`Writer6::prepare`] made ready.
+#[derive(Default)]
+struct Plan {
+    /// New index pages, and the first 12 bits that they are for.
+    roots: Vec<(usize, u32)>,
+    stores: Vec<(Slot, Entry)>,
+    made: Vec<(u32, u32)>,
+    dropped: Vec<Gone>,
+    /// How many prefixes are inside pages; `None` where the page goes.
+    counts: Vec<(u32, Option<usize>)>,
+    /// Whether running out of room is no reason to stop.
+    urgent: bool,
+}
+
+/// Buffers that are used again.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) inside: Vec<Found>,
+    pub(super) open: Vec<(u128, Entry)>,
+    pub(super) intervals: Vec<Vec<Interval>>,
+}
+
+/// The writer's side of all replicas.
+pub(crate) struct Writer6 {
+    pub(super) rib: Rib6,
+    short: ShortWriter,
+    runs: Runs,
+    index_pages: Slots,
+    /// Entries of each index page that are not 0.
+    used: Vec<u16>,
+    /// Prefixes inside each page, by its first line.
+    counts: HashMap<u32, usize>,
+    staged: Vec<Staged>,
+    plan: Plan,
+    pub(super) scratch: Scratch,
+    /// What the last changes left, for the caller to take out.
+    pub(crate) gone: Vec<Gone>,
+}
+
+impl Writer6 {
+    pub(crate) fn new(lines: usize) -> Self {
+        Self {
+            rib: Rib6::default(),
+            short: ShortWriter::new(SHORT.into()),
+            runs: Runs::new(lines, total_lines(lines)),
+            index_pages: Slots::new("index page of the IPv6 table", 1, INDEX_PAGES - 1),
+            used: vec![0; INDEX_PAGES],
+            counts: HashMap::new(),
+            staged: Vec::new(),
+            plan: Plan::default(),
+            scratch: Scratch::default(),
+            gone: Vec::new(),
+        }
+    }
+
+    /// The group that a prefix itself points to.
+    pub(crate) fn get(&self, p: Ip6Prefix) -> Option<GroupId> {
+        self.rib.get(p)
+    }
+
+    /// How many prefixes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.rib.len()
+    }
+
+    /// Sets or removes a prefix in the list, and returns what it had. Readers see it after [`Writer6::commit`].
+    pub(crate) fn stage(&mut self, prefix: Ip6Prefix, new: Option<GroupId>) -> Option<GroupId> {
+        let old = self.rib.put(prefix, new);
+        self.staged.push(Staged { prefix, old, new });
+        old
+    }
+
+    /// The group that the `at`th of the prefixes that are to change had, and the one it gets.
+    pub(crate) fn staged(&self, at: usize) -> Option<(Option<GroupId>, Option<GroupId>)> {
+        self.staged.get(at).map(|s| (s.old, s.new))
+    }
+
+    /// Makes ready what was staged.
+    ///
+    /// # Errors
+    /// No room; [`Writer6::abort`] is next. Never when all that was staged are removals.
+    pub(crate) fn prepare(&mut self, t: Replicas6<'_>) -> Result<(), FibError> {
+        self.plan.urgent = self.staged.iter().all(|s| s.new.is_none());
+        // In order, and of several changes to one prefix the first old and the last new.
+        self.staged.sort_by_key(|s| s.prefix);
+        self.staged.dedup_by(|later, first| {
+            let same = later.prefix == first.prefix;
+            if same {
+                first.new = later.new;
+            }
+            same
+        });
+        self.staged.retain(|s| s.old != s.new);
+        let dirty = dirty(&self.staged);
+        for (cell, dirty) in Touched::everywhere(&dirty, node::INDEX) {
+            self.prepare_slot(t, cell, dirty)?;
+        }
+        Ok(())
+    }
+
+    /// Shows readers what [`Writer6::prepare`] made ready.
+    pub(crate) fn commit(&mut self, t: Replicas6<'_>) {
+        let staged = std::mem::take(&mut self.staged);
+        // What comes to the short table comes before longer prefixes go, and what goes from it after others came.
+        self.write_short(t, &staged, true);
+        let mut plan = std::mem::take(&mut self.plan);
+        for (top, page) in plan.roots.drain(..) {
+            t.store_root(top, page);
+        }
+        self.store_all(t, &mut plan.stores);
+        self.write_short(t, &staged, false);
+        for (page, count) in plan.counts.drain(..) {
+            match count {
+                Some(count) => self.counts.insert(page, count),
+                None => self.counts.remove(&page),
+            };
+        }
+        self.gone.append(&mut plan.dropped);
+        plan.made.clear();
+        self.plan = plan;
+        self.reuse_staged(staged);
+    }
+
+    /// Takes back what was staged and made ready.
+    pub(crate) fn abort(&mut self) {
+        let mut plan = std::mem::take(&mut self.plan);
+        for (first, lines) in plan.made.drain(..) {
+            self.runs.give(first, lines);
+        }
+        for (_, page) in plan.roots.drain(..) {
+            self.index_pages.give(page);
+        }
+        plan.stores.clear();
+        plan.dropped.clear();
+        plan.counts.clear();
+        self.plan = plan;
+        let staged = std::mem::take(&mut self.staged);
+        for s in staged.iter().rev() {
+            self.rib.put(s.prefix, s.old);
+        }
+        self.reuse_staged(staged);
+    }
+
+    /// Takes back what no reader can be at any more.
+    pub(crate) fn release(&mut self, gone: Gone) {
+        match gone {
+            Gone::Lines(first, lines) => self.runs.give(first, lines),
+            Gone::Index(page) => self.index_pages.give(page),
+        }
+    }
+
+    /// Bytes that lookups use (in one replica), and that only the writer uses.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        let index = (1 << SHORT) + (self.index_pages.in_use() + 1) * INDEX_PAGE;
+        let short = 1 << SHORT;
+        let lookup = 4 * (index + short) + size_of::<node::Line>() * (self.runs.in_use() + 1);
+        let counts = self.counts.capacity() * size_of::<(u32, usize)>();
+        let update = self.rib.bytes() + self.runs.bytes() + 2 * INDEX_PAGES + short + counts;
+        (lookup, update)
+    }
+
+    fn reuse_staged(&mut self, mut staged: Vec<Staged>) {
+        staged.clear();
+        staged.shrink_to(1024);
+        self.staged = staged;
+    }
+
+    /// Writes the changes to short prefixes: either those that are there now, or those that are not.
+    fn write_short(&mut self, t: Replicas6<'_>, staged: &[Staged], there: bool) {
+        for s in staged {
+            let (addr, len) = (s.prefix.addr(), s.prefix.len());
+            if len > SHORT || s.new.is_some() != there {
+                continue;
+            }
+            let slots = ((addr >> (128 - u32::from(SHORT))) as usize, len);
+            let (to, takes): (_, fn(u8, u8) -> bool) = match s.new {
+                Some(group) => (Owner { group, len }, |depth, len| depth <= len),
+                None => (self.short_owner(addr, len), |depth, len| depth == len),
+            };
+            self.short
+                .write(t.short(), slots, to, |depth| takes(depth, len));
+        }
+    }
+
+    /// Who has what a short prefix had.
+    fn short_owner(&self, addr: u128, len: u8) -> Owner {
+        let shorter = len.checked_sub(1);
+        let cover = shorter.and_then(|len| self.rib.cover(addr, len.into()));
+        cover.map_or(Owner::NOBODY, |(len, group)| Owner {
+            group,
+            len: len as u8,
+        })
+    }
+
+    /// Makes ready the entry of the index for the addresses that begin with `cell`.
+    fn prepare_slot(
+        &mut self,
+        t: Replicas6<'_>,
+        cell: u128,
+        dirty: &[Range],
+    ) -> Result<(), FibError> {
+        let (top, slot) = (cell as usize / INDEX_PAGE, cell as usize % INDEX_PAGE);
+        let mut page = match self.plan.roots.last() {
+            Some(&(new, page)) if new == top => page,
+            _ => t.root(top),
+        };
+        let old = match page {
+            0 => Entry::NONE,
+            _ => t.load(Slot::Index(page, slot)),
+        };
+        let new = self.rebuild(t, Block::index(cell), old, dirty)?;
+        if new == old {
+            return Ok(());
+        }
+        if page == 0 {
+            page = self.index_pages.take()?;
+            self.plan.roots.push((top, page));
+        }
+        self.plan.stores.push((Slot::Index(page, slot), new));
+        Ok(())
+    }
+
+    /// The entry for a block in which something changed. What it named is given up; the entries of a page that stays
+    /// are put into the plan.
+    pub(super) fn rebuild(
+        &mut self,
+        t: Replicas6<'_>,
+        block: Block,
+        old: Entry,
+        dirty: &[Range],
+    ) -> Result<Entry, FibError> {
+        if block.depth == block.end() {
+            return self.cross(t, block, old, dirty);
+        }
+        if old.kind() == Kind::Page {
+            let inside = self.counts[&old.line()].wrapping_add_signed(self.growth(block));
+            if inside > MERGE {
+                self.rebuild_parts(t, block, old, dirty)?;
+                self.plan.counts.push((old.line(), Some(inside)));
+                return Ok(old);
+            }
+            self.drop_node(t, old);
+            return self.rebuild(t, block, Entry::NONE, dirty);
+        }
+        let painted = self.paint(t, block, old, dirty)?;
+        let new = self.encode(t, block, &painted.intervals, painted.prefixes)?;
+        self.drop_tree(t, old, &painted.crossings);
+        self.scratch.intervals.push(painted.intervals);
+        Ok(new)
+    }
+
+    fn rebuild_parts(
+        &mut self,
+        t: Replicas6<'_>,
+        block: Block,
+        page: Entry,
+        dirty: &[Range],
+    ) -> Result<(), FibError> {
+        let depth = block.depth + PAGE_BITS;
+        for (cell, dirty) in Touched::new(dirty, block, depth) {
+            let (line, word) = page.page_slot(cell as u32 % node::PAGE_ENTRIES);
+            let slot = Slot::Page(line, word);
+            let old = t.load(slot);
+            let new = self.rebuild(t, block.part(cell, depth), old, dirty)?;
+            if new != old {
+                self.plan.stores.push((slot, new));
+            }
+        }
+        Ok(())
+    }
+
+    /// By how many prefixes inside a block what is staged makes more.
+    fn growth(&self, block: Block) -> isize {
+        let before =
+            |s: &Staged| (s.prefix.addr(), s.prefix.len().into()) <= (block.base, block.depth);
+        let first = self.staged.partition_point(before);
+        let inside = self.staged[first..]
+            .iter()
+            .take_while(|s| s.prefix.addr() <= block.last());
+        inside
+            .map(|s| isize::from(s.new.is_some()) - isize::from(s.old.is_some()))
+            .sum()
+    }
+
+    /// An entry for intervals, that of the only one or of a new node.
+    fn encode(
+        &mut self,
+        t: Replicas6<'_>,
+        block: Block,
+        intervals: &[Interval],
+        prefixes: usize,
+    ) -> Result<Entry, FibError> {
+        if prefixes > SPLIT {
+            return self.encode_page(t, block, intervals);
+        }
+        if let [only] = intervals {
+            return Ok(only.entry);
+        }
+        let Some(shape) = Shape::of(intervals) else {
+            return self.encode_page(t, block, intervals);
+        };
+        let first = self.take(shape.lines())?;
+        shape.build(intervals, |line, words| t.fill(first + line, words));
+        Ok(shape.entry(first))
+    }
+
+    fn encode_page(
+        &mut self,
+        t: Replicas6<'_>,
+        block: Block,
+        intervals: &[Interval],
+    ) -> Result<Entry, FibError> {
+        let first = self.take(PAGE_LINES)?;
+        let inside = self.rib.count_inside(block.base, block.depth);
+        self.plan.counts.push((first, Some(inside)));
+        let depth = block.depth + PAGE_BITS;
+        let shift = 32 - PAGE_BITS;
+        let mut part = Vec::new();
+        for line in 0..PAGE_LINES {
+            let mut words = [0; 16];
+            for (slot, word) in (16 * line..).zip(&mut words) {
+                // From the one that its first key lies in, which in the part begins at 0.
+                let first = intervals.partition_point(|i| i.from <= slot << shift) - 1;
+                let here = intervals[first..]
+                    .iter()
+                    .take_while(|i| i.from >> shift <= slot);
+                part.clear();
+                part.extend(here.map(|i| Interval {
+                    from: i.from << PAGE_BITS,
+                    entry: i.entry,
+                }));
+                part[0].from = 0;
+                let cell = block.base >> (128 - depth) | u128::from(slot);
+                *word = self.encode(t, block.part(cell, depth), &part, 0)?.0;
+            }
+            t.fill(first + line, &words);
+        }
+        Ok(Entry::page(first))
+    }
+
+    fn take(&mut self, lines: u32) -> Result<u32, FibError> {
+        let first = self.runs.take(lines, self.plan.urgent)?;
+        self.plan.made.push((first, lines));
+        Ok(first)
+    }
+
+    /// Gives up a node and all that it leads to.
+    fn drop_node(&mut self, t: Replicas6<'_>, entry: Entry) {
+        match entry.kind() {
+            Kind::Group => {}
+            Kind::Tree => self.drop_tree(t, entry, &[]),
+            Kind::Beyond => self.drop_node(t, entry.crossed()),
+            Kind::Page => {
+                for slot in 0..node::PAGE_ENTRIES {
+                    let (line, word) = entry.page_slot(slot);
+                    self.drop_node(t, t.load(Slot::Page(line, word)));
+                }
+                self.plan
+                    .dropped
+                    .push(Gone::Lines(entry.line(), PAGE_LINES));
+                self.plan.counts.push((entry.line(), None));
+            }
+        }
+    }
+
+    /// Gives up what an entry names, if that is a tree, and what it leads to beyond the window, but for what is `kept`.
+    fn drop_tree(&mut self, t: Replicas6<'_>, tree: Entry, kept: &[Entry]) {
+        if tree.kind() != Kind::Tree {
+            return;
+        }
+        let lines = &t.first().lines;
+        let leaves = node::leaves(tree, lines);
+        if tree.0 & Entry::WIDE != 0 {
+            for leaf in leaves.clone() {
+                for beyond in node::beyond(&lines[leaf as usize]) {
+                    if !kept.contains(&beyond) {
+                        self.drop_node(t, beyond);
+                    }
+                }
+            }
+        }
+        let gone = Gone::Lines(tree.line(), leaves.end - tree.line());
+        self.plan.dropped.push(gone);
+    }
+
+    /// Stores entries, and gives up index pages that have none left.
+    fn store_all(&mut self, t: Replicas6<'_>, stores: &mut Vec<(Slot, Entry)>) {
+        let mut empty = Vec::new();
+        for (slot, entry) in stores.drain(..) {
+            if let Slot::Index(page, _) = slot {
+                let used = &mut self.used[page as usize];
+                *used += u16::from(entry != Entry::NONE);
+                *used -= u16::from(t.load(slot) != Entry::NONE);
+                if *used == 0 {
+                    empty.push(page);
+                }
+            }
+            t.store(slot, entry);
+        }
+        empty.dedup();
+        for page in empty {
+            if self.used[page as usize] == 0
+                && let Some(top) = (0..1 << SHORT).find(|&top| t.root(top) == page)
+            {
+                t.store_root(top, 0);
+                self.gone.push(Gone::Index(page));
+            }
+        }
+    }
+}
+
+/// The addresses of the prefixes that the index knows of.
+fn dirty(staged: &[Staged]) -> Vec<Range> {
+    let mut dirty: Vec<Range> = Vec::new();
+    for s in staged.iter().filter(|s| s.prefix.len() > SHORT) {
+        let (first, last) = (
+            s.prefix.addr(),
+            s.prefix.addr() | below(s.prefix.len().into()),
+        );
+        // In order: who begins within the last range lies in it.
+        if dirty.last().is_none_or(|range| range.last < first) {
+            dirty.push(Range { first, last });
+        }
+    }
+    dirty
+}
+
+/// All replicas: the same stores go to each; what the writer reads, it reads from the first.
+#[derive(Clone, Copy)]
+pub(crate) struct Replicas6<'t>(pub(crate) &'t [Arc<Tables>]);
+
+impl<'t> Replicas6<'t> {
+    fn all(self) -> impl Iterator<Item = &'t Table6> + Clone {
+        self.0.iter().map(|t| &t.v6)
+    }
+
+    fn first(self) -> &'t Table6 {
+        &self.0[0].v6
+    }
+
+    fn short(self) -> impl Iterator<Item = &'t Short> + Clone {
+        self.all().map(|t| &t.short)
+    }
+
+    /// The index page for the first 12 bits.
+    fn root(self, top: usize) -> u32 {
+        // Relaxed: only the writer stores, and this is the writer.
+        self.first().root[0][top].load(Ordering::Relaxed) / INDEX_PAGE as u32
+    }
+
+    fn store_root(self, top: usize, page: u32) {
+        for t in self.all() {
+            // Release: pairs with the Acquire load in `Table6::index_entry`.
+            t.root[0][top].store(page * INDEX_PAGE as u32, Ordering::Release);
+        }
+    }
+
+    fn load(self, slot: Slot) -> Entry {
+        let t = self.first();
+        let at = match slot {
+            Slot::Index(page, slot) => &t.index[page as usize][slot],
+            Slot::Page(line, word) => t.lines[line as usize].word(word),
+        };
+        Entry(at.load(Ordering::Relaxed)) // as in `root`
+    }
+
+    fn store(self, slot: Slot, entry: Entry) {
+        for t in self.all() {
+            let at = match slot {
+                Slot::Index(page, slot) => &t.index[page as usize][slot],
+                Slot::Page(line, word) => t.lines[line as usize].word(word),
+            };
+            // Release: pairs with the Acquire loads in `Table6::{index_entry, page_entry}`.
+            at.store(entry.0, Ordering::Release);
+        }
+    }
+
+    /// Fills a line that no reader sees.
+    fn fill(self, line: u32, words: &[u32; 16]) {
+        self.all().for_each(|t| t.lines[line as usize].fill(words));
+    }
+
+    /// The entry for a key in a tree.
+    pub(super) fn search(self, tree: Entry, key: u32) -> Entry {
+        tree.search(&self.first().lines, key)
+    }
+}
