@@ -21,5 +21,5 @@ pub mod stats;
 pub mod tap;
 pub mod worker;
 
-pub use rcu::{ReaderStatus, Stall, Watchdog};
+pub use rcu::{Changes, ReaderStatus, Stall, Watchdog};
 pub use runtime::{Config, Dataplane};

@@ -315,7 +315,11 @@ pub(crate) fn drops(out: &mut dyn Write, all: &[Drop]) -> io::Result<()> {
 
 /// The state of RCU.
 pub(crate) fn rcu(out: &mut dyn Write, rcu: &Rcu) -> io::Result<()> {
-    writeln!(out, "epoch {}, {} frees pending", rcu.epoch, rcu.pending)?;
+    writeln!(
+        out,
+        "epoch {}, {} objects ({} bytes) wait for readers",
+        rcu.epoch, rcu.pending, rcu.pending_bytes
+    )?;
     let mut table = Table::new(&[
         ("READER", Left),
         ("SEEN", Right),
@@ -325,16 +329,11 @@ pub(crate) fn rcu(out: &mut dyn Write, rcu: &Rcu) -> io::Result<()> {
     for r in &rcu.readers {
         let stalled = rcu.stalled.contains(&r.name);
         let state = match (stalled, r.online) {
-            (true, _) => "STALLED",
-            (false, true) => "online",
-            (false, false) => "asleep",
+            (true, _) => format!("STALLED for {:.0}s", r.stalled_s),
+            (false, true) => "online".into(),
+            (false, false) => "asleep".into(),
         };
-        table.row([
-            r.name.clone(),
-            r.seen.to_string(),
-            r.lag.to_string(),
-            state.into(),
-        ]);
+        table.row([r.name.clone(), r.seen.to_string(), r.lag.to_string(), state]);
     }
     table.print(out)
 }

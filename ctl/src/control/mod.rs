@@ -348,17 +348,21 @@ impl Router {
             warn!("DPDK: {line}");
         }
         let Some(dp) = &mut self.dp else { return };
-        let stalled = self.watchdog.observe(now, &dp.rcu_status());
-        for s in &stalled {
-            if !self.stalled.iter().any(|old| old.id == s.id) {
-                warn!(
-                    "{} has not reported for {:.1} s, so nothing that was replaced since is freed; is its CPU taken by a real-time process?",
-                    s.name,
-                    s.since.as_secs_f64()
-                );
-            }
+        let stalls = self.watchdog.observe(now, &dp.rcu_status());
+        for s in &stalls.began {
+            warn!(
+                "{} has not reported for {:.1} s, so nothing that was replaced since is freed; is its CPU taken by a real-time process?",
+                s.name,
+                s.since.as_secs_f64()
+            );
         }
-        self.stalled = stalled;
+        for s in &stalls.ended {
+            info!(
+                "{} reports again, after {:.1} s or more",
+                s.name,
+                s.since.as_secs_f64()
+            );
+        }
         for w in dp.worker_stats().iter().filter(|w| !w.alive) {
             if self.dead.insert(w.worker) {
                 error!(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dataplane::interface::{Interface, InterfaceTable};
-use dataplane::{Dataplane, Stall, Watchdog};
+use dataplane::{Dataplane, Watchdog};
 use ipnet::IpNet;
 use mio::{Interest, Registry, Token};
 use net::{IfaceId, MacAddr, PortId, VrfId};
@@ -83,8 +83,6 @@ pub(crate) struct Router {
     pub(crate) icmp_limit: Limit,
     table_full: bool,
     pub(crate) watchdog: Watchdog,
-    /// Workers that hold up the freeing of what was replaced.
-    pub(crate) stalled: Vec<Stall>,
     /// Workers that have ended by themselves.
     pub(crate) dead: BTreeSet<net::WorkerId>,
 }
@@ -113,7 +111,6 @@ impl Router {
             icmp_limit: Limit::new(100, 100),
             table_full: false,
             watchdog: Watchdog::new(STALLED),
-            stalled: Vec::new(),
             dead: BTreeSet::new(),
         }
     }

@@ -461,7 +461,8 @@ impl Router {
 
     /// Where the readers of the tables are.
     pub(crate) fn show_rcu(&mut self) -> api::Rcu {
-        let stalled = self.stalled.iter().map(|s| s.name.clone()).collect();
+        let stalls = self.watchdog.stalled();
+        let stalled = stalls.iter().map(|s| s.name.clone()).collect();
         let Some(dp) = &mut self.dp else {
             return api::Rcu::default();
         };
@@ -473,12 +474,17 @@ impl Router {
                 seen: r.seen,
                 lag: r.lag,
                 online: r.online,
+                stalled_s: stalls
+                    .iter()
+                    .find(|s| s.id == r.id)
+                    .map_or(0.0, |s| s.since.as_secs_f64()),
             }
         };
         api::Rcu {
             epoch: status.epoch,
             readers: status.readers.iter().map(reader).collect(),
             pending: dp.fib().pending() as u64,
+            pending_bytes: dp.fib().pending_bytes() as u64,
             stalled,
         }
     }

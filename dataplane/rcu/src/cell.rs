@@ -124,14 +124,31 @@ impl<T: Send + 'static> Table<T> {
     /// # Panics
     /// `writer` is of another domain, or `index` out of bounds.
     pub fn publish<O: Orders>(&self, writer: &mut Writer<O>, index: usize, next: Option<Box<T>>) {
+        self.publish_weighed(writer, index, next, |_| size_of::<T>());
+    }
+
+    /// [`publish`](Self::publish) of a value that owns more than itself: `weigh` tells the bytes of the old one, for
+    /// [`Writer::pending_bytes`].
+    ///
+    /// # Panics
+    /// As there.
+    pub fn publish_weighed<O: Orders>(
+        &self,
+        writer: &mut Writer<O>,
+        index: usize,
+        next: Option<Box<T>>,
+        weigh: impl FnOnce(&T) -> usize,
+    ) {
         self.check(writer.domain().id());
         let next = next.map_or(ptr::null_mut(), Box::into_raw);
         // Release: pairs with the Acquire load in `Slot::get`; who finds the value finds it complete. Acquire: pairs
         // with the Release of the publication before, which may have been made by another thread's writer.
         let old = self.slots[index].0.swap(next, Ordering::AcqRel);
         if !old.is_null() {
-            // SAFETY: `old` is a Box's (all are), the swap unlinked it, and only this call got it.
-            unsafe { writer.retire(old) };
+            // SAFETY: `old` is a Box's (all are), and not freed before it is retired; readers only look at it, as we do.
+            let bytes = weigh(unsafe { &*old });
+            // SAFETY: the swap unlinked it, and only this call got it.
+            unsafe { writer.retire(old, bytes) };
         }
     }
 }

@@ -56,4 +56,4 @@ mod sync;
 
 pub use cell::{Cell, Table, View};
 pub use qsbr::{Domain, Guard, Reader, Stalled, Writer, WriterTaken};
-pub use status::{ReaderStatus, Stall, Status, Watchdog};
+pub use status::{Changes, ReaderStatus, Stall, Status, Watchdog};

@@ -109,6 +109,7 @@ impl<O: Orders> Domain<O> {
         Ok(Writer {
             domain: Arc::clone(self),
             epoch,
+            pending_bytes: retired.iter().map(|r| r.bytes).sum(),
             retired,
         })
     }
@@ -281,6 +282,8 @@ impl<O: Orders> Guard<'_, O> {
 #[derive(Debug)]
 struct Retired {
     epoch: u64,
+    /// What its free gives back.
+    bytes: usize,
     object: *mut (),
     free: unsafe fn(*mut ()),
 }
@@ -324,26 +327,30 @@ pub struct Writer<O: Orders = Proven> {
     epoch: u64,
     /// In the order of their epochs.
     retired: VecDeque<Retired>,
+    /// Of all that is retired.
+    pending_bytes: usize,
 }
 
 impl<O: Orders> Writer<O> {
-    /// Puts an unlinked object aside until every reader has reported. Never blocks.
+    /// Puts an unlinked object of so many bytes aside until every reader has reported. Never blocks.
     ///
     /// # Safety
     /// `object` is from `Box::into_raw`, no reader that comes from now on can find it, and nobody frees it otherwise.
-    pub(crate) unsafe fn retire<T: Send + 'static>(&mut self, object: *mut T) {
+    pub(crate) unsafe fn retire<T: Send + 'static>(&mut self, object: *mut T, bytes: usize) {
+        self.pending_bytes += bytes;
         self.retired.push_back(Retired {
             epoch: self.epoch + 1,
+            bytes,
             object: object.cast(),
             free: free_box::<T>,
         });
     }
 
     /// Runs `f` on this thread (in [`reclaim`](Self::reclaim)) once every reader has reported after this call.
-    pub fn defer(&mut self, f: impl FnOnce() + Send + 'static) {
+    pub fn defer<F: FnOnce() + Send + 'static>(&mut self, f: F) {
         let object = Box::into_raw(Box::new(OnDrop(Some(f))));
         // SAFETY: just made, and no reader can ever find it.
-        unsafe { self.retire(object) }
+        unsafe { self.retire(object, size_of::<F>()) }
     }
 
     /// Opens an epoch and returns it: once [`completed`](Self::completed) reaches it, everything unlinked before this
@@ -380,6 +387,7 @@ impl<O: Orders> Writer<O> {
         let mut freed = 0;
         while self.retired.front().is_some_and(|r| r.epoch <= completed) {
             if let Some(retired) = self.retired.pop_front() {
+                self.pending_bytes -= retired.bytes;
                 retired.free();
                 freed += 1;
             }
@@ -390,6 +398,11 @@ impl<O: Orders> Writer<O> {
     /// Objects that wait for readers.
     pub fn pending(&self) -> usize {
         self.retired.len()
+    }
+
+    /// Bytes that wait for readers, as far as those who published could tell.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
     }
 
     /// Waits until every reader has reported after this call, then frees what can be freed. For the rare case where

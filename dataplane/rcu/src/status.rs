@@ -26,6 +26,15 @@ pub struct ReaderStatus {
     pub lag: u64,
 }
 
+/// What a [`Watchdog`] has to say: each stall once when it begins and once when it ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Readers that are stalled now and were not at the last look.
+    pub began: Vec<Stall>,
+    /// Those that were, and have reported, gone to sleep or gone away since; as they were at the last look.
+    pub ended: Vec<Stall>,
+}
+
 /// A reader that holds back reclamation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stall {
@@ -46,6 +55,7 @@ pub struct Stall {
 pub struct Watchdog {
     limit: Duration,
     behind: Vec<Behind>,
+    stalled: Vec<Stall>,
 }
 
 #[derive(Debug)]
@@ -61,11 +71,28 @@ impl Watchdog {
         Self {
             limit,
             behind: Vec::new(),
+            stalled: Vec::new(),
         }
     }
 
-    /// Takes in a picture taken at `now` and returns the readers that are stalled.
-    pub fn observe(&mut self, now: Instant, status: &Status) -> Vec<Stall> {
+    /// The readers that were stalled at the last look.
+    pub fn stalled(&self) -> &[Stall] {
+        &self.stalled
+    }
+
+    /// Takes in a picture taken at `now` and returns what has changed.
+    pub fn observe(&mut self, now: Instant, status: &Status) -> Changes {
+        let stalled = self.look(now, status);
+        let old = std::mem::replace(&mut self.stalled, stalled);
+        let not_in = |others: &[Stall], s: &Stall| !others.iter().any(|o| o.id == s.id);
+        let is_new = |s: &&Stall| not_in(&old, s);
+        let began = self.stalled.iter().filter(is_new).cloned().collect();
+        let now = &self.stalled;
+        let ended = old.iter().filter(|s| not_in(now, s)).cloned().collect();
+        Changes { began, ended }
+    }
+
+    fn look(&mut self, now: Instant, status: &Status) -> Vec<Stall> {
         let old = std::mem::take(&mut self.behind);
         let mut stalls = Vec::new();
         for r in status.readers.iter().filter(|r| r.lag > 0) {
@@ -115,26 +142,51 @@ mod tests {
         let t0 = Instant::now();
         let at = |ms| t0 + Duration::from_millis(ms);
         let mut dog = Watchdog::new(Duration::from_millis(100));
-        assert_eq!(dog.observe(at(0), &status(5, 5)), []);
+        let mut stalled = |ms, status| {
+            dog.observe(at(ms), &status);
+            dog.stalled().to_vec()
+        };
+        assert_eq!(stalled(0, status(5, 5)), []);
         assert_eq!(
-            dog.observe(at(500), &status(5, 6)),
+            stalled(500, status(5, 6)),
             [],
             "behind since now only, however long ago it reported"
         );
-        assert_eq!(dog.observe(at(599), &status(5, 6)), []);
+        assert_eq!(stalled(599, status(5, 6)), []);
         let stall = Stall {
             id: 7,
             name: "w".into(),
             lag: 2,
             since: Duration::from_millis(100),
         };
-        assert_eq!(dog.observe(at(600), &status(5, 7)), [stall]);
-        assert_eq!(
-            dog.observe(at(700), &status(6, 8)),
-            [],
-            "it moved: a new clock"
-        );
-        assert_eq!(dog.observe(at(750), &status(8, 8)), []);
-        assert_eq!(dog.observe(at(900), &status(8, 9)), []);
+        assert_eq!(stalled(600, status(5, 7)), [stall]);
+        assert_eq!(stalled(700, status(6, 8)), [], "it moved: a new clock");
+        assert_eq!(stalled(750, status(8, 8)), []);
+        assert_eq!(stalled(900, status(8, 9)), []);
+    }
+
+    #[test]
+    fn a_stall_is_told_of_once_and_its_end_once() {
+        let t0 = Instant::now();
+        let at = |ms| t0 + Duration::from_millis(ms);
+        let mut dog = Watchdog::new(Duration::from_millis(100));
+        let none = Changes::default();
+        assert_eq!(dog.observe(at(0), &status(5, 6)), none);
+        let first = dog.observe(at(100), &status(5, 6));
+        assert_eq!((first.began.len(), first.ended.len()), (1, 0));
+        assert_eq!(dog.observe(at(200), &status(5, 9)), none, "told already");
+        assert_eq!(dog.stalled()[0].since, Duration::from_millis(200));
+        let last = dog.observe(at(300), &status(9, 9));
+        assert_eq!((last.began, last.ended.len()), (vec![], 1));
+        assert_eq!(last.ended[0].since, Duration::from_millis(200));
+        assert_eq!(dog.observe(at(400), &status(9, 9)), none);
+        // Again, and then it goes away.
+        dog.observe(at(500), &status(9, 10));
+        assert_eq!(dog.observe(at(600), &status(9, 10)).began.len(), 1);
+        let gone = Status {
+            epoch: 10,
+            readers: vec![],
+        };
+        assert_eq!(dog.observe(at(700), &gone).ended[0].name, "w");
     }
 }

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rcu::{Cell, Domain, Table, WriterTaken};
+use rcu::{Cell, Domain, Table, Watchdog, WriterTaken};
 
 /// Counts its drops.
 struct Counted(Arc<AtomicUsize>);
@@ -112,6 +112,66 @@ fn waiting_ends_with_the_last_report_or_with_a_name() {
         assert_eq!(writer.synchronize(Duration::from_secs(60)), Ok(()));
     });
     assert_eq!(ran.load(Ordering::Relaxed), 1);
+}
+
+/// A thread that really hangs with a value in its hands: it is named, what waits for it is weighed, and nothing is freed
+/// under it; once it goes on, all is.
+#[test]
+fn a_reader_that_hangs_is_named_and_what_waits_for_it_is_weighed() {
+    const BYTES: usize = 1000;
+    let domain = Domain::new();
+    let mut writer = domain.writer().unwrap();
+    let first = vec![7u8; BYTES].into_boxed_slice();
+    let table = Table::new(&domain, 1);
+    let publish = |writer: &mut rcu::Writer, value: Box<[u8]>| {
+        table.publish_weighed(writer, 0, Some(Box::new(value)), |old| {
+            size_of_val(old) + old.len()
+        });
+    };
+    publish(&mut writer, first);
+    let each = BYTES + size_of::<Box<[u8]>>();
+    let mut dog = Watchdog::new(Duration::from_secs(2));
+    let t0 = Instant::now();
+    let (go_on, told) = std::sync::mpsc::channel::<()>();
+    let (tell, in_there) = std::sync::mpsc::channel();
+    std::thread::scope(|s| {
+        let mut reader = domain.register("hangs");
+        let table = &table;
+        s.spawn(move || {
+            let value = table.read(reader.guard()).get(0).unwrap();
+            tell.send(()).unwrap();
+            told.recv().unwrap();
+            assert!(value.iter().all(|b| *b == 7), "freed under a reader");
+            reader.quiescent();
+            tell.send(()).unwrap();
+            told.recv().unwrap();
+        });
+        in_there.recv().unwrap();
+        for n in 1..=100 {
+            publish(&mut writer, vec![0; BYTES].into_boxed_slice());
+            writer.reclaim();
+            assert_eq!((writer.pending(), writer.pending_bytes()), (n, n * each));
+        }
+        // Time is passed in: nobody waits two seconds.
+        assert_eq!(dog.observe(t0, &domain.status()).began, []);
+        let stalls = dog.observe(t0 + Duration::from_secs(2), &domain.status());
+        assert_eq!(stalls.began[0].name, "hangs");
+        assert_eq!((stalls.began[0].lag, stalls.began.len()), (100, 1));
+        go_on.send(()).unwrap();
+        in_there.recv().unwrap();
+        let stalls = dog.observe(t0 + Duration::from_secs(3), &domain.status());
+        assert_eq!(stalls.ended[0].name, "hangs");
+        assert_eq!(writer.reclaim(), 100);
+        assert_eq!((writer.pending(), writer.pending_bytes()), (0, 0));
+        go_on.send(()).unwrap();
+    });
+    // What a writer leaves is weighed by the next.
+    let reader = domain.register("r");
+    publish(&mut writer, Box::new([]));
+    drop(writer);
+    let writer = domain.writer().unwrap();
+    assert_eq!((writer.pending(), writer.pending_bytes()), (1, each));
+    drop(reader);
 }
 
 #[test]

@@ -366,8 +366,9 @@ impl FibWriter {
         let old = self.published(id).map_or(0, Group::bytes);
         self.group_bytes = self.group_bytes + group.bytes() - old;
         for t in &self.replicas {
+            let next = Some(Box::new(group.clone()));
             t.groups
-                .publish(&mut self.rcu, id.index(), Some(Box::new(group.clone())));
+                .publish_weighed(&mut self.rcu, id.index(), next, Group::bytes);
         }
     }
 

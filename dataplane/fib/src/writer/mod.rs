@@ -228,9 +228,10 @@ impl FibWriter {
                         .groups
                         .peek(&self.rcu, id.index())
                         .map_or(0, Group::bytes);
-                    self.replicas
-                        .iter()
-                        .for_each(|t| t.groups.publish(&mut self.rcu, id.index(), None));
+                    for t in &self.replicas {
+                        t.groups
+                            .publish_weighed(&mut self.rcu, id.index(), None, Group::bytes);
+                    }
                     self.group_ids.give(id.0);
                 }
                 Some(What::Adj(id)) => {
@@ -248,6 +249,20 @@ impl FibWriter {
     /// How much waits for readers.
     pub fn pending(&self) -> usize {
         self.unused.len() + self.rcu.pending()
+    }
+
+    /// Bytes that wait for readers, over all replicas.
+    pub fn pending_bytes(&self) -> usize {
+        let unused = self.unused.iter().map(|u| match &u.what {
+            What::Tbl8(_) => 1024,
+            What::Part6(_) => 288, // a node, or less
+            What::Group(id) => {
+                let group = self.replicas[0].groups.peek(&self.rcu, id.index());
+                group.map_or(0, Group::bytes)
+            }
+            What::Adj(_) => size_of::<Adjacency>(),
+        });
+        unused.sum::<usize>() * self.replicas.len() + self.rcu.pending_bytes()
     }
 
     /// Bytes in use. What the kernel has mapped for the tables is more, and costs nothing until used.
