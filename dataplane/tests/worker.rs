@@ -623,6 +623,17 @@ fn a_worker_that_hangs_is_reported_and_hangs_nobody() {
     assert!(matches!(lab.dp.close_port(b), Err(CloseError::Worker(e)) if e == stalled));
     assert!(begin.elapsed() < Duration::from_secs(5));
     assert!(lab.dp.port_info(b).is_some(), "still open");
+    // What it might look at is not freed meanwhile, and the watchdog knows who it is. Time is passed in.
+    let mut dog = dataplane::Watchdog::new(Duration::from_secs(2));
+    let path = fib::Path::to(fib::Target::Discard(fib::Discard::Blackhole));
+    let group = lab.dp.fib().add_group(&[(path, 1)]).unwrap();
+    lab.dp.fib().remove_group(group).unwrap();
+    lab.dp.fib().flush();
+    assert!(lab.dp.fib().pending() > 0 && lab.dp.fib().pending_bytes() >= 64);
+    dog.observe(begin, &lab.dp.rcu_status());
+    let stalls = dog.observe(begin + Duration::from_secs(2), &lab.dp.rcu_status());
+    let names: Vec<_> = stalls.began.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["worker-0"]);
     // It comes to: closing works after all, and the law holds.
     lab.toy.stall.store(false, SeqCst);
     eventually("the port closed", || {
@@ -630,6 +641,13 @@ fn a_worker_that_hangs_is_reported_and_hangs_nobody() {
     });
     assert!(matches!(lab.dp.close_port(b), Err(CloseError::Unknown(p)) if p == b));
     lab.at_rest(1);
+    eventually("all is freed", || {
+        lab.dp.fib().flush();
+        let left = (lab.dp.fib().pending(), lab.dp.fib().pending_bytes());
+        (left == (0, 0)).then_some(()).ok_or(format!("{left:?}"))
+    });
+    let stalls = dog.observe(begin + Duration::from_secs(3), &lab.dp.rcu_status());
+    assert_eq!((stalls.began.len(), stalls.ended.len()), (0, 1));
     // It hangs for good: the end comes all the same.
     lab.toy.stall.store(true, SeqCst);
     send(&lab.wires[0], 0, || lab.frame(STALL, a, &[]));

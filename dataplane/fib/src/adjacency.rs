@@ -7,6 +7,7 @@ use net::{IfaceId, MacAddr, PortId};
 
 /// Whether the neighbour's link address is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum AdjState {
     /// The header is valid.
     Complete,
@@ -14,28 +15,30 @@ pub enum AdjState {
     Incomplete,
 }
 
-/// A neighbour on an interface, and the link header that reaches it.
+/// A neighbour on an interface, and the link header that reaches it. All that a frame needs is in the first half of its
+/// line, the header first, so that it can be copied in two loads.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct Adjacency {
-    /// The interface that frames leave by.
-    pub iface: IfaceId,
-    /// Its port.
-    pub port: PortId,
-    /// The largest layer-3 packet that the interface takes, in bytes.
-    pub mtu: u16,
     /// Destination, source, 802.1Q tag if any, and two bytes for the EtherType, which the rewrite stage fills in.
     pub header: [u8; 18],
     /// How much of `header` is used: 14, or 18 with a tag.
     pub header_len: u8,
     /// Whether `header` is valid.
     pub state: AdjState,
+    /// The largest layer-3 packet that the interface takes, in bytes.
+    pub mtu: u16,
+    /// The interface that frames leave by.
+    pub iface: IfaceId,
+    /// Its port.
+    pub port: PortId,
     /// The neighbour's address.
     pub next_hop: IpAddr,
     /// Set by workers that forward by it, taken by the control thread to decide on a refresh.
     used: AtomicBool,
 }
 
+const _: () = assert!(std::mem::offset_of!(Adjacency, port) + 2 <= 32);
 const _: () = assert!(size_of::<Adjacency>() == 64); // one cache line
 
 impl Adjacency {

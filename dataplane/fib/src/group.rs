@@ -240,6 +240,14 @@ impl Group {
         self.lines.is_empty()
     }
 
+    /// Its adjacency, when it is one path over one, without labels.
+    pub(crate) fn plain(&self) -> Option<AdjId> {
+        match self.first.target {
+            Target::Adjacency(id) if self.is_single() && self.first.push.is_empty() => Some(id),
+            _ => None,
+        }
+    }
+
     /// Bytes of it, those that it points to included.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>() + size_of_val(&*self.lines)

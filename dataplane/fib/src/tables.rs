@@ -1,6 +1,7 @@
 //! The tables as workers see them.
 
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use net::{AdjId, GroupId, Label};
 use rcu::{Domain, Reader};
@@ -42,6 +43,8 @@ pub struct Tables {
     pub(crate) labels: Lfib,
     pub(crate) groups: rcu::Table<Group>,
     pub(crate) adjs: rcu::Table<Adjacency>,
+    /// By group: the adjacency and one more, where the group is that and nothing else; else 0.
+    express: Box<[AtomicU32]>,
     pub(crate) node: u32,
 }
 
@@ -59,6 +62,7 @@ impl Tables {
             // Group 0 is "no route": its slot stays empty.
             groups: rcu::Table::new(domain, sizes.groups + 1),
             adjs: rcu::Table::new(domain, sizes.adjacencies),
+            express: (0..=sizes.groups).map(|_| AtomicU32::new(0)).collect(),
             node,
         })
     }
@@ -75,6 +79,12 @@ impl Tables {
             groups: self.groups.read(guard),
             adjs: self.adjs.read(guard),
         }
+    }
+
+    /// Notes that a group is one path over an adjacency without labels, or that it is something else.
+    pub(crate) fn set_express(&self, group: GroupId, adj: Option<AdjId>) {
+        // Release: pairs with the Acquire load in `View::express`; who finds the adjacency finds it complete.
+        self.express[group.index()].store(adj.map_or(0, |a| a.0 + 1), Ordering::Release);
     }
 
     /// The NUMA node that the replica was made for.
@@ -149,6 +159,22 @@ impl<'r> View<'r> {
     #[inline]
     pub fn group(self, id: GroupId) -> Option<&'r Group> {
         self.groups.get(id.index())
+    }
+
+    /// The short way: the adjacency of a group that is one path over it, without labels. `None`: look at the group.
+    #[inline]
+    pub fn express(self, id: GroupId) -> Option<AdjId> {
+        // Acquire: pairs with the Release store in `Tables::set_express`.
+        let found = self.tables.express.get(id.index())?.load(Ordering::Acquire);
+        found.checked_sub(1).map(AdjId)
+    }
+
+    /// Asks for the cache line of [`View::express`].
+    #[inline]
+    pub fn prefetch_express(self, id: GroupId) {
+        if let Some(word) = self.tables.express.get(id.index()) {
+            crate::prefetch::prefetch(word);
+        }
     }
 
     /// Asks for the cache line that leads to a group, ahead of [`View::group`].

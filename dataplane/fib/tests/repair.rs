@@ -105,6 +105,46 @@ fn what_backs_up_is_in_use() {
     assert_eq!(w.interface_up(IfaceId(1)), 0);
 }
 
+/// The short way leads where the group does, and there is none where there is a choice, or labels.
+#[test]
+fn the_short_way_is_the_same_way() {
+    let (domain, mut w) = writer(&[0, 1]);
+    let a = w.add_adj(adjacency(0, 1, true)).unwrap();
+    let b = w.add_adj(adjacency(1, 2, true)).unwrap();
+    let g = w.add_group_backed(&[over(a)], &[over(b)]).unwrap();
+    let tables = [w.replica(0), w.replica(1)];
+    let mut reader = domain.register("a worker");
+    let express = |reader: &rcu::Reader, g| {
+        let [x, y] = [0, 1].map(|i| tables[i].read(reader).express(g));
+        assert_eq!(x, y, "in every replica");
+        x
+    };
+    assert_eq!(express(&reader, g), Some(a));
+    w.interface_down(IfaceId(1));
+    assert_eq!(express(&reader, g), Some(b));
+    w.replace_group(g, &[over(a), over(b)]).unwrap();
+    w.interface_up(IfaceId(1));
+    assert_eq!(express(&reader, g), None, "a choice");
+    let mut labelled = over(a);
+    labelled.0.push.push(net::Label::new(16).unwrap());
+    w.replace_group(g, &[labelled]).unwrap();
+    assert_eq!(express(&reader, g), None, "a label");
+    w.replace_group(g, &[(blackhole(), 1)]).unwrap();
+    assert_eq!(express(&reader, g), None, "nowhere");
+    w.replace_group(g, &[over(b)]).unwrap();
+    assert_eq!(express(&reader, g), Some(b));
+    w.remove_group(g).unwrap();
+    assert_eq!(express(&reader, g), None, "gone");
+    assert!(
+        tables[0].read(&reader).group(g).is_some(),
+        "though still there"
+    );
+    reader.quiescent();
+    w.flush();
+    assert_eq!(express(&reader, GroupId::NONE), None);
+    assert_eq!(express(&reader, GroupId(u32::MAX)), None);
+}
+
 /// As many writes for ten prefixes as for a hundred thousand, none of them to a prefix.
 #[test]
 fn a_lost_link_is_repaired_in_its_groups() {

@@ -135,6 +135,7 @@ impl FibWriter {
             return Err(FibError::GroupInUse { id, entries });
         }
         self.leave(id);
+        self.replicas.iter().for_each(|t| t.set_express(id, None)); // the group itself stays for now
         self.group_users[id.index()] = DEAD;
         self.retire(What::Group(id));
         Ok(())
@@ -369,6 +370,7 @@ impl FibWriter {
             let next = Some(Box::new(group.clone()));
             t.groups
                 .publish_weighed(&mut self.rcu, id.index(), next, Group::bytes);
+            t.set_express(id, group.plain());
         }
     }
 
