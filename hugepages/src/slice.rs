@@ -28,6 +28,21 @@ zeroable!(
 // SAFETY: an array of zeroable values is a run of zero bytes too.
 unsafe impl<T: Zeroable, const N: usize> Zeroable for [T; N] {}
 
+/// Types that may change under a shared reference: atomics.
+///
+/// # Safety
+/// All of it may become zero at any time, as by a store, while others read it.
+pub unsafe trait Shared: Zeroable {}
+macro_rules! shared {
+    ($($t:ty),*) => {$(
+        // SAFETY: an atomic: every read of it is a load.
+        unsafe impl Shared for $t {}
+    )*};
+}
+shared!(AtomicU8, AtomicU16, AtomicU32, AtomicU64);
+// SAFETY: an array of such is read by its elements' loads.
+unsafe impl<T: Shared, const N: usize> Shared for [T; N] {}
+
 /// Which pages a slice lies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
@@ -35,6 +50,9 @@ pub enum Backing {
     Huge,
     /// The system's small pages; the kernel may merge them (transparent hugepages).
     Small,
+    /// Small pages that the kernel is asked to merge into huge ones at once, where its policy is
+    /// "madvise" or "always": nothing need be reserved, but what is touched costs 2 MiB at a time.
+    Merged,
 }
 
 /// A fixed-length array in a mapping of its own.
@@ -70,6 +88,7 @@ impl<T: Zeroable> HugeSlice<T> {
                 Err(_) => (map(size, libc::MAP_NORESERVE)?, Backing::Small),
             },
             Backing::Small => (map(size, libc::MAP_NORESERVE)?, Backing::Small),
+            Backing::Merged => (map_merged(size)?, Backing::Merged),
         };
         if let Some(node) = node {
             prefer_node(at, size, node);
@@ -80,6 +99,24 @@ impl<T: Zeroable> HugeSlice<T> {
             bytes: size,
             backing,
         })
+    }
+
+    /// Makes part of a slice zero again and gives its memory back: the small pages that lie in it as a whole.
+    /// Others may be reading: they find the old values or zero.
+    pub fn discard(&self, part: std::ops::Range<usize>)
+    where
+        T: Shared,
+    {
+        const PAGE: usize = 4096;
+        let end = part.end.min(self.len) * size_of::<T>() / PAGE * PAGE;
+        let start = (part.start * size_of::<T>()).next_multiple_of(PAGE);
+        if start < end && self.backing == Backing::Small {
+            // SAFETY: whole pages of our own private mapping, which read as zero from now on; `Shared` allows that.
+            unsafe {
+                let at = self.ptr.as_ptr().cast::<u8>().add(start);
+                libc::madvise(at.cast(), end - start, libc::MADV_DONTNEED);
+            }
+        }
     }
 
     /// The pages it got.
@@ -105,6 +142,27 @@ fn map(size: usize, extra: libc::c_int) -> io::Result<NonNull<u8>> {
         return Err(io::Error::last_os_error());
     }
     NonNull::new(p.cast()).ok_or_else(io::Error::last_os_error)
+}
+
+/// A mapping that begins where a huge page can, with the request to use such.
+fn map_merged(size: usize) -> io::Result<NonNull<u8>> {
+    let wide = size
+        .checked_add(HUGE)
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+    let p = map(wide, libc::MAP_NORESERVE)?;
+    let before = p.align_offset(HUGE);
+    // SAFETY: both ends are parts of the mapping just made, which is `HUGE` longer than what is kept; nobody has them.
+    // `before` is less than `HUGE` and a multiple of the page size, as both addresses are.
+    unsafe {
+        let kept = p.add(before);
+        if before > 0 {
+            libc::munmap(p.as_ptr().cast(), before);
+        }
+        libc::munmap(kept.add(size).as_ptr().cast(), HUGE - before);
+        // A kernel without huge pages refuses, and small ones serve.
+        libc::madvise(kept.as_ptr().cast(), size, libc::MADV_HUGEPAGE);
+        Ok(kept)
+    }
 }
 
 /// Asks for the pages of a mapping to come from `node`. Best effort: kernels without NUMA refuse,
@@ -174,6 +232,27 @@ mod tests {
         let s = HugeSlice::<AtomicU32>::zeroed(1 << 30, Backing::Huge, None).unwrap();
         s[1 << 29].store(5, Relaxed);
         assert_eq!(s[1 << 29].load(Relaxed), 5);
+    }
+
+    #[test]
+    fn discarded_pages_are_zero_and_their_neighbours_stay() {
+        let s = HugeSlice::<AtomicU32>::zeroed(5000, Backing::Small, None).unwrap();
+        s.iter().for_each(|n| n.store(7, Relaxed));
+        s.discard(1000..3100); // the second and third page of 1024 each, as a whole
+        let zero = |range: std::ops::Range<usize>, n| s[range].iter().all(|a| a.load(Relaxed) == n);
+        assert!(zero(0..1024, 7) && zero(1024..3072, 0) && zero(3072..5000, 7));
+        s.discard(4096..9999);
+        assert!(zero(3072..5000, 7), "no whole page");
+    }
+
+    #[test]
+    fn merged_pages_begin_where_huge_ones_can() {
+        for len in [1, 1 << 20, (6 << 20) + 1] {
+            let mut s = HugeSlice::<u8>::zeroed(len, Backing::Merged, Some(0)).unwrap();
+            assert_eq!((s.len(), s.as_ptr() as usize % HUGE), (len, 0));
+            (s[0], s[len - 1]) = (7, 8);
+            assert_eq!(s[len - 1], 8);
+        }
     }
 
     #[test]
