@@ -86,7 +86,7 @@ macro_rules! common {
             w.$set(p, g)
         }
         fn del(w: &mut FibWriter, p: Self) -> bool {
-            w.$del(p)
+            w.$del(p).expect("room")
         }
         fn op(p: Self, g: GroupId) -> Op {
             Op::$op(p, g)

@@ -135,11 +135,14 @@ impl Sink for FibSink<'_> {
     }
 
     fn del(&mut self, prefix: IpNet) {
-        match family(prefix) {
+        let done = match family(prefix) {
             Some(Family::V4(p)) => self.writer.del4(p),
             Some(Family::V6(p)) => self.writer.del6(p),
-            None => false,
+            None => Ok(false),
         };
+        if let Err(error) = done {
+            tracing::error!(%prefix, %error, "a route that is gone still stands in the forwarding table");
+        }
     }
 
     fn set_label(&mut self, label: Label, entry: OutLabel) -> Result<(), Full> {

@@ -21,33 +21,6 @@ pub enum Op {
     DelLabel(Label),
 }
 
-/// What a change is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Subject {
-    V4(Ip4Prefix),
-    V6(Ip6Prefix),
-    Label(Label),
-}
-
-impl Op {
-    pub(crate) fn subject(self) -> Subject {
-        match self {
-            Self::Set4(p, _) | Self::Del4(p) => Subject::V4(p),
-            Self::Set6(p, _) | Self::Del6(p) => Subject::V6(p),
-            Self::SetLabel(l, _) | Self::DelLabel(l) => Subject::Label(l),
-        }
-    }
-
-    /// Whether it takes something out of the tables, which is never refused.
-    pub(crate) fn removes(self) -> bool {
-        match self {
-            Self::Del4(_) | Self::Del6(_) | Self::DelLabel(_) => true,
-            Self::SetLabel(_, entry) => entry == LabelEntry::UNKNOWN,
-            Self::Set4(..) | Self::Set6(..) => false,
-        }
-    }
-}
-
 /// Changes that are applied together or not at all, under one epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FibBatch {

@@ -37,7 +37,6 @@ mod error;
 mod group;
 mod lfib;
 mod prefetch;
-mod rib;
 mod short;
 mod slots;
 mod spread;

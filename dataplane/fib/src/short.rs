@@ -8,7 +8,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use net::GroupId;
 
-use crate::rib::Owner;
+/// The prefix that an entry of a lookup table belongs to: its group and its length. Length 0 with no group: nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) group: GroupId,
+    pub(crate) len: u8,
+}
+
+impl Owner {
+    pub(crate) const NOBODY: Self = Self {
+        group: GroupId::NONE,
+        len: 0,
+    };
+}
 
 /// One replica: a group for each value of the first `bits` bits, 0 for none.
 pub(crate) struct Short {
@@ -49,7 +61,25 @@ impl Short {
         }
     }
 
-    fn begin_change(&self) {
+    /// How many changes were begun. Acquire: whoever loads a slot or an entry after this finds it as new as that.
+    #[inline]
+    pub(crate) fn changes(&self) -> u32 {
+        self.changes.load(Ordering::Acquire) // pairs with the Release store in `begin_change`
+    }
+
+    /// The slots, for a reader who asks [`Short::changes`] before and after.
+    #[inline]
+    pub(crate) fn slots(&self) -> &[AtomicU32] {
+        &self.slots
+    }
+
+    /// Gives a slot to a group; for the writer, after [`Short::begin_change`].
+    pub(crate) fn store(&self, slot: usize, group: GroupId) {
+        self.slots[slot].store(group.0, Ordering::Release); // pairs with the Acquire load in `resolve`
+    }
+
+    /// Must come before a change, and after everything that came before it.
+    pub(crate) fn begin_change(&self) {
         // Relaxed load: only the writer stores. Release: pairs with the Acquire load in `resolve`.
         self.changes.store(
             self.changes.load(Ordering::Relaxed).wrapping_add(1),

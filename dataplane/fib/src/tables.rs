@@ -7,13 +7,16 @@ use net::{AdjId, GroupId, Label};
 use rcu::{Domain, Reader};
 
 use crate::lfib::Lfib;
-use crate::v4::Dir24_8;
+use crate::v4::Table4;
 use crate::v6::Table6;
 use crate::{Adjacency, Group, LabelEntry};
 
 /// How much fits. Tables are mapped at full size and cost memory as they fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
+    /// Words of 8 bytes for the lines of the IPv4 table, at most 2^27. A table of a million routes takes some 400,000,
+    /// the worst one 8.6 million, and for a moment as much again while it is replaced.
+    pub words4: usize,
     /// Blocks of 256 addresses that hold IPv4 prefixes longer than 24 bits; 1 KiB each.
     pub tbl8: usize,
     /// Lines of 64 bytes of which the IPv6 table is made, besides its index.
@@ -27,6 +30,7 @@ pub struct Sizes {
 impl Default for Sizes {
     fn default() -> Self {
         Self {
+            words4: 1 << 24,
             tbl8: 1 << 17,
             nodes6: 1 << 20,
             groups: 1 << 17,
@@ -38,7 +42,7 @@ impl Default for Sizes {
 /// One replica of all forwarding tables, on one NUMA node. Workers look into it through [`Tables::read`]; only the
 /// [`crate::FibWriter`] changes it.
 pub struct Tables {
-    pub(crate) v4: Dir24_8,
+    pub(crate) v4: Table4,
     pub(crate) v6: Table6,
     pub(crate) labels: Lfib,
     pub(crate) groups: rcu::Table<Group>,
@@ -56,7 +60,7 @@ impl Tables {
         domain: &Domain,
     ) -> io::Result<Self> {
         Ok(Self {
-            v4: Dir24_8::new(sizes.tbl8, place)?,
+            v4: Table4::new(sizes.words4, sizes.tbl8, place)?,
             v6: Table6::new(sizes.nodes6, place)?,
             labels: Lfib::new(place)?,
             // Group 0 is "no route": its slot stays empty.
@@ -122,6 +126,12 @@ impl<'r> View<'r> {
     #[inline]
     pub fn lookup4_burst(self, dst: &[u32], out: &mut [GroupId]) {
         self.tables.v4.lookup_burst(dst, out);
+    }
+
+    /// [`View::lookup4_burst`] by the path for CPUs without AVX-512, to be measured and compared.
+    #[doc(hidden)]
+    pub fn lookup4_burst_scalar(self, dst: &[u32], out: &mut [GroupId]) {
+        self.tables.v4.lookup_burst_scalar(dst, out);
     }
 
     /// The group of the longest IPv6 prefix that covers `dst` (host order); [`GroupId::NONE`] when none does.

@@ -19,8 +19,7 @@ use super::paint::{Block, Range, Touched};
 use super::rib::{Found, Rib6, below};
 use super::runs::Runs;
 use super::{INDEX_PAGE, INDEX_PAGES, SHORT, Table6};
-use crate::rib::Owner;
-use crate::short::{Short, ShortWriter};
+use crate::short::{Owner, Short, ShortWriter};
 use crate::slots::Slots;
 use crate::{FibError, Tables};
 

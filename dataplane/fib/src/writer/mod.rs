@@ -1,20 +1,20 @@
-//! The one writer of the forwarding tables, on the control thread: prefixes and labels here, groups and adjacencies in
-//! `hops`, batches in `apply`.
+//! The one writer of the forwarding tables, on the control thread: labels, memory and what waits for readers here;
+//! prefixes in `prefixes4` and `prefixes6`, groups and adjacencies in `hops`, batches in `apply`.
 
 mod apply;
 mod hops;
+mod prefixes4;
 mod prefixes6;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use net::{AdjId, GroupId, Ip4Prefix, Label};
+use net::{AdjId, GroupId, Label};
 use rcu::Domain;
 
-use crate::rib::{Key4, Rib};
 use crate::slots::Slots;
-use crate::v4::{Replicas4, Writer4};
-use crate::v6::{Gone, Writer6};
+use crate::v4::{self, Writer4};
+use crate::v6::{self, Writer6};
 use crate::{Adjacency, FibError, Group, LabelEntry, LabelOp, NewError, Sizes, Tables};
 
 /// Not given out, or removed.
@@ -29,7 +29,6 @@ pub struct FibWriter {
     replicas: Vec<Arc<Tables>>,
     rcu: rcu::Writer,
     sizes: Sizes,
-    rib4: Rib<Key4>,
     v4: Writer4,
     v6: Writer6,
     labels: usize,
@@ -53,19 +52,31 @@ struct Unused {
 
 #[derive(Debug)]
 enum What {
-    Tbl8(u32),
-    Part6(Gone),
+    Part4(v4::Gone),
+    Part6(v6::Gone),
     Group(GroupId),
     Adj(AdjId),
 }
 
-/// Bytes in use, over all replicas.
+/// Bytes in use. What the kernel has mapped for the tables is more, and costs nothing until used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// By what workers read.
+    /// By what workers read, over all replicas.
     pub lookup: usize,
     /// By what only the writer needs.
     pub update: usize,
+    /// Of `lookup`, one replica's IPv4 table.
+    pub lookup4: usize,
+    /// One replica's IPv6 table.
+    pub lookup6: usize,
+    /// One replica's label table.
+    pub labels: usize,
+    /// One replica's groups and adjacencies.
+    pub hops: usize,
+    /// Of `update`, for the IPv4 table.
+    pub update4: usize,
+    /// For the IPv6 table.
+    pub update6: usize,
 }
 
 impl FibWriter {
@@ -89,6 +100,7 @@ impl FibWriter {
         sizes.groups = sizes.groups.min((1 << 28) - 1); // what a label's entry can name
         sizes.nodes6 = sizes.nodes6.min(1 << 24);
         sizes.tbl8 = sizes.tbl8.min(1 << 24);
+        sizes.words4 = sizes.words4.min(1 << 27); // what a signed 32-bit number of a byte can name
         let nodes = if nodes.is_empty() { &[0] } else { nodes };
         let place = |node: u32| Some(node).filter(|_| nodes.len() > 1);
         let replica = |&node: &u32| Tables::new(&sizes, node, place(node), domain).map(Arc::new);
@@ -97,8 +109,7 @@ impl FibWriter {
             replicas: nodes.iter().map(replica).collect::<Result<_, _>>()?,
             rcu,
             sizes,
-            rib4: Rib::new(),
-            v4: Writer4::new(sizes.tbl8)?,
+            v4: Writer4::new(sizes.words4, sizes.tbl8)?,
             v6: Writer6::new(sizes.nodes6),
             labels: 0,
             group_ids: Slots::new("next-hop group", 1, sizes.groups),
@@ -124,46 +135,6 @@ impl FibWriter {
     /// The writer of the domain, to publish other things with.
     pub fn rcu(&mut self) -> &mut rcu::Writer {
         &mut self.rcu
-    }
-
-    /// Adds an IPv4 prefix, or points it elsewhere.
-    ///
-    /// # Errors
-    /// No such group, or no room. The tables are then as they were.
-    pub fn set4(&mut self, prefix: Ip4Prefix, group: GroupId) -> Result<(), FibError> {
-        self.check_group_id(group)?;
-        let old = self.rib4.get(prefix.addr(), prefix.len());
-        if old == Some(group) {
-            return Ok(());
-        }
-        self.take(|w| {
-            w.v4.set(Replicas4(&w.replicas), prefix, group, old.is_none())
-        })?;
-        self.rib4.insert(prefix.addr(), prefix.len(), group);
-        self.move_user(old, Some(group));
-        Ok(())
-    }
-
-    /// Removes an IPv4 prefix; what it covers goes the way of the next shorter one. Returns whether it was there.
-    pub fn del4(&mut self, prefix: Ip4Prefix) -> bool {
-        let Some(old) = self.rib4.remove(prefix.addr(), prefix.len()) else {
-            return false;
-        };
-        if let Some(tbl8) = self.v4.del(Replicas4(&self.replicas), prefix, &self.rib4) {
-            self.retire(What::Tbl8(tbl8));
-        }
-        self.move_user(Some(old), None);
-        true
-    }
-
-    /// The group that an IPv4 prefix itself points to.
-    pub fn get4(&self, prefix: Ip4Prefix) -> Option<GroupId> {
-        self.rib4.get(prefix.addr(), prefix.len())
-    }
-
-    /// How many IPv4 prefixes there are.
-    pub fn len4(&self) -> usize {
-        self.rib4.len()
     }
 
     /// Adds a label, or changes it. [`LabelEntry::UNKNOWN`] removes it.
@@ -207,6 +178,7 @@ impl FibWriter {
     /// Opens an epoch if something went out of use, and takes back what no reader can be at any more. Never blocks;
     /// cheap when there is nothing to do: once a loop of the control thread.
     pub fn flush(&mut self) {
+        self.sweep4();
         if self.unused.is_empty() {
             self.rcu.reclaim();
             return;
@@ -221,7 +193,7 @@ impl FibWriter {
         let completed = self.rcu.completed();
         while self.unused.front().is_some_and(|u| u.epoch <= completed) {
             match self.unused.pop_front().map(|u| u.what) {
-                Some(What::Tbl8(tbl8)) => self.v4.release(tbl8),
+                Some(What::Part4(gone)) => self.v4.release(gone),
                 Some(What::Part6(gone)) => self.v6.release(gone),
                 Some(What::Group(id)) => {
                     self.group_bytes -= self.replicas[0]
@@ -254,7 +226,7 @@ impl FibWriter {
     /// Bytes that wait for readers, over all replicas.
     pub fn pending_bytes(&self) -> usize {
         let unused = self.unused.iter().map(|u| match &u.what {
-            What::Tbl8(_) => 1024,
+            What::Part4(gone) => self.v4.weight(*gone),
             What::Part6(_) => 288, // a node, or less
             What::Group(id) => {
                 let group = self.replicas[0].groups.peek(&self.rcu, id.index());
@@ -265,19 +237,23 @@ impl FibWriter {
         unused.sum::<usize>() * self.replicas.len() + self.rcu.pending_bytes()
     }
 
-    /// Bytes in use. What the kernel has mapped for the tables is more, and costs nothing until used.
+    /// Bytes in use.
     pub fn memory(&self) -> Memory {
         let (lookup4, update4) = self.v4.bytes();
         let (lookup6, update6) = self.v6.bytes();
         let adjs = self.adj_ids.in_use() * size_of::<Adjacency>();
         let pointers = (self.sizes.groups + self.sizes.adjacencies) * size_of::<usize>();
-        let replica =
-            lookup4 + lookup6 + crate::lfib::Lfib::BYTES + self.group_bytes + adjs + pointers;
+        let (labels, hops) = (crate::lfib::Lfib::BYTES, self.group_bytes + adjs + pointers);
         let users = (self.group_users.capacity() + self.adj_users.capacity()) * size_of::<u32>();
-        let update = update4 + update6 + self.rib4.bytes() + users + self.hops.bytes();
         Memory {
-            lookup: replica * self.replicas.len(),
-            update,
+            lookup: (lookup4 + lookup6 + labels + hops) * self.replicas.len(),
+            update: update4 + update6 + users + self.hops.bytes(),
+            lookup4,
+            lookup6,
+            labels,
+            hops,
+            update4,
+            update6,
         }
     }
 

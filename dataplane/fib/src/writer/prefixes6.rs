@@ -21,16 +21,16 @@ impl FibWriter {
 
     /// Removes an IPv6 prefix; what it covers goes the way of the next shorter one. Returns whether it was there.
     ///
-    /// # Panics
-    /// A reader has not reported for so long that three times the table's room waits for it.
-    pub fn del6(&mut self, prefix: Ip6Prefix) -> bool {
+    /// # Errors
+    /// No room to write what is left: a reader has not reported for so long that three times the table's room waits for
+    /// it. The prefix is then still there.
+    pub fn del6(&mut self, prefix: Ip6Prefix) -> Result<bool, FibError> {
         let there = self.get6(prefix).is_some();
         if there {
-            let done = self.prepare6(std::iter::once((prefix, None)));
-            debug_assert!(done.is_ok(), "{prefix}: {done:?}");
+            self.prepare6(std::iter::once((prefix, None)))?;
             self.commit6();
         }
-        there
+        Ok(there)
     }
 
     /// The group that an IPv6 prefix itself points to.

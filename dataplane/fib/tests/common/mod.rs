@@ -59,7 +59,7 @@ macro_rules! family {
                 w.$set(p, g)
             }
             fn del(w: &mut FibWriter, p: $prefix) -> bool {
-                w.$del(p)
+                w.$del(p).unwrap()
             }
             fn get(w: &FibWriter, p: $prefix) -> Option<GroupId> {
                 w.$get(p)
@@ -169,6 +169,7 @@ pub fn any_change<F: Family>() -> impl Strategy<Value = Change<F>> {
 pub fn writer(nodes: &[u32]) -> (Arc<Domain>, FibWriter) {
     let domain = Domain::new();
     let sizes = Sizes {
+        words4: 1 << 16,
         tbl8: 64,
         nodes6: 1 << 12,
         groups: 64,

@@ -1,0 +1,300 @@
+//! A line: the answers for the 64 /24s of a /18, in one of three forms.
+//!
+//! To read: Zec, Rizzo, Mikuc, "DXR: towards a billion routing lookups per second in software", 2012 (short tables that
+//! caches hold); Asai, Ohara, "Poptrie", 2015 (a bit map and its population count in place of repeated leaves). Lines
+//! are never changed once readers can find them: equal ones are kept once ([`crate::v4::store`]), and a change makes
+//! the index name another line.
+//!
+//! | form | words | good for |
+//! |---|---|---|
+//! | [`Form::Byte`] | 64 leaves of a byte each: one cache line | groups up to 255: one load |
+//! | [`Form::Half`] | a bit for each /24 whose answer is not the one before; then the distinct leaves, 16 bits each | groups up to 65,535 |
+//! | [`Form::Word`] | the same with 32 bits each | all else: more groups, and /24s with longer prefixes |
+
+/// /24s of a line.
+pub(crate) const SLOTS: usize = 64;
+/// Words of the longest line: a map, and 64 leaves of 32 bits.
+pub(crate) const LONGEST: usize = 1 + SLOTS / 2;
+/// Bits of an entry that are the number of the line's first word.
+pub(crate) const FIRST: u32 = LARGE - 1;
+/// Set in the entry of a line of halves that bytes could not hold.
+pub(crate) const LARGE: u32 = 1 << 29;
+/// The form is above that.
+pub(crate) const FORM_SHIFT: u32 = 30;
+/// Set in a leaf that is not a group, but the number of a table for prefixes longer than /24.
+pub(crate) const MORE: u32 = 1 << 31;
+
+/// How a line is laid out; its number stands in the entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// 64 bytes.
+    Byte = 0,
+    /// A map and leaves of 16 bits.
+    Half = 1,
+    /// A map and leaves of 32 bits.
+    Word = 2,
+}
+
+impl Form {
+    /// The form that an entry says.
+    #[inline(always)]
+    pub(crate) fn of(entry: u32) -> Self {
+        match entry >> FORM_SHIFT {
+            0 => Self::Byte,
+            1 => Self::Half,
+            _ => Self::Word,
+        }
+    }
+}
+
+/// The short name of a line that has none.
+pub(crate) const LONG: u16 = u16::MAX;
+
+/// Which lines have short names, and what these mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// Lines of bytes: 64 bytes times the name is where they begin.
+    Byte = 0,
+    /// Lines of halves: 32 bytes times the name.
+    Half = 1,
+    /// None: there are too many lines for that.
+    Long = 2,
+}
+
+impl Naming {
+    /// The rule in the low bits of a counter.
+    #[inline(always)]
+    pub(crate) fn of(counter: u32) -> Self {
+        match counter % 4 {
+            0 => Self::Byte,
+            1 => Self::Half,
+            _ => Self::Long,
+        }
+    }
+
+    /// Words between two names.
+    pub(crate) const fn step(self) -> u32 {
+        match self {
+            Self::Byte => 8,
+            Self::Half | Self::Long => 4,
+        }
+    }
+
+    /// The entry that a short name stands for; none for [`LONG`].
+    #[inline(always)]
+    pub(crate) fn entry(self, name: u16) -> Option<u32> {
+        let form = match self {
+            Self::Byte => Form::Byte,
+            Self::Half | Self::Long => Form::Half,
+        };
+        let first = u32::from(name) * self.step();
+        (name != LONG).then_some((form as u32) << FORM_SHIFT | first)
+    }
+
+    /// The short name of an entry, or [`LONG`].
+    pub(crate) fn name(self, entry: u32) -> u16 {
+        let named = match (self, Form::of(entry)) {
+            (Self::Long, _) => return LONG,
+            _ if entry == 0 => 0,
+            (Self::Byte, Form::Byte) | (Self::Half, Form::Half) => (entry & FIRST) / self.step(),
+            _ => return LONG,
+        };
+        u16::try_from(named).unwrap_or(LONG)
+    }
+}
+
+/// The leaf of a /24 in the line that an entry names. `word` reads a word.
+#[inline(always)]
+pub(crate) fn leaf(entry: u32, slot: usize, word: impl Fn(usize) -> u64) -> u32 {
+    let first = (entry & FIRST) as usize;
+    match Form::of(entry) {
+        Form::Byte => byte(first, slot, word),
+        Form::Half => half(first, slot, word),
+        Form::Word => {
+            let at = rank(word(first), slot);
+            (word(first + 1 + at / 2) >> (at % 2 * 32)) as u32
+        }
+    }
+}
+
+/// [`leaf`] of a line of bytes that begins at word `first`.
+#[inline(always)]
+pub(crate) fn byte(first: usize, slot: usize, word: impl Fn(usize) -> u64) -> u32 {
+    (word(first + slot / 8) >> (slot % 8 * 8)) as u32 & 0xff
+}
+
+/// [`leaf`] of a line of halves that begins at word `first`.
+#[inline(always)]
+pub(crate) fn half(first: usize, slot: usize, word: impl Fn(usize) -> u64) -> u32 {
+    let at = rank(word(first), slot);
+    (word(first + 1 + at / 4) >> (at % 4 * 16)) as u32 & 0xffff
+}
+
+/// How many answers differ from the one before, up to that of a /24.
+#[inline(always)]
+fn rank(map: u64, slot: usize) -> usize {
+    (map << (SLOTS - 1 - slot)).count_ones() as usize
+}
+
+/// Copies a line's words out and returns how many there are.
+pub(crate) fn read(entry: u32, to: &mut [u64; LONGEST], word: impl Fn(usize) -> u64) -> usize {
+    let first = (entry & FIRST) as usize;
+    let leaves = |map: u64| map.count_ones() as usize + 1;
+    let len = match Form::of(entry) {
+        Form::Byte => SLOTS / 8,
+        Form::Half => {
+            (1 + leaves(word(first)).div_ceil(4)).next_multiple_of(Naming::Half.step() as usize)
+        }
+        Form::Word => 1 + leaves(word(first)).div_ceil(2),
+    };
+    for (to, at) in to.iter_mut().zip(first..first + len) {
+        *to = word(at);
+    }
+    len
+}
+
+/// A line that is not in the table yet.
+pub(crate) struct Encoded {
+    pub(crate) form: Form,
+    large: bool,
+    words: [u64; LONGEST],
+    len: usize,
+}
+
+impl Encoded {
+    /// The least form that holds these leaves; no less than `least`, but for the line of no routes, which is there.
+    pub(crate) fn new(leaves: &[u32; SLOTS], least: Form) -> Self {
+        let all = leaves.iter().fold(0, |all, &leaf| all | leaf);
+        let large = (0x100..0x1_0000).contains(&all);
+        let form = match all {
+            0 => Form::Byte,
+            1..=0xff if least == Form::Byte => Form::Byte,
+            1..=0xffff => Form::Half,
+            _ => Form::Word,
+        };
+        let mut words = [0; LONGEST];
+        if form == Form::Byte {
+            for (word, leaves) in words.iter_mut().zip(leaves.as_chunks::<8>().0) {
+                *word = u64::from_le_bytes(leaves.map(|leaf| leaf as u8));
+            }
+            let len = SLOTS / 8;
+            return Self {
+                form,
+                large,
+                words,
+                len,
+            };
+        }
+        let bits = if form == Form::Half { 16 } else { 32 };
+        let each = 64 / bits;
+        let mut at = 0;
+        words[1] = leaves[0].into();
+        for (slot, pair) in leaves.windows(2).enumerate() {
+            if pair[0] != pair[1] {
+                words[0] |= 2 << slot;
+                at += 1;
+                words[1 + at / each] |= u64::from(pair[1]) << (at % each * bits);
+            }
+        }
+        let step = if form == Form::Half {
+            Naming::Half.step() as usize
+        } else {
+            1
+        };
+        let len = (2 + at / each).next_multiple_of(step);
+        Self {
+            form,
+            large,
+            words,
+            len,
+        }
+    }
+
+    /// Its entry when it begins at word `first`.
+    pub(crate) fn entry(&self, first: u32) -> u32 {
+        let large = if self.large { LARGE } else { 0 };
+        (self.form as u32) << FORM_SHIFT | large | first
+    }
+
+    /// The words, at least two.
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words[..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn decoded(line: &Encoded, before: usize) -> [u32; SLOTS] {
+        let entry = line.entry(before as u32);
+        std::array::from_fn(|slot| leaf(entry, slot, |i| line.words()[i - before]))
+    }
+
+    fn runs(most: u32) -> impl Strategy<Value = [u32; SLOTS]> {
+        proptest::collection::vec((0..=most, 1usize..20), 64).prop_map(|runs| {
+            let mut each = runs
+                .into_iter()
+                .flat_map(|(leaf, n)| std::iter::repeat_n(leaf, n));
+            std::array::from_fn(|_| each.next().unwrap_or(0))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_goes_in_comes_out(
+            leaves in prop_oneof![runs(3), runs(255), runs(65_535), runs(u32::MAX)],
+            wide in any::<bool>(),
+            before in 0usize..100,
+        ) {
+            let line = Encoded::new(&leaves, if wide { Form::Half } else { Form::Byte });
+            prop_assert_eq!(decoded(&line, before), leaves);
+            let mut words = [0; LONGEST];
+            let len = read(line.entry(before as u32), &mut words, |i| line.words()[i - before]);
+            prop_assert_eq!(&words[..len], line.words());
+            let most = leaves.iter().max().copied().unwrap_or(0);
+            let form = match most {
+                0 => Form::Byte,
+                1..=255 if !wide => Form::Byte,
+                1..=65_535 => Form::Half,
+                _ => Form::Word,
+            };
+            prop_assert_eq!(line.form, form);
+            prop_assert_eq!(line.entry(0) & LARGE != 0, form == Form::Half && most > 255);
+        }
+    }
+
+    #[test]
+    fn names() {
+        for (naming, form, step) in [(Naming::Byte, Form::Byte, 8), (Naming::Half, Form::Half, 4)] {
+            for name in [0, 1, 0xfffe] {
+                let entry = naming.entry(name).unwrap();
+                assert_eq!(
+                    (Form::of(entry), entry & FIRST),
+                    (form, u32::from(name) * step)
+                );
+                assert_eq!(naming.name(entry), name);
+                assert_eq!(naming.name(entry + step * 0x1_0000), LONG);
+            }
+            assert_eq!(naming.entry(LONG), None);
+        }
+        assert_eq!(Naming::Half.name(8), LONG, "a line of bytes");
+        assert_eq!(
+            Naming::Half.name(0),
+            0,
+            "that of no routes reads alike in every form"
+        );
+        assert_eq!(
+            Naming::Long.name((Form::Half as u32) << FORM_SHIFT | 4),
+            LONG
+        );
+    }
+
+    #[test]
+    fn the_longest_line() {
+        let leaves = std::array::from_fn(|i| MORE | i as u32);
+        assert_eq!(Encoded::new(&leaves, Form::Byte).words().len(), 33);
+        assert_eq!(Encoded::new(&[7; SLOTS], Form::Half).words(), [0, 7, 0, 0]);
+    }
+}

@@ -1,0 +1,247 @@
+//! IPv4: a wide index over shared lines of short leaves; this is the readers' side, `write` the writer's.
+//!
+//! To read: [`line`] first, and docs/decisions/0007 for what it was chosen from. The first 18 bits of an address index
+//! 2^18 places; a place names a line, which has the answers for its 64 /24s. Equal lines are kept once, so that a
+//! full table is 2.5 to 3.5 MB, which caches hold, and a lookup is two to four loads. A /24 with longer prefixes in it
+//! names a table of 256 more.
+//!
+//! Lines are never changed once they are named: to change a prefix is to write the lines it touches anew and to store
+//! their names, one store each, so an address goes from one right answer to the next. Entries of the tables of 256 are
+//! changed in place.
+//!
+//! Names are short as long as that goes: half a megabyte of them stays in a core's own cache, a whole one does not.
+//! [`Naming`] says how they are read; it changes once in a table's life, or never. A reader that has seen it change
+//! looks again. Departure: prefixes of at most 7 bits are kept aside (see [`crate::short`]), so that a default route
+//! costs neither time nor memory.
+
+mod line;
+mod nodes;
+#[cfg(target_arch = "x86_64")]
+mod simd;
+mod slab;
+mod store;
+mod write;
+
+pub(crate) use write::{Gone, Writer4, touches};
+
+use std::io;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+
+use hugepages::HugeSlice;
+use hugepages::slice::Backing;
+use net::GroupId;
+
+use crate::short::Short;
+use line::{LONG, MORE, Naming, SLOTS};
+
+/// Bits that index the names.
+const INDEX: u32 = 18;
+/// Lengths up to this are in the short table: today's Internet has no prefix shorter than /8.
+const SHORT: u8 = 7;
+/// Addresses looked up together by the scalar path: their misses overlap.
+const LANES: usize = 64;
+
+/// One replica of the IPv4 table.
+pub(crate) struct Table4 {
+    /// How names are read, and how often that has changed: see [`Table4::naming`].
+    naming: AtomicU32,
+    /// The short name of the line of each /18, or [`line::LONG`]; and one more, which vector loads touch.
+    short_names: HugeSlice<AtomicU16>,
+    /// The entry of each /18 that has no short name, or of all: see [`Naming::Long`].
+    entries: HugeSlice<AtomicU32>,
+    /// The lines.
+    words: HugeSlice<AtomicU64>,
+    /// For /24s with longer prefixes: a group for each address.
+    more: HugeSlice<[AtomicU32; 256]>,
+    short: Short,
+    /// Whether this CPU has what [`simd`] needs.
+    wide: bool,
+}
+
+impl Table4 {
+    /// An empty table with room for so many words of lines and so many tables of 256. Zero pages: costs no memory until
+    /// written.
+    pub(crate) fn new(words: usize, more: usize, node: Option<u32>) -> io::Result<Self> {
+        Ok(Self {
+            naming: AtomicU32::new(Naming::Byte as u32),
+            short_names: HugeSlice::zeroed((1 << INDEX) + 1, Backing::Merged, node)?,
+            entries: HugeSlice::zeroed(1 << INDEX, Backing::Small, node)?,
+            // Vector loads may reach beyond a line, for lanes that are not asked about.
+            words: HugeSlice::zeroed(words + line::LONGEST, Backing::Merged, node)?,
+            more: HugeSlice::zeroed(more, Backing::Small, node)?,
+            short: Short::new(SHORT.into()),
+            #[cfg(target_arch = "x86_64")]
+            wide: simd::is_available(),
+            #[cfg(not(target_arch = "x86_64"))]
+            wide: false,
+        })
+    }
+
+    /// The group of the longest prefix that covers `dst`.
+    #[inline]
+    pub(crate) fn lookup(&self, dst: u32) -> GroupId {
+        match self.answer(dst) {
+            0 => self.fall_back(dst),
+            group => GroupId(group),
+        }
+    }
+
+    /// [`Self::lookup`] of each address.
+    #[inline]
+    pub(crate) fn lookup_burst(&self, dst: &[u32], out: &mut [GroupId]) {
+        #[cfg(target_arch = "x86_64")]
+        if self.wide {
+            // SAFETY: `wide` says that the CPU has what it needs.
+            unsafe { simd::lookup_burst(self, dst, out) };
+            return;
+        }
+        self.lookup_burst_scalar(dst, out);
+    }
+
+    /// [`Self::lookup_burst`] for any CPU: the names of all first, then the leaves.
+    pub(crate) fn lookup_burst_scalar(&self, dst: &[u32], out: &mut [GroupId]) {
+        loop {
+            let seen = self.naming();
+            match Naming::of(seen) {
+                Naming::Byte => self.burst(dst, out, Naming::Byte, |first, ip| {
+                    line::byte(first, slot(ip), |at| self.word(at))
+                }),
+                Naming::Half => self.burst(dst, out, Naming::Half, |first, ip| {
+                    line::half(first, slot(ip), |at| self.word(at))
+                }),
+                Naming::Long => self.burst(dst, out, Naming::Long, |_, _| 0),
+            }
+            if self.is_still(seen) {
+                return;
+            }
+        }
+    }
+
+    /// The answers of a burst, by `leaf` where the line has a short name: of its first word, and the address.
+    #[inline(always)]
+    fn burst(
+        &self,
+        dst: &[u32],
+        out: &mut [GroupId],
+        naming: Naming,
+        leaf: impl Fn(usize, u32) -> u32,
+    ) {
+        for (dst, out) in dst.chunks(LANES).zip(out.chunks_mut(LANES)) {
+            let mut first = [0; LANES];
+            let mut unnamed = false;
+            for (first, &ip) in first.iter_mut().zip(dst) {
+                let name = self.short_name(ip);
+                unnamed |= name == LONG;
+                *first = usize::from(name) * naming.step() as usize;
+            }
+            let mut none = false;
+            if unnamed || naming == Naming::Long {
+                for (out, &ip) in out.iter_mut().zip(dst) {
+                    out.0 = self.leaf(self.entry(naming, ip), ip);
+                    none |= out.0 == 0;
+                }
+            } else {
+                for ((out, &ip), &first) in out.iter_mut().zip(dst).zip(&first) {
+                    out.0 = leaf(first, ip);
+                    none |= out.0 == 0;
+                }
+            }
+            if none {
+                for (out, &ip) in out.iter_mut().zip(dst).filter(|(out, _)| out.0 == 0) {
+                    *out = self.fall_back(ip);
+                }
+            }
+        }
+    }
+
+    /// How names are read ([`Naming::of`]), and a count of its changes. Whoever has read names asks [`Self::is_still`]
+    /// afterwards: names may have been given under another rule meanwhile.
+    #[inline(always)]
+    fn naming(&self) -> u32 {
+        self.naming.load(Ordering::Acquire) // pairs with the Release store in `set_naming`
+    }
+
+    /// Whether all that was read since `seen` was what it says.
+    #[inline(always)]
+    fn is_still(&self, seen: u32) -> bool {
+        // Names given under the next rule are stored after that rule, with Release: who has seen one sees the rule.
+        fence(Ordering::Acquire); // pairs with the Release stores in `Writer4::{rename, name}`
+        self.naming.load(Ordering::Relaxed) == seen
+    }
+
+    /// Changes the rule of naming; for the writer. What is read under the old one stays right until names are given
+    /// under the new one, and whoever has read those looks again.
+    fn set_naming(&self, to: Naming) {
+        let changes = self.naming.load(Ordering::Relaxed) / 4; // only the writer stores
+        let next = changes.wrapping_add(1) << 2 | to as u32;
+        self.naming.store(next, Ordering::Release); // pairs with the loads in `naming` and `is_still`
+    }
+
+    /// The entry of an address's /18, by this rule of naming.
+    #[inline(always)]
+    fn entry(&self, naming: Naming, dst: u32) -> u32 {
+        let block = (dst >> (32 - INDEX)) as usize;
+        // Acquire: pairs with the Release store in `Writer4::name`; the line named here was written before.
+        let long = || self.entries[block].load(Ordering::Acquire);
+        if naming == Naming::Long {
+            return long();
+        }
+        naming.entry(self.short_name(dst)).unwrap_or_else(long)
+    }
+
+    /// The short name of an address's line.
+    #[inline(always)]
+    fn short_name(&self, dst: u32) -> u16 {
+        // Acquire: pairs with the Release store in `Writer4::name`; the line named here was written before.
+        self.short_names[(dst >> (32 - INDEX)) as usize].load(Ordering::Acquire)
+    }
+
+    /// A word of the lines.
+    #[inline(always)]
+    fn word(&self, at: usize) -> u64 {
+        self.words[at].load(Ordering::Relaxed) // written before it was named, and not changed since; see `entry`
+    }
+
+    /// What an entry says of an address, down to the table for prefixes longer than /24.
+    #[inline(always)]
+    fn leaf(&self, entry: u32, dst: u32) -> u32 {
+        match line::leaf(entry, slot(dst), |at| self.word(at)) {
+            more if more & MORE != 0 => self.longer(more, dst),
+            group => group,
+        }
+    }
+
+    #[inline(never)]
+    fn longer(&self, more: u32, dst: u32) -> u32 {
+        // Acquire: pairs with the Release store in `Writer4::repaint`, for the next-hop group's sake.
+        self.more[(more & !MORE) as usize][(dst & 0xff) as usize].load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn answer(&self, dst: u32) -> u32 {
+        loop {
+            let seen = self.naming();
+            let leaf = self.leaf(self.entry(Naming::of(seen), dst), dst);
+            if self.is_still(seen) {
+                return leaf;
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn fall_back(&self, dst: u32) -> GroupId {
+        self.short.resolve(short_slot(dst), || self.answer(dst))
+    }
+}
+
+/// The place of an address's /24 in its line.
+#[inline(always)]
+fn slot(dst: u32) -> usize {
+    (dst >> 8) as usize % SLOTS
+}
+
+/// The place of an address in the short table.
+#[inline(always)]
+fn short_slot(dst: u32) -> usize {
+    (dst >> (32 - SHORT)) as usize
+}
