@@ -16,6 +16,7 @@ use net::GroupId;
 
 use super::node::{Entry, NARROW, NARROW_GROUPS, PAGE_BITS};
 use super::{INDEX_PAGE, SHORT, Table6};
+use crate::prefetch::prefetch;
 
 /// Addresses looked up together, in groups of 16.
 const LANES: usize = 64;
@@ -77,9 +78,20 @@ impl Table6 {
             leaf: Lanes::new(),
             rest: 0,
         };
+        let mut next = dst.chunks(LANES);
+        next.next();
         for (dst, out) in dst.chunks(LANES).zip(out.chunks_mut(LANES)) {
-            // SAFETY: the features are ours; `out` is as long as `dst`, which has at most `LANES`.
-            unsafe { self.chunk(dst, out, &mut found) };
+            for ip in next.next().unwrap_or_default().iter().step_by(4) {
+                prefetch(ip); // four to a line
+            }
+            // SAFETY: the features are ours; `out` is as long as `dst`, which has `LANES` or fewer.
+            unsafe {
+                if dst.len() == LANES {
+                    self.chunk::<true>(dst, out, &mut found);
+                } else {
+                    self.chunk::<false>(dst, out, &mut found);
+                }
+            }
         }
         for (dst, out) in dst.chunks(GROUP).zip(out.chunks_mut(GROUP)) {
             let all = mask(out.len());
@@ -97,14 +109,15 @@ impl Table6 {
     /// As many addresses as there are lanes, or fewer.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,popcnt")]
-    unsafe fn chunk(&self, dst: &[u128], out: &mut [GroupId], found: &mut Found) {
+    unsafe fn chunk<const FULL: bool>(&self, dst: &[u128], out: &mut [GroupId], found: &mut Found) {
         found.rest = 0;
         for (g, dst) in dst.chunks(GROUP).enumerate() {
             // SAFETY: the features are ours; a chunk has at most `LANES / GROUP` groups.
-            unsafe { self.index_group(dst, g, found) };
+            unsafe { self.index_group::<FULL>(dst, g, found) };
         }
         let lines = self.lines.as_ptr().cast::<u8>();
-        let n = dst.len();
+        let n = if FULL { LANES } else { dst.len() };
+        let out = &mut out[..n];
         for i in 0..n {
             // SAFETY: `index_group` has set all lanes up to the next multiple of 16. An entry names a line of the
             // table with all that its tree has; the key's place among a choice's boundaries is that of a leaf.
@@ -112,7 +125,9 @@ impl Table6 {
                 let words = _mm512_load_si512(lines.add(*found.choice.at(i) as usize).cast());
                 let key = _mm512_set1_epi32(*found.key.at(i) as i32);
                 let place = u32::from(_mm512_cmplt_epu32_mask(words, key)).count_ones();
-                *found.leaf.at(i) += place * 64;
+                let leaf = found.leaf.at(i);
+                // Volatile, or else the compiler counts the bits of two lanes together, in ten steps instead of two.
+                leaf.write_volatile(*leaf + place * 64);
             }
         }
         for (i, out) in out.iter_mut().enumerate() {
@@ -145,9 +160,10 @@ impl Table6 {
     /// Takes up to 16 addresses through the index and the pages.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,popcnt")]
-    unsafe fn index_group(&self, dst: &[u128], g: usize, found: &mut Found) {
+    unsafe fn index_group<const FULL: bool>(&self, dst: &[u128], g: usize, found: &mut Found) {
+        let n = if FULL { GROUP } else { dst.len() };
         // SAFETY: the features are ours.
-        let (top, mut key) = unsafe { bits(dst) };
+        let (top, mut key) = unsafe { bits::<FULL>(dst) };
         let slot = _mm512_and_si512(
             _mm512_srli_epi32::<8>(top),
             _mm512_set1_epi32(INDEX_PAGE as i32 - 1),
@@ -159,20 +175,20 @@ impl Table6 {
             _mm512_i32gather_epi32::<4>(_mm512_add_epi32(page, slot), self.index.as_ptr().cast())
         };
         let line = _mm512_set1_epi32(Entry::LINE as i32);
-        // Some of 16 nearly always meet a page, and few two of them: one step for all without a branch.
-        let mut pages = _mm512_cmpge_epu32_mask(entry, _mm512_set1_epi32(Entry::PAGES as i32));
-        loop {
+        let pages = |entry| _mm512_cmpge_epu32_mask(entry, _mm512_set1_epi32(Entry::PAGES as i32));
+        let mut left = pages(entry);
+        let mut steps = 0;
+        // Of 16 addresses some nearly always meet two pages, and hardly ever one meets three.
+        while steps < 2 || left != 0 {
             let first = _mm512_slli_epi32::<4>(_mm512_and_si512(entry, line));
             let slot = _mm512_add_epi32(first, _mm512_srli_epi32::<{ 32 - PAGE_BITS }>(key));
             // SAFETY: only lanes whose entry names a page of the table, which has 2^8 entries.
             entry = unsafe {
-                _mm512_mask_i32gather_epi32::<4>(entry, pages, slot, self.lines.as_ptr().cast())
+                _mm512_mask_i32gather_epi32::<4>(entry, left, slot, self.lines.as_ptr().cast())
             };
-            key = _mm512_mask_slli_epi32::<PAGE_BITS>(key, pages, key);
-            pages = _mm512_cmpge_epu32_mask(entry, _mm512_set1_epi32(Entry::PAGES as i32));
-            if pages == 0 {
-                break;
-            }
+            key = _mm512_mask_slli_epi32::<PAGE_BITS>(key, left, key);
+            left = pages(entry);
+            steps += 1;
         }
         let trees = _mm512_movepi32_mask(entry);
         let choices =
@@ -180,7 +196,7 @@ impl Table6 {
         let wide = _mm512_mask_test_epi32_mask(trees, entry, _mm512_set1_epi32(Entry::WIDE as i32));
         let beyond =
             _mm512_mask_test_epi32_mask(!trees, entry, _mm512_set1_epi32(Entry::BEYOND as i32));
-        found.rest |= u64::from((wide | beyond) & mask(dst.len())) << (g * GROUP);
+        found.rest |= u64::from((wide | beyond) & mask(n)) << (g * GROUP);
         let at = _mm512_maskz_slli_epi32::<6>(trees, _mm512_and_si512(entry, line));
         let leaf = _mm512_mask_add_epi32(at, choices, at, _mm512_set1_epi32(64));
         // SAFETY: 16 lanes of a multiple of 16, aligned.
@@ -205,11 +221,12 @@ fn mask(lanes: usize) -> __mmask16 {
 /// The bits 0 to 32 and 24 to 56 of up to 16 addresses; zeros for the others.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,popcnt")]
-unsafe fn bits(dst: &[u128]) -> (__m512i, __m512i) {
+unsafe fn bits<const FULL: bool>(dst: &[u128]) -> (__m512i, __m512i) {
     let odd64 = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
     let odd32 = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
     let even32 = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-    let words = (1u64 << (2 * dst.len().min(GROUP))) - 1;
+    let n = if FULL { GROUP } else { dst.len().min(GROUP) };
+    let words = (1u64 << (2 * n)) - 1;
     // SAFETY: masked to the 64-bit words that there are.
     let four = |i: usize| unsafe {
         let at = dst.as_ptr().cast::<i64>().wrapping_add(8 * i);

@@ -32,6 +32,7 @@ impl Table6 {
         let n = dst.len().min(out.len());
         let mut entries = [Entry::NONE; LANES];
         let mut keys = [0; LANES];
+        let mut leaves = [0; LANES];
         for ip in &dst[..n] {
             self.prefetch_index(*ip);
         }
@@ -40,23 +41,37 @@ impl Table6 {
             keys[i] = node::key(*ip, INDEX);
             self.prefetch_node(entries[i], keys[i]);
         }
-        for i in 0..n {
-            while entries[i].kind() == Kind::Page {
-                entries[i] = self.page_entry(entries[i], keys[i]);
-                keys[i] <<= PAGE_BITS;
-                self.prefetch_node(entries[i], keys[i]);
+        let mut pages = true;
+        while pages {
+            pages = false;
+            for (entry, key) in entries.iter_mut().zip(&mut keys).take(n) {
+                if entry.kind() == Kind::Page {
+                    *entry = self.page_entry(*entry, *key);
+                    *key <<= PAGE_BITS;
+                    self.prefetch_node(*entry, *key);
+                    pages |= entry.kind() == Kind::Page;
+                }
             }
         }
         for i in 0..n {
-            let mut found = entries[i];
-            if found.kind() == Kind::Tree {
-                found = found.search(&self.lines, keys[i]);
-            }
-            out[i] = match found.kind() {
-                Kind::Group if found != Entry::NONE => GroupId(found.0),
-                Kind::Group => self.fall_back(dst[i]),
-                _ => self.lookup(dst[i]),
+            // Who names no tree compares with the dummy.
+            let tree = match entries[i].kind() {
+                Kind::Tree => entries[i],
+                _ => Entry::NONE,
             };
+            leaves[i] = tree.leaf(&self.lines, keys[i]);
+            prefetch(&self.lines[leaves[i] as usize]);
+        }
+        for i in 0..n {
+            let group = self.lines[leaves[i] as usize].narrow(keys[i]);
+            let found = match entries[i].kind() {
+                Kind::Tree => group,
+                _ => entries[i].0,
+            };
+            out[i] = GroupId(found);
+            if found == 0 || entries[i].is_more_than_narrow() {
+                out[i] = self.lookup(dst[i]);
+            }
         }
     }
 

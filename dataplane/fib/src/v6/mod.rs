@@ -65,8 +65,8 @@ impl Table6 {
     pub(crate) fn new(lines: usize, node: Option<u32>) -> io::Result<Self> {
         let table = Self {
             root: HugeSlice::zeroed(1, Backing::Small, node)?,
-            index: HugeSlice::zeroed(INDEX_PAGES, Backing::Small, node)?,
-            lines: HugeSlice::zeroed(write::total_lines(lines), Backing::Small, node)?,
+            index: HugeSlice::zeroed(INDEX_PAGES, Backing::Merged, node)?,
+            lines: HugeSlice::zeroed(write::total_lines(lines), Backing::Merged, node)?,
             short: Short::new(SHORT.into()),
             #[cfg(target_arch = "x86_64")]
             vector: avx512::detected(),

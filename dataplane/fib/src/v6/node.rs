@@ -99,6 +99,16 @@ impl Entry {
         }
     }
 
+    /// Whether the answer takes more than the index, pages and a tree with narrow leaves.
+    #[inline]
+    pub(super) fn is_more_than_narrow(self) -> bool {
+        match self.kind() {
+            Kind::Beyond => true,
+            Kind::Tree => self.0 & Self::WIDE != 0,
+            Kind::Group | Kind::Page => false,
+        }
+    }
+
     /// The node's first line.
     #[inline]
     pub(super) fn line(self) -> u32 {
@@ -111,27 +121,27 @@ impl Entry {
         (self.line() + slot / WORDS as u32, slot as usize % WORDS)
     }
 
+    /// The leaf for a key in the tree that this names.
+    #[inline]
+    pub(super) fn leaf(self, lines: &[Line], key: u32) -> u32 {
+        // Without a branch, which would be taken at random: who has no choice compares with the dummy.
+        let (choice, first) = match self.0 & Self::CHOICE {
+            0 => (0, self.line()),
+            _ => (self.line(), self.line() + 1),
+        };
+        first + lines[choice as usize].below(key).count_ones()
+    }
+
     /// The entry for a key in the tree that this names.
     #[inline]
     pub(super) fn search(self, lines: &[Line], key: u32) -> Self {
-        let mut line = self.line();
-        if self.0 & Self::CHOICE != 0 {
-            line += 1 + count_below(&lines[line as usize].words(), key);
+        let leaf = &lines[self.leaf(lines, key) as usize];
+        if self.0 & Self::WIDE == 0 {
+            return Self(leaf.narrow(key));
         }
-        let words = lines[line as usize].words();
-        if self.0 & Self::WIDE != 0 {
-            let at = count_below(&words[..WIDE], key) as usize;
-            return Self(words[WIDE_ENTRIES + at]);
-        }
-        let at = count_below(&words[..NARROW], key) as usize;
-        Self(words[NARROW + at / 2] >> (16 * (at % 2)) & 0xffff)
+        let place = (leaf.below(key) & ((1 << WIDE) - 1)).count_ones();
+        Self(leaf.words()[WIDE_ENTRIES + place as usize])
     }
-}
-
-/// How many boundaries are below a key.
-#[inline]
-fn count_below(boundaries: &[u32], key: u32) -> u32 {
-    boundaries.iter().map(|&b| u32::from(b < key)).sum()
 }
 
 /// The bits of an address that the nodes of a window tell apart, from bit `at` on; zeros after the last.
@@ -161,6 +171,40 @@ impl Line {
         // SAFETY: 64 aligned bytes. The writer fills a tree's lines before it names them by a Release store, which
         // pairs with the Acquire load that led here, and not again before all readers have left: no race.
         unsafe { std::ptr::from_ref(self).cast::<[u32; WORDS]>().read() }
+    }
+
+    /// Which words are below a key: a bit for each.
+    #[inline]
+    pub(super) fn below(&self, key: u32) -> u32 {
+        #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+        {
+            use std::arch::x86_64::*;
+            let at: *const __m256i = std::ptr::from_ref(self).cast();
+            // SAFETY: the target has AVX2; two aligned halves of the line, read as in `words`.
+            unsafe {
+                // The comparison is signed: turn the signs over.
+                let sign = _mm256_set1_epi32(i32::MIN);
+                let key = _mm256_xor_si256(_mm256_set1_epi32(key as i32), sign);
+                let half =
+                    |at| _mm256_cmpgt_epi32(key, _mm256_xor_si256(_mm256_load_si256(at), sign));
+                let bits = |half| _mm256_movemask_ps(_mm256_castsi256_ps(half)) as u32;
+                bits(half(at)) | bits(half(at.add(1))) << 8
+            }
+        }
+        #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+        {
+            let words = self.words().into_iter().enumerate();
+            words.fold(0, |bits, (i, word)| bits | u32::from(word < key) << i)
+        }
+    }
+
+    /// The group for a key in a narrow leaf.
+    #[inline]
+    pub(super) fn narrow(&self, key: u32) -> u32 {
+        let place = (self.below(key) & ((1 << NARROW) - 1)).count_ones() as usize;
+        // Relaxed: ordered by the load that led here, as in `words`.
+        let word = self.0[NARROW + place / 2].load(Ordering::Relaxed);
+        word >> (16 * (place % 2)) & 0xffff
     }
 
     /// Fills a line that no reader sees. Relaxed: the Release store that names it comes after.
@@ -253,6 +297,27 @@ pub(super) fn leaves(tree: Entry, lines: &[Line]) -> std::ops::Range<u32> {
     let choices = lines[first as usize].words();
     let boundaries = choices.iter().take_while(|&&b| b != NONE).count() as u32;
     first + 1..first + 2 + boundaries
+}
+
+/// Appends the intervals of a tree with narrow leaves.
+pub(super) fn intervals(tree: Entry, lines: &[Line], out: &mut Vec<Interval>) {
+    let choice = lines[tree.line() as usize].words();
+    let mut from = 0;
+    for (nth, leaf) in leaves(tree, lines).enumerate() {
+        if nth > 0 {
+            from = choice[nth - 1] + 1;
+        }
+        let words = lines[leaf as usize].words();
+        for at in 0..=NARROW {
+            let group = words[NARROW + at / 2] >> (16 * (at % 2)) & 0xffff;
+            let entry = Entry(group);
+            out.push(Interval { from, entry });
+            if at == NARROW || words[at] == NONE {
+                break;
+            }
+            from = words[at] + 1;
+        }
+    }
 }
 
 /// The entries of a wide leaf that lead beyond the window.

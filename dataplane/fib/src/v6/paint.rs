@@ -162,7 +162,7 @@ fn last_key(addr: u128, at: u32) -> u32 {
 /// A painted block.
 pub(super) struct Painted {
     pub(super) intervals: Vec<Interval>,
-    /// How many prefixes lie inside.
+    /// How many prefixes were painted.
     pub(super) prefixes: usize,
     /// What led beyond the window before and still does, or was given up for something new.
     pub(super) crossings: Vec<Entry>,
@@ -185,6 +185,85 @@ impl Writer6 {
         painted
     }
 
+    /// Paints only where something changed, in one place within a block whose entry is a tree with narrow leaves; else
+    /// `None`.
+    pub(super) fn patch(
+        &mut self,
+        t: Replicas6<'_>,
+        block: Block,
+        old: Entry,
+        dirty: &[Range],
+    ) -> Option<Painted> {
+        let &[Range { first, last }] = dirty else {
+            return None;
+        };
+        let len = (first ^ last).leading_zeros();
+        if old.kind() != Kind::Tree
+            || old.is_more_than_narrow()
+            || len > block.end()
+            || len <= block.depth
+        {
+            return None;
+        }
+        let mut inside = std::mem::take(&mut self.scratch.inside);
+        inside.clear();
+        self.rib.inside(first, len, &mut inside);
+        let stays = inside.iter().all(|p| p.len <= block.end());
+        let patched = stays.then(|| {
+            let cover = self.cover(block.part(first >> (128 - len), len));
+            self.patch_inside(t, block, old, (first, last, cover), &inside)
+        });
+        self.scratch.inside = inside;
+        patched
+    }
+
+    fn patch_inside(
+        &mut self,
+        t: Replicas6<'_>,
+        block: Block,
+        old: Entry,
+        (first, last, cover): (u128, u128, Entry),
+        inside: &[Found],
+    ) -> Painted {
+        let mut before = self.scratch.intervals.pop().unwrap_or_default();
+        before.clear();
+        t.intervals(old, &mut before);
+        let mut canvas = self.canvas(block);
+        let (from, to) = (key(first, block.depth), last_key(last, block.depth));
+        let kept = before.partition_point(|i| i.from < from);
+        canvas.intervals.extend_from_slice(&before[..kept]);
+        canvas.open(first, last, cover);
+        for p in inside {
+            canvas.close(Some(p.first));
+            canvas.open(p.first, p.last, Entry(p.group.0));
+        }
+        canvas.close(None);
+        if let Some(next) = to.checked_add(1) {
+            // What comes after is what it was.
+            let after = before.partition_point(|i| i.from <= next) - 1;
+            canvas.paint(next, before[after].entry);
+            canvas.intervals.extend_from_slice(&before[after + 1..]);
+        }
+        self.scratch.intervals.push(before);
+        self.scratch.open = canvas.open;
+        Painted {
+            intervals: canvas.intervals,
+            prefixes: 0,
+            crossings: Vec::new(),
+        }
+    }
+
+    fn canvas(&mut self, block: Block) -> Canvas {
+        let mut canvas = Canvas {
+            intervals: self.scratch.intervals.pop().unwrap_or_default(),
+            open: std::mem::take(&mut self.scratch.open),
+            depth: block.depth,
+        };
+        canvas.intervals.clear();
+        canvas.open.clear();
+        canvas
+    }
+
     fn paint_inside(
         &mut self,
         t: Replicas6<'_>,
@@ -194,13 +273,7 @@ impl Writer6 {
         inside: &[Found],
     ) -> Result<Painted, FibError> {
         let cover = self.cover(block);
-        let mut canvas = Canvas {
-            intervals: self.scratch.intervals.pop().unwrap_or_default(),
-            open: std::mem::take(&mut self.scratch.open),
-            depth: block.depth,
-        };
-        canvas.intervals.clear();
-        canvas.open.clear();
+        let mut canvas = self.canvas(block);
         canvas.open(block.base, block.last(), cover);
         let mut crossings = Vec::new();
         let mut crossed = None;

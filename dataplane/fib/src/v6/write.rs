@@ -23,8 +23,8 @@ use crate::short::{Owner, Short, ShortWriter};
 use crate::slots::Slots;
 use crate::{FibError, Tables};
 
-/// More prefixes than this are not put into one tree, so that a change need not paint more.
-const SPLIT: usize = 384;
+/// When more prefixes than this are painted, the tree is split, so that the next change need not paint as many.
+const SPLIT: usize = 512;
 /// A page with no more prefixes than this inside becomes a tree: they make 2 * 64 + 1 intervals at most, which fit.
 const MERGE: usize = 64;
 
@@ -293,7 +293,10 @@ impl Writer6 {
             self.drop_node(t, old);
             return self.rebuild(t, block, Entry::NONE, dirty);
         }
-        let painted = self.paint(t, block, old, dirty)?;
+        let painted = match self.patch(t, block, old, dirty) {
+            Some(patched) => patched,
+            None => self.paint(t, block, old, dirty)?,
+        };
         let new = self.encode(t, block, &painted.intervals, painted.prefixes)?;
         self.drop_tree(t, old, &painted.crossings);
         self.scratch.intervals.push(painted.intervals);
@@ -529,6 +532,11 @@ impl<'t> Replicas6<'t> {
     /// Fills a line that no reader sees.
     fn fill(self, line: u32, words: &[u32; 16]) {
         self.all().for_each(|t| t.lines[line as usize].fill(words));
+    }
+
+    /// Appends the intervals of a tree with narrow leaves.
+    pub(super) fn intervals(self, tree: Entry, out: &mut Vec<Interval>) {
+        node::intervals(tree, &self.first().lines, out);
     }
 
     /// The entry for a key in a tree.
