@@ -336,3 +336,13 @@ pub(crate) enum Gone {
     /// An index page.
     Index(u32),
 }
+
+impl Gone {
+    /// Its bytes, in one replica.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::Lines(_, lines) => lines as usize * size_of::<Line>(),
+            Self::Index(_) => super::INDEX_PAGE * size_of::<u32>(),
+        }
+    }
+}

@@ -129,7 +129,7 @@ impl Writer6 {
     /// Makes ready what was staged.
     ///
     /// # Errors
-    /// No room; [`Writer6::abort`] is next. Never when all that was staged are removals.
+    /// No room; [`Writer6::abort`] is next. Removals alone may take three times the room that the table has.
     pub(crate) fn prepare(&mut self, t: Replicas6<'_>) -> Result<(), FibError> {
         self.plan.urgent = self.staged.iter().all(|s| s.new.is_none());
         // In order, and of several changes to one prefix the first old and the last new.

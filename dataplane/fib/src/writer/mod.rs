@@ -227,7 +227,7 @@ impl FibWriter {
     pub fn pending_bytes(&self) -> usize {
         let unused = self.unused.iter().map(|u| match &u.what {
             What::Part4(gone) => self.v4.weight(*gone),
-            What::Part6(_) => 288, // a node, or less
+            What::Part6(gone) => gone.bytes(),
             What::Group(id) => {
                 let group = self.replicas[0].groups.peek(&self.rcu, id.index());
                 group.map_or(0, Group::bytes)
