@@ -1,4 +1,4 @@
-//! A token bucket: so many a second, and so many at once. Time is passed in.
+//! A token bucket: so many a second, and so many at once; and slices of work of a given time. Time is passed in.
 
 use std::time::{Duration, Instant};
 
@@ -40,9 +40,63 @@ impl Limit {
     }
 }
 
+/// How much of a long work to do at once, so that a slice takes about a given time: learned from the slices before.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    aim: Duration,
+    least: usize,
+    most: usize,
+    now: usize,
+}
+
+impl Pace {
+    /// Slices of about `aim`, of `least` to `most` pieces; the first has `least`.
+    pub(crate) fn new(aim: Duration, least: usize, most: usize) -> Self {
+        let now = least;
+        Self {
+            aim,
+            least,
+            most,
+            now,
+        }
+    }
+
+    /// Pieces of the next slice.
+    pub(crate) fn slice(&self) -> usize {
+        self.now
+    }
+
+    /// A slice of `done` pieces took so long.
+    pub(crate) fn took(&mut self, done: usize, time: Duration) {
+        if time > self.aim {
+            self.now = (self.now / 2).max(self.least);
+        } else if done >= self.now && time < self.aim / 2 {
+            self.now = (self.now * 2).min(self.most);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slices_grow_while_they_are_quick_and_shrink_when_they_are_not() {
+        let ms = Duration::from_millis;
+        let mut p = Pace::new(ms(4), 256, 2000);
+        p.took(100, ms(0));
+        assert_eq!(p.slice(), 256, "it was not full");
+        for want in [512, 1024, 2000, 2000] {
+            p.took(p.slice(), ms(1));
+            assert_eq!(p.slice(), want);
+        }
+        p.took(2000, ms(3));
+        assert_eq!(p.slice(), 2000, "about right");
+        for want in [1000, 500, 256, 256] {
+            p.took(7, ms(5));
+            assert_eq!(p.slice(), want);
+        }
+    }
 
     #[test]
     fn as_many_as_said() {

@@ -347,6 +347,7 @@ impl Router {
         for line in dataplane::eal::take_log() {
             warn!("DPDK: {line}");
         }
+        self.rib.retry();
         let Some(dp) = &mut self.dp else { return };
         let stalls = self.watchdog.observe(now, &dp.rcu_status());
         for s in &stalls.began {

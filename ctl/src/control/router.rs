@@ -15,7 +15,7 @@ use mio::{Interest, Registry, Token};
 use net::{IfaceId, MacAddr, PortId, VrfId};
 use tracing::{error, info, warn};
 
-use super::limit::Limit;
+use super::limit::{Limit, Pace};
 use super::start::Machine;
 use super::tokens;
 use crate::apply::Backlog;
@@ -26,10 +26,11 @@ use crate::rib::Rib;
 use crate::rib::fib::FibSink;
 use crate::rib::spec::IfaceSpec;
 
-/// How many entries of the tables are written between two looks at everything else.
-const DRAIN: usize = 1024;
-/// How many edits of a plan are taken up between two looks at everything else.
-const EDITS: usize = 1024;
+/// How long tables may be written, and how long a plan's edits taken up, between two looks at everything else: frames
+/// that wait for a neighbour, timers, requests.
+const SLICE: Duration = Duration::from_millis(2);
+/// Entries and edits in such a slice, at least and at most.
+const ENTRIES: (usize, usize) = (1024, 16_384);
 /// A worker that has not reported for so long, while there is something to report, is stuck.
 const STALLED: Duration = Duration::from_secs(2);
 
@@ -82,6 +83,9 @@ pub(crate) struct Router {
     /// ICMP errors that the control thread makes itself.
     pub(crate) icmp_limit: Limit,
     table_full: bool,
+    /// How many entries are written at once, and how many edits taken up.
+    writing: Pace,
+    editing: Pace,
     pub(crate) watchdog: Watchdog,
     /// Workers that have ended by themselves.
     pub(crate) dead: BTreeSet<net::WorkerId>,
@@ -110,6 +114,8 @@ impl Router {
             scratch: Vec::new(),
             icmp_limit: Limit::new(100, 100),
             table_full: false,
+            writing: Pace::new(SLICE, ENTRIES.0, ENTRIES.1),
+            editing: Pace::new(SLICE, ENTRIES.0, ENTRIES.1),
             watchdog: Watchdog::new(STALLED),
             dead: BTreeSet::new(),
         }
@@ -250,14 +256,20 @@ impl Router {
 
     /// Writes a slice of what has changed into the tables. True: there is more.
     pub(crate) fn drain(&mut self, now: Instant) -> bool {
-        self.backlog_step(EDITS);
+        if !self.backlog.is_empty() {
+            let (edits, start) = (self.editing.slice(), Instant::now());
+            self.backlog_step(edits);
+            self.editing.took(edits, start.elapsed());
+        }
         let Some(dp) = &mut self.dp else {
             return !self.backlog.is_empty();
         };
         let mut more = !self.backlog.is_empty();
         if self.rib.is_dirty() {
             let mut sink = FibSink::new(dp.fib(), tc(self.settings.mpls_tc));
-            let progress = self.rib.drain(&mut sink, DRAIN);
+            let start = Instant::now();
+            let progress = self.rib.drain(&mut sink, self.writing.slice());
+            self.writing.took(progress.done, start.elapsed());
             more |= progress.more;
             match progress.full {
                 Some(full) if !self.table_full => {

@@ -1,15 +1,16 @@
 //! The [`Sink`] of the running appliance: the dataplane's tables, through their one writer.
 //!
-//! Every call is in force at once, in every replica; [`Sink::flush`] opens an epoch and takes back what readers have left.
+//! Every call is in force at once, in every replica, prefixes and labels by the batch; [`Sink::flush`] opens an epoch and takes
+//! back what readers have left.
 //! The writer keeps its own references and refuses to remove what is still used: such a refusal is a fault of the RIB's,
 //! reported and survived (something stays allocated).
 
-use ::fib::{Adjacency, FibError, FibWriter, LabelEntry, Path, TcMode};
+use ::fib::{Adjacency, FibBatch, FibError, FibWriter, LabelEntry, Op, Path, TcMode};
 use ipnet::IpNet;
-use net::{AdjId, GroupId, Ip4Prefix, Ip6Prefix, Label};
+use net::{AdjId, GroupId, Ip4Prefix, Ip6Prefix};
 use tracing::error;
 
-use super::sink::{Full, OutAdjacency, OutLabel, OutPath, OutTarget, Sink};
+use super::sink::{Change, Full, OutAdjacency, OutLabel, OutPath, OutTarget, Sink};
 use super::spec::{Discard, TtlMode};
 
 /// The tables, as the RIB writes them.
@@ -83,17 +84,23 @@ fn must(done: Result<(), FibError>) {
     }
 }
 
-/// A prefix, as the tables of its family name it.
-enum Family {
-    V4(Ip4Prefix),
-    V6(Ip6Prefix),
-}
-
-fn family(p: IpNet) -> Option<Family> {
-    match p {
-        IpNet::V4(p) => Ip4Prefix::new(p.network().to_bits(), p.prefix_len()).map(Family::V4),
-        IpNet::V6(p) => Ip6Prefix::new(p.network().to_bits(), p.prefix_len()).map(Family::V6),
-    }
+/// A change, as the tables name it. `None` for a prefix that is none, which `IpNet` can't hold.
+fn op(change: Change) -> Option<Op> {
+    let v4 = |p: ipnet::Ipv4Net| Ip4Prefix::new(p.network().to_bits(), p.prefix_len());
+    let v6 = |p: ipnet::Ipv6Net| Ip6Prefix::new(p.network().to_bits(), p.prefix_len());
+    Some(match change {
+        Change::Set(IpNet::V4(p), group) => Op::Set4(v4(p)?, group),
+        Change::Set(IpNet::V6(p), group) => Op::Set6(v6(p)?, group),
+        Change::Del(IpNet::V4(p)) => Op::Del4(v4(p)?),
+        Change::Del(IpNet::V6(p)) => Op::Del6(v6(p)?),
+        Change::SetLabel(label, OutLabel::PopLookup(t)) => {
+            Op::SetLabel(label, LabelEntry::pop_lookup(ttl(t)))
+        }
+        Change::SetLabel(label, OutLabel::Forward(group, t)) => {
+            Op::SetLabel(label, LabelEntry::forward(group, ttl(t)))
+        }
+        Change::DelLabel(label) => Op::DelLabel(label),
+    })
 }
 
 impl Sink for FibSink<'_> {
@@ -125,36 +132,12 @@ impl Sink for FibSink<'_> {
         must(self.writer.remove_adj(id));
     }
 
-    fn set(&mut self, prefix: IpNet, group: GroupId) -> Result<(), Full> {
-        match family(prefix) {
-            Some(Family::V4(p)) => self.writer.set4(p, group),
-            Some(Family::V6(p)) => self.writer.set6(p, group),
-            None => Ok(()),
-        }
-        .map_err(full)
-    }
-
-    fn del(&mut self, prefix: IpNet) {
-        let done = match family(prefix) {
-            Some(Family::V4(p)) => self.writer.del4(p),
-            Some(Family::V6(p)) => self.writer.del6(p),
-            None => Ok(false),
-        };
-        if let Err(error) = done {
-            tracing::error!(%prefix, %error, "a route that is gone still stands in the forwarding table");
-        }
-    }
-
-    fn set_label(&mut self, label: Label, entry: OutLabel) -> Result<(), Full> {
-        let entry = match entry {
-            OutLabel::PopLookup(t) => LabelEntry::pop_lookup(ttl(t)),
-            OutLabel::Forward(group, t) => LabelEntry::forward(group, ttl(t)),
-        };
-        self.writer.set_label(label, entry).map_err(full)
-    }
-
-    fn del_label(&mut self, label: Label) {
-        self.writer.del_label(label);
+    fn apply(&mut self, changes: &[Change]) -> Result<(), Full> {
+        let batch: FibBatch = changes.iter().copied().filter_map(op).collect();
+        self.writer.apply(&batch).map_err(|e| {
+            let first = e.refused.first().map(|r| r.error);
+            first.map_or_else(|| Full(e.to_string()), full)
+        })
     }
 
     fn flush(&mut self) {

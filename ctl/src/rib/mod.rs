@@ -30,7 +30,7 @@ pub use adjs::Want;
 pub use look::{LabelView, RouteView};
 use resolve::{Resolved, Resolver, Target, View};
 use sets::{SetId, Sets};
-use sink::{Full, OutLabel, OutPath, OutTarget, Sink};
+use sink::{Change, Full, OutLabel, OutPath, OutTarget, Sink};
 use spec::{Discard, Hop, IfaceSpec, LabelAction, LabelSpec, PathSpec, PathsSpec, Source, TtlMode};
 use table::{Table, bounds, host, prefix};
 
@@ -53,6 +53,21 @@ struct LabelEntry {
     spec: Option<LabelSpec>,
     set: Option<SetId>,
     installed: Option<(OutLabel, Option<SetId>)>,
+}
+
+/// Changes of prefixes and labels that a drain makes together, and the set that each then stands on. Nothing is noted in
+/// the table before they are made, so that a refusal leaves nothing to be taken back.
+#[derive(Debug, Default)]
+struct Slice {
+    changes: Vec<Change>,
+    sets: Vec<Option<SetId>>,
+}
+
+impl Slice {
+    fn push(&mut self, change: Change, set: Option<SetId>) {
+        self.changes.push(change);
+        self.sets.push(set);
+    }
 }
 
 /// How far a drain came.
@@ -354,22 +369,29 @@ fn routes_of(id: IfaceId, addresses: &[IpNet]) -> BTreeSet<(IpNet, Source, Hop)>
 // ---- the drain ----
 
 impl Rib {
-    /// Writes at most `budget` entries of what has changed into `sink`. What concerns neighbours, groups and single routes
-    /// comes before what a great table change has left behind.
+    /// Writes at most `budget` entries of what has changed into `sink`, prefixes and labels as one batch. What concerns
+    /// neighbours, groups and single routes comes before what a great table change has left behind.
     pub fn drain(&mut self, sink: &mut impl Sink, budget: usize) -> Progress {
         let mut progress = Progress::default();
         if std::mem::take(&mut self.freed) {
             self.sets.dirty.append(&mut self.refused_sets);
             self.later.append(&mut self.refused);
         }
-        while progress.done < budget && self.step(sink, &mut progress.full) {
+        let mut slice = Slice::default();
+        while progress.done < budget && self.step(sink, &mut slice, &mut progress.full) {
             progress.done += 1;
         }
+        self.apply(&slice, sink, &mut progress.full);
         if progress.done > 0 {
             sink.flush();
         }
         progress.more = self.is_dirty();
         progress
+    }
+
+    /// Has what was refused tried again by the next drain: readers may have left room since.
+    pub fn retry(&mut self) {
+        self.freed |= !(self.refused.is_empty() && self.refused_sets.is_empty());
     }
 
     /// Is there anything to drain?
@@ -385,7 +407,10 @@ impl Rib {
     }
 
     /// Does one thing; false when there is none.
-    fn step(&mut self, sink: &mut impl Sink, full: &mut Option<Full>) -> bool {
+    ///
+    /// Neighbours and sets come first. From the first prefix on no set is made, changed or removed in the same drain, as
+    /// only what is noted after the slice could ask for that; so each prefix comes once, and each group in the slice stays.
+    fn step(&mut self, sink: &mut impl Sink, slice: &mut Slice, full: &mut Option<Full>) -> bool {
         let result = if let Some(key) = self.adjs.dirty.pop_first() {
             if let Some(spec) = self.ifaces.get(&key.0) {
                 self.adjs.write(key, spec, sink);
@@ -397,11 +422,14 @@ impl Rib {
             })
         } else if let Some(p) = self.soon.pop_first() {
             self.later.remove(&p);
-            self.sync_prefix(p, sink)
+            self.sync_prefix(p, slice);
+            Ok(())
         } else if let Some(label) = self.dirty_labels.pop_first() {
-            self.sync_label(label, sink)
+            self.sync_label(label, slice);
+            Ok(())
         } else if let Some(p) = self.later.pop_first() {
-            self.sync_prefix(p, sink)
+            self.sync_prefix(p, slice);
+            Ok(())
         } else {
             return false;
         };
@@ -524,48 +552,31 @@ impl Rib {
         self.freed = true;
     }
 
-    /// Makes the forwarding table's entry of a prefix what it is to be.
-    fn sync_prefix(&mut self, p: IpNet, sink: &mut impl Sink) -> Result<(), Full> {
+    /// Puts into the slice what makes the forwarding table's entry of a prefix what it is to be.
+    fn sync_prefix(&mut self, p: IpNet, slice: &mut Slice) {
         self.refused.remove(&p);
-        let Some(entry) = self.table.0.get_mut(&p) else {
-            return Ok(());
+        let Some(entry) = self.table.0.get(&p) else {
+            return;
         };
         let live = |id: SetId| self.sets.get(id).filter(|s| s.live()).and_then(|s| s.group);
         let best = entry
             .routes
             .iter()
             .find_map(|(_, id)| Some((*id, live(*id)?)));
-        let old = entry.installed;
         match best {
-            Some((id, _)) if old == Some(id) => return Ok(()),
-            Some((id, group)) => {
-                if let Err(full) = sink.set(p, group) {
-                    self.refused.insert(p);
-                    return Err(full);
-                }
-                entry.installed = Some(id);
-                self.sets.hold(id);
-            }
-            None if old.is_some() => {
-                sink.del(p);
-                entry.installed = None;
-                self.freed = true;
-            }
+            Some((id, _)) if entry.installed == Some(id) => {}
+            Some((id, group)) => slice.push(Change::Set(p, group), Some(id)),
+            None if entry.installed.is_some() => slice.push(Change::Del(p), None),
+            None if entry.routes.is_empty() => drop(self.table.0.remove(&p)),
             None => {}
         }
-        if entry.routes.is_empty() && entry.installed.is_none() {
-            self.table.0.remove(&p);
-        }
-        if let Some(old) = old {
-            self.sets.release(old);
-        }
-        Ok(())
     }
 
-    /// Makes a label's entry what it is to be. A label whose paths carry nothing stays: its frames are unreachable.
-    fn sync_label(&mut self, label: Label, sink: &mut impl Sink) -> Result<(), Full> {
-        let Some(entry) = self.labels.get_mut(&label) else {
-            return Ok(());
+    /// Puts into the slice what makes a label's entry what it is to be. A label whose paths carry nothing stays: its frames
+    /// are unreachable.
+    fn sync_label(&mut self, label: Label, slice: &mut Slice) {
+        let Some(entry) = self.labels.get(&label) else {
+            return;
         };
         let group = entry
             .set
@@ -580,28 +591,75 @@ impl Rib {
             ) => Some((OutLabel::PopLookup(*ttl), None)),
             (Some(spec), Some((id, group))) => Some((OutLabel::Forward(group, spec.ttl), Some(id))),
             // The group is still to be made: the set's own refresh brings the label here again.
-            (Some(_), None) => return Ok(()),
+            (Some(_), None) => return,
             (None, _) => None,
         };
-        match &wanted {
+        match wanted {
             _ if wanted == entry.installed => {}
-            Some((out, id)) => {
-                sink.set_label(label, *out)?;
-                if let Some(id) = id {
-                    self.sets.hold(*id);
-                }
-            }
-            None => sink.del_label(label),
+            Some((out, set)) => slice.push(Change::SetLabel(label, out), set),
+            None => slice.push(Change::DelLabel(label), None),
         }
-        if wanted != entry.installed
-            && let Some((_, Some(old))) = std::mem::replace(&mut entry.installed, wanted)
-        {
-            self.sets.release(old);
-        }
-        if entry.spec.is_none() {
+        if entry.spec.is_none() && entry.installed.is_none() {
             self.labels.remove(&label);
         }
-        Ok(())
+    }
+
+    /// Makes the changes of a slice together; where they do not fit, those that do, one by one.
+    fn apply(&mut self, slice: &Slice, sink: &mut impl Sink, full: &mut Option<Full>) {
+        let each = slice.changes.iter().zip(&slice.sets);
+        if slice.changes.is_empty() {
+            return;
+        }
+        if sink.apply(&slice.changes).is_ok() {
+            each.for_each(|(change, set)| self.note(*change, *set));
+            return;
+        }
+        for (change, set) in each {
+            match sink.apply(std::slice::from_ref(change)) {
+                Ok(()) => self.note(*change, *set),
+                Err(e) => {
+                    full.get_or_insert(e);
+                    if let Change::Set(p, _) | Change::Del(p) = change {
+                        self.refused.insert(*p);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes a change that was made.
+    fn note(&mut self, change: Change, set: Option<SetId>) {
+        if let Some(id) = set {
+            self.sets.hold(id);
+        }
+        let old = match change {
+            Change::Set(p, _) | Change::Del(p) => {
+                let Some(entry) = self.table.0.get_mut(&p) else {
+                    return;
+                };
+                self.freed |= set.is_none();
+                let old = std::mem::replace(&mut entry.installed, set);
+                if entry.routes.is_empty() && set.is_none() {
+                    self.table.0.remove(&p);
+                }
+                old
+            }
+            Change::SetLabel(label, out) => {
+                let entry = self.labels.get_mut(&label);
+                let old = entry.and_then(|e| e.installed.replace((out, set)));
+                old.and_then(|(_, set)| set)
+            }
+            Change::DelLabel(label) => {
+                let old = self.labels.get_mut(&label).and_then(|e| e.installed.take());
+                if self.labels.get(&label).is_some_and(|e| e.spec.is_none()) {
+                    self.labels.remove(&label);
+                }
+                old.and_then(|(_, set)| set)
+            }
+        };
+        if let Some(old) = old {
+            self.sets.release(old);
+        }
     }
 
     /// The neighbours that became, or ceased to be, next hops of routes since this was last asked.

@@ -68,6 +68,19 @@ pub enum OutLabel {
     Forward(GroupId, TtlMode),
 }
 
+/// A change of a prefix or a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Points a prefix at a group.
+    Set(IpNet, GroupId),
+    /// Removes a prefix.
+    Del(IpNet),
+    /// Sets a label's entry.
+    SetLabel(Label, OutLabel),
+    /// Removes a label's entry.
+    DelLabel(Label),
+}
+
 /// The forwarding tables, as the RIB writes them.
 pub trait Sink {
     /// Makes a group.
@@ -91,20 +104,11 @@ pub trait Sink {
     fn replace_adjacency(&mut self, id: AdjId, adj: &OutAdjacency);
     /// Removes an adjacency that no group names any more.
     fn remove_adjacency(&mut self, id: AdjId);
-    /// Points a prefix at a group.
+    /// Makes all of these changes, each of another prefix or label.
     ///
     /// # Errors
-    /// When there is no room; the prefix is as it was.
-    fn set(&mut self, prefix: IpNet, group: GroupId) -> Result<(), Full>;
-    /// Removes a prefix.
-    fn del(&mut self, prefix: IpNet);
-    /// Sets a label's entry.
-    ///
-    /// # Errors
-    /// When there is no room.
-    fn set_label(&mut self, label: Label, entry: OutLabel) -> Result<(), Full>;
-    /// Removes a label's entry.
-    fn del_label(&mut self, label: Label);
-    /// Ends a batch: what was removed in it may be freed once no reader can hold it.
+    /// When there is no room for them; then none was made.
+    fn apply(&mut self, changes: &[Change]) -> Result<(), Full>;
+    /// Ends a slice: what was removed in it may be freed once no reader can hold it.
     fn flush(&mut self);
 }

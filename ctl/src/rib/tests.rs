@@ -122,30 +122,36 @@ impl Sink for Mirror {
             "a group still names the adjacency"
         );
     }
-    fn set(&mut self, prefix: IpNet, group: GroupId) -> Result<(), Full> {
-        assert!(self.groups.contains_key(&group));
-        if self.room.is_some_and(|r| self.prefixes.len() >= r.1)
-            && !self.prefixes.contains_key(&prefix)
-        {
+    fn apply(&mut self, changes: &[Change]) -> Result<(), Full> {
+        let is_new = |c: &&Change| matches!(c, Change::Set(p, _) if !self.prefixes.contains_key(p));
+        let more = changes.iter().filter(is_new).count();
+        if self.room.is_some_and(|r| self.prefixes.len() + more > r.1) && more > 0 {
             return Err(Full("prefixes".into()));
         }
-        self.writes += 1;
-        self.prefixes.insert(prefix, group);
-        Ok(())
-    }
-    fn del(&mut self, prefix: IpNet) {
-        self.writes += 1;
-        assert!(self.prefixes.remove(&prefix).is_some());
-    }
-    fn set_label(&mut self, label: Label, entry: OutLabel) -> Result<(), Full> {
-        if let OutLabel::Forward(g, _) = entry {
-            assert!(self.groups.contains_key(&g));
+        let mut seen = BTreeSet::new();
+        for change in changes {
+            match *change {
+                Change::Set(prefix, group) => {
+                    assert!(seen.insert(prefix), "{prefix} twice in a slice");
+                    assert!(self.groups.contains_key(&group));
+                    self.writes += 1;
+                    self.prefixes.insert(prefix, group);
+                }
+                Change::Del(prefix) => {
+                    assert!(seen.insert(prefix), "{prefix} twice in a slice");
+                    self.writes += 1;
+                    assert!(self.prefixes.remove(&prefix).is_some());
+                }
+                Change::SetLabel(label, entry) => {
+                    if let OutLabel::Forward(g, _) = entry {
+                        assert!(self.groups.contains_key(&g));
+                    }
+                    self.labels.insert(label, entry);
+                }
+                Change::DelLabel(label) => assert!(self.labels.remove(&label).is_some()),
+            }
         }
-        self.labels.insert(label, entry);
         Ok(())
-    }
-    fn del_label(&mut self, label: Label) {
-        assert!(self.labels.remove(&label).is_some());
     }
     fn flush(&mut self) {}
 }

@@ -38,19 +38,10 @@ impl Sink for Counted<'_> {
     fn remove_adjacency(&mut self, id: AdjId) {
         self.sink.remove_adjacency(id);
     }
-    fn set(&mut self, prefix: IpNet, group: GroupId) -> Result<(), Full> {
-        self.writes.prefixes += 1;
-        self.sink.set(prefix, group)
-    }
-    fn del(&mut self, prefix: IpNet) {
-        self.writes.prefixes += 1;
-        self.sink.del(prefix);
-    }
-    fn set_label(&mut self, label: Label, entry: OutLabel) -> Result<(), Full> {
-        self.sink.set_label(label, entry)
-    }
-    fn del_label(&mut self, label: Label) {
-        self.sink.del_label(label);
+    fn apply(&mut self, changes: &[Change]) -> Result<(), Full> {
+        let prefix = |c: &&Change| matches!(c, Change::Set(..) | Change::Del(_));
+        self.writes.prefixes += changes.iter().filter(prefix).count();
+        self.sink.apply(changes)
     }
     fn flush(&mut self) {
         self.sink.flush();
@@ -209,4 +200,42 @@ fn a_backup_with_labels_and_weights() {
         .map(|s| s.1)
         .collect();
     assert_eq!(shares, [16, 48]);
+}
+
+/// A full table by one drain after another. `cargo test -p trunkline --release --lib full_table -- --ignored --nocapture`
+/// prints how long it takes.
+#[test]
+#[ignore = "prints a measurement, and checks nothing"]
+fn a_full_table_is_loaded() {
+    for budget in [1024, 16_384] {
+        let mut w = FibWriter::new(&[], &::fib::Domain::new()).unwrap();
+        let mut r = Rib::new();
+        r.set_interface(IfaceId(1), iface(1, true, &["10.0.1.1/24"]));
+        drain(&mut r, &mut w);
+        let hops: Vec<_> = (2..66u8)
+            .map(|n| paths(&[via(&format!("10.0.1.{n}"), &[])]))
+            .collect();
+        let start = std::time::Instant::now();
+        for i in 0..1_170_000u32 {
+            let p = IpAddr::from((0x1400_0000 + (i << 8)).to_be_bytes());
+            r.set_static(prefix(p, 24), hops[i as usize % 64].clone());
+        }
+        let set = start.elapsed();
+        let (mut slices, mut longest) = (0, std::time::Duration::ZERO);
+        let mut sink = FibSink::new(&mut w, TcMode::Dscp);
+        loop {
+            let before = std::time::Instant::now();
+            let more = r.drain(&mut sink, budget).more;
+            longest = longest.max(before.elapsed());
+            slices += 1;
+            if !more {
+                break;
+            }
+        }
+        let all = start.elapsed();
+        println!(
+            "1,170,000 routes: {set:?} into the RIB, {:?} into the tables in {slices} slices of {budget}, the longest {longest:?}",
+            all - set
+        );
+    }
 }
