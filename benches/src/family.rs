@@ -75,7 +75,7 @@ pub trait Family: Prefix + 'static {
 
 /// What both have in common but for names.
 macro_rules! common {
-    ($addr:ty, $set:ident, $del:ident, $op:ident, $one:ident, $burst:ident, $bits:literal) => {
+    ($addr:ty, $set:ident, $del:ident, $op:ident, $one:ident, $burst:ident, $scalar:ident, $bits:literal) => {
         type Addr = $addr;
         type Map = PrefixMap<($addr, u8), u32>;
 
@@ -98,7 +98,7 @@ macro_rules! common {
             v.$burst(a, out);
         }
         fn burst_scalar(v: View<'_>, a: &[$addr], out: &mut [GroupId]) {
-            v.$burst(a, out);
+            v.$scalar(a, out);
         }
         fn map_insert(m: &mut Self::Map, p: Self, group: u32) {
             m.insert((p.addr(), p.len()), group);
@@ -120,7 +120,16 @@ impl Family for Ip4Prefix {
     const V6: bool = false;
     const SIZE: u32 = 1_168_945;
     type Wire = u32;
-    common!(u32, set4, del4, Set4, lookup4, lookup4_burst, 32);
+    common!(
+        u32,
+        set4,
+        del4,
+        Set4,
+        lookup4,
+        lookup4_burst,
+        lookup4_burst,
+        32
+    );
 
     fn make(seed: u64, size: u32) -> Vec<Route<Self>> {
         table::ipv4(seed, size)
@@ -152,7 +161,16 @@ impl Family for Ip6Prefix {
     const V6: bool = true;
     const SIZE: u32 = 279_855;
     type Wire = [u8; 16];
-    common!(u128, set6, del6, Set6, lookup6, lookup6_burst, 128);
+    common!(
+        u128,
+        set6,
+        del6,
+        Set6,
+        lookup6,
+        lookup6_burst,
+        lookup6_burst_scalar,
+        128
+    );
 
     fn make(seed: u64, size: u32) -> Vec<Route<Self>> {
         table::ipv6(seed, size)

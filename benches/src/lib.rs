@@ -12,6 +12,7 @@ pub mod forward;
 pub mod growth;
 pub mod host;
 pub mod report;
+pub mod shape;
 pub mod stats;
 pub mod table;
 pub mod tables;
