@@ -1,9 +1,9 @@
-//! What sharing costs: a report, a read, and a frame through a ring.
+//! A quick look at what sharing costs: a report, a read, a frame through a ring. `cargo testbed bench rcu` compares with
+//! rivals, and goes from core to core.
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::hint::black_box;
-use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -56,39 +56,6 @@ fn rings(c: &mut Criterion) {
             });
         });
     }
-    // Many items in one measured step, so that starting a thread does not count.
-    g.throughput(Throughput::Elements(STEP));
-    for burst in [1usize, 32] {
-        g.bench_function(BenchmarkId::new("two-threads", burst), |b| {
-            b.iter_custom(|steps| across(steps * STEP, burst));
-        });
-    }
-}
-
-const STEP: u64 = 1 << 16;
-
-/// How long it takes to get so many items from one thread to another.
-fn across(items: u64, burst: usize) -> Duration {
-    let (mut tx, mut rx) = ring::spsc::<u64>(1024);
-    let ready = Barrier::new(2);
-    std::thread::scope(|s| {
-        s.spawn(|| {
-            ready.wait();
-            let mut left = 0..items;
-            while left.start < left.end {
-                if tx.push_burst(&mut left.by_ref().take(burst)) == 0 {
-                    std::hint::spin_loop();
-                }
-            }
-        });
-        ready.wait();
-        let start = Instant::now();
-        let mut got = 0;
-        while got < items {
-            got += rx.drain(burst).map(black_box).count() as u64;
-        }
-        start.elapsed()
-    })
 }
 
 criterion_group! {

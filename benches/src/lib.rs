@@ -13,6 +13,7 @@ pub mod growth;
 pub mod host;
 pub mod report;
 pub mod shape;
+pub mod sharing;
 pub mod stats;
 pub mod table;
 pub mod tables;

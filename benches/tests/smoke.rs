@@ -45,3 +45,27 @@ fn bench_fib_compares_and_writes_rows() {
     }
     assert!(said.contains("\nbars: "), "{said}");
 }
+
+#[test]
+fn bench_rcu_compares() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.json");
+    let out = Command::new(env!("CARGO_BIN_EXE_bench-rcu"))
+        .args(["--quick", "--json"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    let rows: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let has = |name| {
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .any(|r| r["rival_name"] == name)
+    };
+    assert!(has("rte_rcu_qsbr") && has("left-right"), "{rows}");
+}

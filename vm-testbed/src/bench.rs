@@ -12,6 +12,8 @@ use crate::{progress, setup};
 pub enum Programme {
     /// Prefix tables: lookups, changes, memory
     Fib,
+    /// What sharing costs: reports of readers, rings between cores
+    Rcu,
     /// Frames a second through the appliance, with testpmd and l3fwd beside it
     Forward,
 }
@@ -20,6 +22,7 @@ impl Programme {
     fn program(self) -> &'static str {
         match self {
             Self::Fib => "bench-fib",
+            Self::Rcu => "bench-rcu",
             Self::Forward => "bench-forward",
         }
     }
