@@ -47,7 +47,10 @@ pub trait Family: Prefix + 'static {
     /// As there.
     fn set(w: &mut FibWriter, p: Self, g: GroupId) -> Result<(), FibError>;
     /// [`FibWriter::del4`] or [`FibWriter::del6`].
-    fn del(w: &mut FibWriter, p: Self) -> bool;
+    ///
+    /// # Errors
+    /// As there.
+    fn del(w: &mut FibWriter, p: Self) -> Result<bool, FibError>;
     /// The same as part of a batch.
     fn op(p: Self, g: GroupId) -> Op;
     /// [`View::lookup4`] or [`View::lookup6`].
@@ -85,8 +88,8 @@ macro_rules! common {
         fn set(w: &mut FibWriter, p: Self, g: GroupId) -> Result<(), FibError> {
             w.$set(p, g)
         }
-        fn del(w: &mut FibWriter, p: Self) -> bool {
-            w.$del(p).expect("room")
+        fn del(w: &mut FibWriter, p: Self) -> Result<bool, FibError> {
+            w.$del(p)
         }
         fn op(p: Self, g: GroupId) -> Op {
             Op::$op(p, g)
@@ -127,7 +130,7 @@ impl Family for Ip4Prefix {
         Set4,
         lookup4,
         lookup4_burst,
-        lookup4_burst,
+        lookup4_burst_scalar,
         32
     );
 
@@ -144,7 +147,7 @@ impl Family for Ip4Prefix {
         wire
     }
     fn bytes(w: &FibWriter) -> (usize, usize) {
-        (w.memory().lookup, w.memory().update)
+        (w.memory().lookup4, w.memory().update4)
     }
     fn network(p: Self) -> IpNetwork {
         let n = Ipv4Network::new(Ipv4Addr::from(p.addr()), p.len());
@@ -188,7 +191,7 @@ impl Family for Ip6Prefix {
         &room[..wire.len()]
     }
     fn bytes(w: &FibWriter) -> (usize, usize) {
-        (w.memory().lookup, w.memory().update)
+        (w.memory().lookup6, w.memory().update6)
     }
     fn network(p: Self) -> IpNetwork {
         let n = Ipv6Network::new(Ipv6Addr::from(p.addr()), p.len());
