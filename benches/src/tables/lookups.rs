@@ -16,7 +16,7 @@ use crate::table::{Route, prefixes};
 use crate::traffic::{Kind, destinations};
 
 /// The kinds of destinations by name, and how many different ones there are of each.
-pub(super) const KINDS: [(&str, Kind); 4] = [
+const KINDS: [(&str, Kind); 4] = [
     ("route-random", Kind::RouteRandom),
     ("uniform", Kind::Uniform),
     ("zipf", Kind::Zipf),
@@ -27,13 +27,13 @@ const REPLAYED: usize = 1 << 16;
 pub(super) const BURSTS: [usize; 3] = [64, 128, 256];
 
 /// A contestant and a way to ask it.
-pub(super) struct Lane<'a, F: Field> {
-    pub(super) name: &'static str,
-    pub(super) entry: usize,
-    pub(super) way: Way,
-    pub(super) to: &'a Destinations<F>,
+struct Lane<'a, F: Field> {
+    name: &'static str,
+    entry: usize,
+    way: Way,
+    to: &'a Destinations<F>,
     /// Of the lookups of a round, one in so many.
-    pub(super) less: usize,
+    less: usize,
 }
 
 /// All ways to ask all entries.
@@ -71,7 +71,7 @@ fn lanes<'a, F: Field>(
 }
 
 /// ns a lookup of each lane, in turns.
-pub(super) fn turns<F: Field>(
+fn turns<F: Field>(
     entries: &mut [Entry<'_, F>],
     lanes: &[Lane<'_, F>],
     plan: &Plan,
@@ -140,7 +140,7 @@ fn cells(names: &[&'static str], samples: &[Sample]) -> Vec<String> {
 }
 
 /// Destinations of each kind.
-pub(super) fn traffic<F: Field>(table: &[Route<F>], plan: &Plan) -> Vec<(&'static str, Vec<u128>)> {
+fn traffic<F: Field>(table: &[Route<F>], plan: &Plan) -> Vec<(&'static str, Vec<u128>)> {
     let n = plan.destinations();
     let table = prefixes(table);
     KINDS
@@ -220,7 +220,7 @@ fn fill_in(grid: &mut Option<Grid>, names: &[&'static str], samples: &[Sample], 
 }
 
 /// That everyone finds what the obvious table finds.
-pub(super) fn checked<F: Field>(
+fn checked<F: Field>(
     entries: &mut [Entry<'_, F>],
     table: &[Route<F>],
     groups: u32,

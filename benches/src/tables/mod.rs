@@ -7,7 +7,6 @@ mod bars;
 mod field;
 mod instructions;
 mod lookups;
-mod race;
 mod updates;
 
 use std::path::PathBuf;
@@ -18,7 +17,6 @@ use dpdk_sys::rivals::Dpdk;
 use net::{Ip4Prefix, Ip6Prefix};
 
 pub use instructions::child as count_child;
-pub use race::{race, race_count};
 
 use crate::family::Family;
 use crate::host::{Host, Realtime};
