@@ -99,6 +99,12 @@ impl Entry {
         }
     }
 
+    /// Whether it names a node of this window.
+    #[inline]
+    pub(super) fn is_node(self) -> bool {
+        self.0 & Self::NODE != 0
+    }
+
     /// Whether the answer takes more than the index, pages and a tree with narrow leaves.
     #[inline]
     pub(super) fn is_more_than_narrow(self) -> bool {

@@ -159,6 +159,48 @@ fn last_key(addr: u128, at: u32) -> u32 {
     key(addr, at) | u32::MAX.checked_shr(128 - at).unwrap_or(0)
 }
 
+/// What the list of prefixes says of a block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'k> {
+    /// The group of the longest prefix that covers the block and is not in the short table.
+    pub(super) cover: Entry,
+    /// The prefixes inside.
+    pub(super) inside: &'k [Found],
+}
+
+/// The parts of a block from left to right, each with what is known of it.
+pub(super) struct Parts<'k> {
+    depth: u32,
+    rest: &'k [Found],
+    /// Prefixes that cover parts, and where they end; what covers the block at the bottom.
+    covers: Vec<(u128, Entry)>,
+}
+
+impl<'k> Parts<'k> {
+    /// The parts of `depth` bits of a block.
+    pub(super) fn new(block: Block, known: Known<'k>, depth: u32) -> Self {
+        Self {
+            depth,
+            rest: known.inside,
+            covers: vec![(block.last(), known.cover)],
+        }
+    }
+
+    /// What is known of a part, which comes after those that were asked for before.
+    pub(super) fn of(&mut self, part: Block) -> Known<'k> {
+        let before = |p: &Found| p.first < part.base || p.first == part.base && p.len <= self.depth;
+        let (passed, rest) = self.rest.split_at(self.rest.partition_point(before));
+        let covering = passed.iter().filter(|p| p.last >= part.last());
+        self.covers.retain(|&(last, _)| last >= part.base);
+        self.covers
+            .extend(covering.map(|p| (p.last, Entry(p.group.0))));
+        let (inside, rest) = rest.split_at(rest.partition_point(|p| p.first <= part.last()));
+        self.rest = rest;
+        let cover = self.covers.last().map_or(Entry::NONE, |&(_, entry)| entry);
+        Known { cover, inside }
+    }
+}
+
 /// A painted block.
 pub(super) struct Painted {
     pub(super) intervals: Vec<Interval>,
@@ -176,11 +218,19 @@ impl Writer6 {
         block: Block,
         old: Entry,
         dirty: &[Range],
+        known: Option<Known<'_>>,
     ) -> Result<Painted, FibError> {
+        if let Some(known) = known {
+            return self.paint_inside(t, block, old, dirty, known);
+        }
         let mut inside = std::mem::take(&mut self.scratch.inside);
         inside.clear();
         self.rib.inside(block.base, block.depth, &mut inside);
-        let painted = self.paint_inside(t, block, old, dirty, &inside);
+        let known = Known {
+            cover: self.cover(block),
+            inside: &inside,
+        };
+        let painted = self.paint_inside(t, block, old, dirty, known);
         self.scratch.inside = inside;
         painted
     }
@@ -270,9 +320,8 @@ impl Writer6 {
         block: Block,
         old: Entry,
         dirty: &[Range],
-        inside: &[Found],
+        Known { cover, inside }: Known<'_>,
     ) -> Result<Painted, FibError> {
-        let cover = self.cover(block);
         let mut canvas = self.canvas(block);
         canvas.open(block.base, block.last(), cover);
         let mut crossings = Vec::new();
@@ -332,7 +381,7 @@ impl Writer6 {
             Kind::Beyond => old.crossed(),
             _ => Entry::NONE,
         };
-        let new = self.rebuild(t, block.next_window(), old, dirty)?;
+        let new = self.rebuild(t, block.next_window(), old, dirty, None)?;
         Ok(match new.kind() {
             Kind::Group => new,
             _ => new.crossed(),
@@ -340,7 +389,7 @@ impl Writer6 {
     }
 
     /// The group of the longest prefix that covers a block and is not in the short table.
-    fn cover(&self, block: Block) -> Entry {
+    pub(super) fn cover(&self, block: Block) -> Entry {
         let cover = self.rib.cover(block.base, block.depth);
         let long = cover.filter(|&(len, _)| len > super::SHORT.into());
         Entry(long.map_or(0, |(_, group)| group.0))

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use net::{GroupId, Ip6Prefix};
 
 use super::node::{self, Entry, Gone, Interval, Kind, PAGE_BITS, PAGE_LINES, Shape};
-use super::paint::{Block, Range, Touched};
+use super::paint::{Block, Known, Parts, Range, Touched};
 use super::rib::{Found, Rib6, below};
 use super::runs::Runs;
 use super::{INDEX_PAGE, INDEX_PAGES, SHORT, Table6};
@@ -259,7 +259,7 @@ impl Writer6 {
             0 => Entry::NONE,
             _ => t.load(Slot::Index(page, slot)),
         };
-        let new = self.rebuild(t, Block::index(cell), old, dirty)?;
+        let new = self.rebuild(t, Block::index(cell), old, dirty, None)?;
         if new == old {
             return Ok(());
         }
@@ -279,7 +279,11 @@ impl Writer6 {
         block: Block,
         old: Entry,
         dirty: &[Range],
+        known: Option<Known<'_>>,
     ) -> Result<Entry, FibError> {
+        if let (Kind::Group, Some(Known { cover, inside: [] })) = (old.kind(), known) {
+            return Ok(cover);
+        }
         if block.depth == block.end() {
             return self.cross(t, block, old, dirty);
         }
@@ -291,11 +295,11 @@ impl Writer6 {
                 return Ok(old);
             }
             self.drop_node(t, old);
-            return self.rebuild(t, block, Entry::NONE, dirty);
+            return self.rebuild(t, block, Entry::NONE, dirty, None);
         }
         let painted = match self.patch(t, block, old, dirty) {
             Some(patched) => patched,
-            None => self.paint(t, block, old, dirty)?,
+            None => self.paint(t, block, old, dirty, known)?,
         };
         let new = self.encode(t, block, &painted.intervals, painted.prefixes)?;
         self.drop_tree(t, old, &painted.crossings);
@@ -311,11 +315,24 @@ impl Writer6 {
         dirty: &[Range],
     ) -> Result<(), FibError> {
         let depth = block.depth + PAGE_BITS;
+        // Where all parts are dirty, the list is asked once.
+        let all = dirty[0].first <= block.base && dirty[0].last >= block.last();
+        let mut inside = Vec::new();
+        if all {
+            self.rib.inside(block.base, block.depth, &mut inside);
+        }
+        let mut parts = all.then(|| {
+            let cover = self.cover(block);
+            let inside = &inside;
+            Parts::new(block, Known { cover, inside }, depth)
+        });
         for (cell, dirty) in Touched::new(dirty, block, depth) {
+            let part = block.part(cell, depth);
+            let known = parts.as_mut().map(|parts| parts.of(part));
             let (line, word) = page.page_slot(cell as u32 % node::PAGE_ENTRIES);
             let slot = Slot::Page(line, word);
             let old = t.load(slot);
-            let new = self.rebuild(t, block.part(cell, depth), old, dirty)?;
+            let new = self.rebuild(t, part, old, dirty, known)?;
             if new != old {
                 self.plan.stores.push((slot, new));
             }
