@@ -126,6 +126,11 @@ pub enum Request {
         /// The rows.
         reply: Reply<Vec<api::Drop>>,
     },
+    /// What the tables take.
+    Memory {
+        /// It.
+        reply: Reply<api::Memory>,
+    },
     /// The state of RCU.
     Rcu {
         /// It.

@@ -87,6 +87,16 @@ pub fn assign(seats: &[Seat], load: &[usize], node: u32, rx: usize, tx: usize) -
     }
 }
 
+/// The node whose replica of the tables each worker reads, and the nodes that get one.
+#[must_use]
+pub fn replicas(cpus: &[usize], memory_of: impl Fn(usize) -> u32) -> (Vec<u32>, Vec<u32>) {
+    let of: Vec<u32> = cpus.iter().map(|&cpu| memory_of(cpu)).collect();
+    let mut nodes = of.clone();
+    nodes.sort_unstable();
+    nodes.dedup();
+    (of, nodes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +113,21 @@ mod tests {
 
     fn ids(v: &[u16]) -> Vec<WorkerId> {
         v.iter().copied().map(WorkerId).collect()
+    }
+
+    #[test]
+    fn tables_lie_where_they_are_read() {
+        // Two nodes, workers on both; then all on one of them.
+        assert_eq!(
+            replicas(&[0, 2, 3, 1], |c| c as u32 / 2),
+            (vec![0, 1, 1, 0], vec![0, 1])
+        );
+        assert_eq!(replicas(&[2, 3], |c| c as u32 / 2), (vec![1, 1], vec![1]));
+        // Four, of which node 1 has no memory and is next to node 3: its worker reads there.
+        assert_eq!(
+            replicas(&[0, 1, 2], |c| [0, 3, 2, 3][c]),
+            (vec![0, 3, 2], vec![0, 2, 3])
+        );
     }
 
     #[test]

@@ -105,6 +105,32 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// The node whose memory a CPU is to use: its own, or, where that has none, the nearest that has some (by the kernel's
+    /// distances; of equal ones the first).
+    pub fn memory_of(&self, sys: &Sys, cpu: usize) -> u32 {
+        let own = self.node_of(cpu);
+        if self.nodes.iter().any(|n| n.id == own && n.memory > 0) {
+            return own;
+        }
+        let path = format!("/sys/devices/system/node/node{own}/distance");
+        let far: Vec<u32> = sys
+            .read(path)
+            .map(|s| {
+                s.split_whitespace()
+                    .filter_map(|d| d.parse().ok())
+                    .collect()
+            })
+            .unwrap_or_default();
+        // The kernel gives a distance for each node that it has, in their order.
+        let known = self.nodes.iter().enumerate();
+        known
+            .filter(|(_, n)| n.memory > 0)
+            .min_by_key(|(at, n)| (far.get(*at).copied().unwrap_or(u32::MAX), n.id))
+            .map_or(own, |(_, n)| n.id)
+    }
+}
+
 fn cpus(o: &hwlocality::object::TopologyObject) -> Vec<usize> {
     o.cpuset()
         .map(|s| s.iter_set().map(usize::from).collect())
@@ -146,6 +172,47 @@ mod tests {
                 .any(|n| n.id == m.node_of(cpu) && n.cpus.contains(&cpu))
         );
         assert!(!m.cores.is_empty());
+    }
+
+    /// A made-up machine: the CPUs and the memory of each node, and the kernel's distances between them.
+    fn made_up(nodes: &[(&[usize], u64)], far: &[&str]) -> (tempfile::TempDir, Sys, Machine) {
+        let dir = tempfile::tempdir().unwrap();
+        for (id, line) in far.iter().enumerate() {
+            let node = dir.path().join(format!("sys/devices/system/node/node{id}"));
+            std::fs::create_dir_all(&node).unwrap();
+            std::fs::write(node.join("distance"), line).unwrap();
+        }
+        let node = |(id, (cpus, memory)): (u32, &(&[usize], u64))| Node {
+            id,
+            cpus: cpus.to_vec(),
+            memory: *memory,
+        };
+        let machine = Machine {
+            nodes: (0..).zip(nodes).map(node).collect(),
+            cores: vec![],
+            caches: vec![],
+        };
+        let sys = Sys::at(dir.path());
+        (dir, sys, machine)
+    }
+
+    #[test]
+    fn memory_is_that_of_the_own_node_or_the_nearest() {
+        const GIB: u64 = 1 << 30;
+        let (_d, sys, one) = made_up(&[(&[0, 1], GIB)], &["10"]);
+        assert_eq!((one.memory_of(&sys, 1), one.memory_of(&sys, 99)), (0, 0));
+        let (_d, sys, two) = made_up(&[(&[0, 1], GIB), (&[2, 3], GIB)], &["10 21", "21 10"]);
+        assert_eq!([0, 1, 2, 3].map(|c| two.memory_of(&sys, c)), [0, 0, 1, 1]);
+        // Four, of which node 1 has CPUs and no memory, and node 3 memory and no CPU.
+        let nodes: [(&[usize], u64); 4] = [(&[0], GIB), (&[1], 0), (&[2], GIB), (&[], GIB)];
+        let far = ["10 21 31 31", "31 10 21 17", "31 21 10 31", "31 17 31 10"];
+        let (_d, sys, four) = made_up(&nodes, &far);
+        assert_eq!([0, 1, 2].map(|c| four.memory_of(&sys, c)), [0, 3, 2]);
+        // Equally far, or nobody knows: the first.
+        let (_d, sys, blind) = made_up(&nodes, &["10 20 20 20", "20 10 20 20"]);
+        assert_eq!(blind.memory_of(&sys, 1), 0);
+        let (_d, sys, blind) = made_up(&nodes, &[]);
+        assert_eq!(blind.memory_of(&sys, 1), 0);
     }
 
     #[test]

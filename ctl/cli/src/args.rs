@@ -87,6 +87,12 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: Option<DropVerb>,
     },
+    /// What the forwarding tables take, by NUMA node, and how full they are
+    #[command(infer_subcommands = true)]
+    Memory {
+        #[command(subcommand)]
+        verb: Option<OnlyShow>,
+    },
     /// The state of table reclamation
     #[command(infer_subcommands = true)]
     Rcu {

@@ -110,9 +110,11 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
             Some(NeighVerb::Show(words)) => neighbors(cli, out, neighbor_query(&words.words)?),
             None => neighbors(cli, out, NeighborQuery::default()),
         },
-        Noun::Worker { .. } | Noun::Drop { .. } | Noun::Rcu { .. } | Noun::Status { .. } => {
-            state(cli, out)
-        }
+        Noun::Worker { .. }
+        | Noun::Drop { .. }
+        | Noun::Memory { .. }
+        | Noun::Rcu { .. }
+        | Noun::Status { .. } => state(cli, out),
         Noun::Config { verb } => config(cli, out, verb),
         Noun::Batch { file } => batch(cli, out, file),
         Noun::Doctor => doctor(cli.json, out),
@@ -351,6 +353,14 @@ fn state(cli: &Cli, out: &mut dyn Write) -> Outcome {
                 show::json_rows(out, &rows)
             } else {
                 Ok(show::drops(out, &rows)?)
+            }
+        }
+        Noun::Memory { .. } => {
+            let memory = client.memory(Default::default())?;
+            if cli.json {
+                show::json(out, &memory)
+            } else {
+                Ok(show::memory(out, &memory)?)
             }
         }
         Noun::Rcu { .. } => {

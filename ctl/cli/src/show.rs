@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use api::{Drop, Interface, LabelRoute, Neighbor, NextHop, Rcu, Route, Status, Worker};
+use api::{Drop, Interface, LabelRoute, Memory, Neighbor, NextHop, Rcu, Route, Status, Worker};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -313,6 +313,38 @@ pub(crate) fn drops(out: &mut dyn Write, all: &[Drop]) -> io::Result<()> {
     table.print(out)
 }
 
+/// What the tables take.
+pub(crate) fn memory(out: &mut dyn Write, m: &Memory) -> io::Result<()> {
+    let mut table = Table::new(&[
+        ("NUMA", Right),
+        ("IPV4", Right),
+        ("IPV6", Right),
+        ("LABELS", Right),
+        ("NEXT HOPS", Right),
+    ]);
+    for n in &m.nodes {
+        let all = [n.ipv4_bytes, n.ipv6_bytes, n.label_bytes, n.hop_bytes];
+        let [four, six, labels, hops] = all.map(kib);
+        table.row([n.numa.to_string(), four, six, labels, hops]);
+    }
+    table.print(out)?;
+    writeln!(out, "only to change them: {}", kib(m.writer_bytes))?;
+    let mut table = Table::new(&[("TABLE", Left), ("IN USE", Right), ("OF", Right)]);
+    for t in &m.tables {
+        table.row([
+            t.table.clone(),
+            t.in_use.to_string(),
+            t.capacity.to_string(),
+        ]);
+    }
+    table.print(out)
+}
+
+/// Bytes, in the unit that people can compare.
+fn kib(bytes: u64) -> String {
+    format!("{} KiB", bytes.div_ceil(1024))
+}
+
 /// The state of RCU.
 pub(crate) fn rcu(out: &mut dyn Write, rcu: &Rcu) -> io::Result<()> {
     writeln!(
@@ -495,6 +527,36 @@ wan0: up  af_packet:eth1  mtu 1500  mac 02:00:00:00:00:01  numa 0
             text(|out| interfaces(out, std::slice::from_ref(&one))),
             expected
         );
+    }
+
+    #[test]
+    fn memory_lines_up() {
+        let node = |numa| api::NodeMemory {
+            numa,
+            ipv4_bytes: 4 << 20,
+            ipv6_bytes: 1,
+            label_bytes: 4 << 20,
+            hop_bytes: 0,
+        };
+        let room = api::TableRoom {
+            table: "groups".into(),
+            in_use: 7,
+            capacity: 131_072,
+        };
+        let all = Memory {
+            nodes: vec![node(0), node(1)],
+            writer_bytes: 1025,
+            tables: vec![room],
+        };
+        let expected = "\
+NUMA      IPV4   IPV6    LABELS  NEXT HOPS
+   0  4096 KiB  1 KiB  4096 KiB      0 KiB
+   1  4096 KiB  1 KiB  4096 KiB      0 KiB
+only to change them: 2 KiB
+TABLE   IN USE      OF
+groups       7  131072
+";
+        assert_eq!(text(|out| memory(out, &all)), expected);
     }
 
     #[test]

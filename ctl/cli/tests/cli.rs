@@ -150,6 +150,16 @@ impl Trunkline for Appliance {
         }))
     }
 
+    async fn show_memory(&self, _: Request<MemoryQuery>) -> Answer<Memory> {
+        Ok(Response::new(Memory {
+            nodes: vec![NodeMemory {
+                numa: 1,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }))
+    }
+
     async fn show_rcu(&self, _: Request<RcuQuery>) -> Answer<Rcu> {
         Err(tonic::Status::unavailable("the appliance is shutting down"))
     }
@@ -435,6 +445,7 @@ fn json_is_one_document() {
     );
     assert_eq!(json("label show 77 --json")[0]["label"], 77);
     assert_eq!(json("status --json")["ready"], true);
+    assert_eq!(json("memory show --json")["nodes"][0]["numa"], 1);
     assert_eq!(json("config show --json")["interface"]["wan0"]["mtu"], 1500);
     let routes = json("route show 10.0.0.0/8 longer protocol static --json");
     assert_eq!(
@@ -558,6 +569,7 @@ fn help_has_examples_and_needs_no_appliance() {
         "worker",
         "drop",
         "rcu",
+        "memory",
         "doctor",
         "config",
         "batch",

@@ -1,115 +1,257 @@
-//! Will the tables hold it? Asked before a great change is begun; a small one that finds a table full is reported where
-//! it happens, and its routes are shown as not installed. The IPv6 trie is not counted: its use depends on shape.
+//! Will the tables hold it? Asked before a change is begun, of the tables themselves: the prefixes are staged in them and taken
+//! back. Groups and adjacencies are counted, each route's old ones beside its new ones, as it will be for a moment.
+//!
+//! Left out: labels, each of which has its place; neighbours, whose routes are left out when there is no room.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use fib::Sizes;
-use ipnet::IpNet;
+use fib::{Discard, FibBatch, FibWriter, Path, TableUse};
+use net::GroupId;
 
-use crate::config::{Plan, Target, Valid};
+use crate::config::{LabelAction, NextHop, Plan, Target, Valid};
+use crate::rib::fib::op;
+use crate::rib::sink::Change;
 
-/// Changes of fewer routes are not counted beforehand: that would cost more than they do.
-const GREAT: usize = 1024;
+/// Groups that are made to ask with. What prefixes take depends on which share a group, and more hardly change it.
+const STAND_INS: usize = 1024;
 
-/// Refuses a plan whose routes would not fit.
-pub(super) fn check(plan: &Plan, sizes: &Sizes) -> Result<(), String> {
-    let more = plan.routes.iter().filter(|e| e.to.is_some()).count() + plan.labels.len();
-    if more < GREAT {
+/// Refuses a plan whose routes would not fit, and names the table. Nothing is changed.
+pub(super) fn check(plan: &Plan, running: &Valid, fib: &mut FibWriter) -> Result<(), String> {
+    hops(plan, running, fib)?;
+    let mut groups = Vec::new();
+    let asked = prefixes(plan, fib, &mut groups);
+    for id in groups {
+        let gone = fib.remove_group(id);
+        debug_assert!(gone.is_ok(), "{gone:?}"); // nothing points to it
+    }
+    fib.flush();
+    asked
+}
+
+/// Sets of next hops, and next hops.
+fn hops(plan: &Plan, running: &Valid, fib: &FibWriter) -> Result<(), String> {
+    let wanted = Hops::of(plan.routes.iter().filter_map(|e| e.to.as_ref()))
+        .with_labels(plan.labels.iter().filter_map(|e| e.to.as_deref()));
+    let uses = fib.usage();
+    let free = |t: &TableUse| t.capacity.saturating_sub(t.in_use);
+    if wanted.sets() <= free(&uses.groups) && wanted.hops.len() <= free(&uses.adjacencies) {
         return Ok(());
     }
-    let next = &*plan.next;
-    // Each interface has a group to glean and one for the router; each neighbour that answers has one too: leave room.
-    let kept = 2 * next.interfaces.len() + sizes.groups / 8;
-    let (groups, blocks) = (groups(next) + kept, long_blocks(next));
-    if groups > sizes.groups {
-        return Err(format!(
-            "{} different sets of next hops are too many: {} fit; let more routes share theirs",
-            groups - kept,
-            sizes.groups.saturating_sub(kept)
-        ));
+    // Only then is it worth the time to see which of them are there.
+    let known = Hops::of(running.all_routes().map(|(_, t)| t))
+        .with_labels(running.labels.values().map(|l| &**l));
+    let refuse = |what: &str, more: usize, table: &TableUse| {
+        Err(format!(
+            "{more} more {what} do not fit: {} of {} are in use; let more routes share theirs",
+            table.in_use, table.capacity
+        ))
+    };
+    let more = wanted.targets.difference(&known.targets).count() + wanted.labels;
+    if more > free(&uses.groups) {
+        return refuse("sets of next hops", more, &uses.groups);
     }
-    if blocks > sizes.tbl8 {
-        return Err(format!(
-            "IPv4 prefixes longer than /24 in {blocks} different /24s are too many: {} fit; aggregate them",
-            sizes.tbl8
-        ));
+    let more = wanted.hops.difference(&known.hops).count();
+    if more > free(&uses.adjacencies) {
+        return refuse("next hops", more, &uses.adjacencies);
     }
     Ok(())
 }
 
-/// Sets of next hops.
-fn groups(next: &Valid) -> usize {
-    let targets: HashSet<&Target> = next.all_routes().map(|(_, t)| &**t).collect();
-    targets.len() + next.labels.len()
+/// What routes and labels stand on.
+#[derive(Default)]
+struct Hops<'a> {
+    targets: HashSet<&'a Target>,
+    /// Labels that are forwarded, each with a set of its own at worst.
+    labels: usize,
+    hops: HashSet<(Option<std::net::IpAddr>, Option<&'a str>)>,
 }
 
-/// Blocks of 256 addresses with a longer prefix in them.
-fn long_blocks(next: &Valid) -> usize {
-    let block = |p: &IpNet| match p {
-        IpNet::V4(p) if p.prefix_len() > 24 => Some(p.network().to_bits() >> 8),
-        _ => None,
-    };
-    let blocks: HashSet<u32> = next.all_routes().filter_map(|(p, _)| block(p)).collect();
-    blocks.len()
+impl<'a> Hops<'a> {
+    fn of(targets: impl Iterator<Item = &'a Arc<Target>>) -> Self {
+        let mut out = Self::default();
+        let mut last: Option<&Arc<Target>> = None;
+        for t in targets {
+            // Most neighbours in a great table do the same, and are the same.
+            if last.is_some_and(|l| Arc::ptr_eq(l, t)) || !out.targets.insert(t) {
+                continue;
+            }
+            last = Some(t);
+            if let Target::Via { hops, .. } = &**t {
+                out.add(hops);
+            }
+        }
+        out
+    }
+
+    fn with_labels(mut self, labels: impl Iterator<Item = &'a crate::config::LabelRoute>) -> Self {
+        for l in labels {
+            if let LabelAction::Forward(hops) = &l.action {
+                self.labels += 1;
+                self.add(hops);
+            }
+        }
+        self
+    }
+
+    fn add(&mut self, hops: &'a [NextHop]) {
+        let one = |h: &'a NextHop| (h.address, h.interface.as_deref());
+        self.hops.extend(hops.iter().map(one));
+    }
+
+    fn sets(&self) -> usize {
+        self.targets.len() + self.labels
+    }
+}
+
+/// Asks the tables, with groups that stand in for those that the routes will have.
+fn prefixes(plan: &Plan, fib: &mut FibWriter, groups: &mut Vec<GroupId>) -> Result<(), String> {
+    let mut stand_ins: HashMap<*const Target, GroupId> = HashMap::new();
+    let mut batch = FibBatch::new();
+    for e in &plan.routes {
+        let change = match &e.to {
+            None => Change::Del(e.key),
+            Some(target) => {
+                let at = Arc::as_ptr(target);
+                let group = match stand_ins.get(&at) {
+                    Some(group) => *group,
+                    None => {
+                        let group = stand_in(fib, groups, stand_ins.len())?;
+                        stand_ins.insert(at, group);
+                        group
+                    }
+                };
+                Change::Set(e.key, group)
+            }
+        };
+        batch.extend(op(change));
+    }
+    fib.room_for(&batch).map_err(|e| {
+        let first = e.refused.first();
+        let why = first.map_or_else(|| e.to_string(), |r| r.error.to_string());
+        let held = format!("{} IPv4 and {} IPv6 routes", fib.len4(), fib.len6());
+        let n = plan.routes.iter().filter(|e| e.to.is_some()).count();
+        format!(
+            "the change of {n} routes does not fit beside {held}: {why}; aggregate routes, or remove some"
+        )
+    })
+}
+
+/// The `n`-th stand-in, made if there are not enough yet.
+fn stand_in(fib: &mut FibWriter, groups: &mut Vec<GroupId>, n: usize) -> Result<GroupId, String> {
+    if let Some(group) = groups.get(n % STAND_INS) {
+        return Ok(*group);
+    }
+    let nowhere = Path::to(fib::Target::Discard(Discard::Blackhole));
+    match (fib.add_group(&[(nowhere, 1)]), groups.last()) {
+        (Ok(group), _) => {
+            groups.push(group);
+            Ok(group)
+        }
+        // There is room for what the routes need, and that is next to none.
+        (Err(_), Some(last)) => Ok(*last),
+        (Err(e), None) => Err(e.to_string()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::NextHop;
-    use std::net::{IpAddr, Ipv4Addr};
-    use std::sync::Arc;
+    use fib::Sizes;
+    use ipnet::IpNet;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-    fn plan(n: u32, len: u8, targets: u32) -> Plan {
-        let target = |i: u32| {
-            let hop = NextHop {
-                address: Some(IpAddr::V4(Ipv4Addr::from(i % targets))),
-                interface: None,
-                label: net::LabelStack::new(),
-                weight: 1,
-                backup: false,
-            };
-            Arc::new(Target::Via {
-                hops: vec![hop],
-                mpls_ttl: None,
-            })
+    fn target(i: u32) -> Arc<Target> {
+        let hop = NextHop {
+            address: Some(IpAddr::V4(Ipv4Addr::from(i))),
+            interface: None,
+            label: net::LabelStack::new(),
+            weight: 1,
+            backup: false,
         };
+        Arc::new(Target::Via {
+            hops: vec![hop],
+            mpls_ttl: None,
+        })
+    }
+
+    /// A configuration of `n` routes of a length, by so many next hops.
+    fn routes(n: u32, six: bool, targets: u32) -> Arc<Valid> {
         let mut next = Valid::default();
+        let all: Vec<_> = (0..targets).map(target).collect();
         for i in 0..n {
-            let p = IpNet::new(IpAddr::V4(Ipv4Addr::from(i << 8)), len).unwrap();
-            next.routes.insert(p, target(i));
+            let p = if six {
+                let a = 0x2001_0db8 << 96 | u128::from(i.wrapping_mul(0x9e37_79b1)) << 64;
+                IpNet::new(IpAddr::V6(Ipv6Addr::from(a)), 64)
+            } else {
+                IpNet::new(IpAddr::V4(Ipv4Addr::from(i << 8)), 25)
+            };
+            let to = Arc::clone(&all[(i % targets) as usize]);
+            next.routes.insert(p.unwrap(), to);
         }
-        let next = Arc::new(next);
-        next.diff(&Valid::default())
+        Arc::new(next)
+    }
+
+    fn small() -> FibWriter {
+        let sizes = Sizes {
+            nodes6: 256,
+            tbl8: 64,
+            groups: 100,
+            adjacencies: 60,
+            ..Sizes::default()
+        };
+        FibWriter::with_sizes(&[], &fib::Domain::new(), sizes).unwrap()
     }
 
     #[test]
-    fn what_fits_is_taken() {
-        let sizes = Sizes {
-            tbl8: 2000,
-            groups: 2000,
-            ..Sizes::default()
+    fn what_does_not_fit_is_refused_by_the_name_of_its_table() {
+        let none = Valid::default();
+        let ask = |next: &Arc<Valid>, running: &Valid, fib: &mut FibWriter| {
+            check(&next.diff(running), running, fib)
         };
-        assert_eq!(check(&plan(2000, 25, 1000), &sizes), Ok(()));
-        let e = check(&plan(2001, 25, 1000), &sizes).unwrap_err();
-        assert!(e.contains("2001 different /24s"), "{e}");
-        assert_eq!(check(&plan(2001, 24, 1750), &sizes), Ok(()));
-        let e = check(&plan(2001, 24, 1751), &sizes).unwrap_err();
-        assert!(
-            e.contains("1751 different sets") && e.contains("1750 fit"),
-            "{e}"
-        );
-        // A small change does not count what is there.
-        assert_eq!(
-            check(
-                &plan(1023, 25, 1023),
-                &Sizes {
-                    tbl8: 1,
-                    groups: 1,
-                    ..sizes
-                }
+        let mut fib = small();
+        for (next, why) in [
+            (routes(50, false, 50), ""),
+            (routes(5000, false, 50), "longer than 24 bits"),
+            (routes(20, true, 5), ""),
+            (routes(5000, true, 5), "IPv6"),
+            (
+                routes(101, false, 101),
+                "101 more sets of next hops do not fit: 0 of 100",
             ),
-            Ok(())
-        );
+            (
+                routes(61, false, 61),
+                "61 more next hops do not fit: 0 of 60",
+            ),
+        ] {
+            match (ask(&next, &none, &mut fib), why) {
+                (Ok(()), "") => {}
+                (Err(e), why) if !why.is_empty() && e.contains(why) => {}
+                (other, why) => panic!("{other:?}, not {why:?}"),
+            }
+            // Nothing of the question is left.
+            assert_eq!((fib.len4(), fib.len6(), fib.pending()), (0, 0, 0));
+            assert_eq!(fib.usage().groups.in_use, 0);
+        }
+        // What runs is not counted again.
+        let next = routes(60, false, 60);
+        let adjs: Vec<_> = (0..60u32)
+            .map(|n| {
+                let at = IpAddr::V4(Ipv4Addr::from(n));
+                let adj = fib::Adjacency::incomplete(net::IfaceId(1), net::PortId(1), 1500, at);
+                fib.add_adj(adj).unwrap()
+            })
+            .collect();
+        for a in &adjs {
+            let path = Path::to(fib::Target::Adjacency(*a));
+            fib.add_group(&[(path, 1)]).unwrap();
+        }
+        let mut more = (*next).clone();
+        more.routes.insert("10.0.0.0/8".parse().unwrap(), target(7));
+        assert_eq!(ask(&Arc::new(more.clone()), &next, &mut fib), Ok(()));
+        more.routes
+            .insert("11.0.0.0/8".parse().unwrap(), target(70));
+        let e = ask(&Arc::new(more), &next, &mut fib).unwrap_err();
+        assert!(e.contains("1 more next hops do not fit: 60 of 60"), "{e}");
     }
 }

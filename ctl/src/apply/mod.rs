@@ -53,13 +53,15 @@ impl Router {
         while !self.backlog.is_empty() {
             self.backlog_step(usize::MAX);
         }
-        capacity::check(&plan, &fib::Sizes::default())?;
         let forgotten = self.learned(&plan.forgotten)?;
         if let Some(settings) = &plan.dataplane {
             self.settings = settings.clone();
         }
         if !plan.interfaces_added.is_empty() {
             self.start(&plan)?;
+        }
+        if let Some(dp) = &mut self.dp {
+            capacity::check(&plan, &self.running, dp.fib())?;
         }
         let mut undo = Vec::new();
         if let Err(cause) = self.reserve(&plan, &mut undo) {

@@ -301,6 +301,7 @@ impl Control {
             Request::Neighbors { query, reply } => reply.send(r.show_neighbors(&query, now)),
             Request::Workers { reply } => reply.ok(r.show_workers()),
             Request::Drops { query, reply } => reply.send(r.show_drops(&query.interface)),
+            Request::Memory { reply } => reply.ok(r.show_memory()),
             Request::Rcu { reply } => reply.ok(r.show_rcu()),
             Request::Status { reply } => reply.ok(self.status(now)),
         }

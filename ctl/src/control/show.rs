@@ -459,6 +459,14 @@ impl Router {
         Ok(rows)
     }
 
+    /// What the tables take, on which node, and how full they are.
+    pub(crate) fn show_memory(&mut self) -> api::Memory {
+        match &mut self.dp {
+            Some(dp) => memory(dp.fib()),
+            None => api::Memory::default(),
+        }
+    }
+
     /// Where the readers of the tables are.
     pub(crate) fn show_rcu(&mut self) -> api::Rcu {
         let stalls = self.watchdog.stalled();
@@ -490,9 +498,78 @@ impl Router {
     }
 }
 
+/// The tables in the words of the API.
+fn memory(fib: &fib::FibWriter) -> api::Memory {
+    let (bytes, usage) = (fib.memory(), fib.usage());
+    let node = |numa| api::NodeMemory {
+        numa,
+        ipv4_bytes: bytes.lookup4 as u64,
+        ipv6_bytes: bytes.lookup6 as u64,
+        label_bytes: bytes.labels as u64,
+        hop_bytes: bytes.hops as u64,
+    };
+    let room = |(table, t): (&str, fib::TableUse)| api::TableRoom {
+        table: table.to_owned(),
+        in_use: t.in_use as u64,
+        capacity: t.capacity as u64,
+    };
+    let tables = [
+        ("ipv4_words", usage.words4),
+        ("ipv4_long", usage.long4),
+        ("ipv6_lines", usage.lines6),
+        ("groups", usage.groups),
+        ("adjacencies", usage.adjacencies),
+    ];
+    api::Memory {
+        nodes: fib.nodes().map(node).collect(),
+        writer_bytes: bytes.update as u64,
+        tables: tables.into_iter().map(room).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_told_by_node() {
+        let sizes = fib::Sizes {
+            groups: 77,
+            ..fib::Sizes::default()
+        };
+        let domain = fib::Domain::new();
+        let mut fib = fib::FibWriter::with_sizes(&[0, 3], &domain, sizes).unwrap();
+        let before = memory(&fib);
+        let adj = fib::Adjacency::incomplete(
+            IfaceId(1),
+            net::PortId(1),
+            1500,
+            "192.0.2.1".parse().unwrap(),
+        );
+        let adj = fib.add_adj(adj).unwrap();
+        let path = fib::Path::to(fib::Target::Adjacency(adj));
+        let group = fib.add_group(&[(path, 1)]).unwrap();
+        fib.set4("203.0.113.128/25".parse().unwrap(), group)
+            .unwrap();
+        let after = memory(&fib);
+        let numa: Vec<u32> = after.nodes.iter().map(|n| n.numa).collect();
+        assert_eq!(numa, [0, 3]);
+        for (n, b) in after.nodes.iter().zip(&before.nodes) {
+            assert_eq!(n.hop_bytes, b.hop_bytes + 128, "a group and an adjacency");
+            assert!(n.ipv4_bytes > b.ipv4_bytes);
+            assert_eq!(n.label_bytes, 4 << 20);
+        }
+        let sum: u64 = (after.nodes.iter())
+            .map(|n| n.ipv4_bytes + n.ipv6_bytes + n.label_bytes + n.hop_bytes)
+            .sum();
+        assert_eq!(sum, fib.memory().lookup as u64, "of all replicas");
+        let room = |name: &str| after.tables.iter().find(|t| t.table == name).unwrap();
+        assert_eq!((room("groups").in_use, room("groups").capacity), (1, 77));
+        assert_eq!(
+            (room("adjacencies").in_use, room("ipv4_long").in_use),
+            (1, 1)
+        );
+    }
 
     #[test]
     fn neighbours_are_no_routes() {

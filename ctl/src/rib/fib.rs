@@ -85,7 +85,7 @@ fn must(done: Result<(), FibError>) {
 }
 
 /// A change, as the tables name it. `None` for a prefix that is none, which `IpNet` can't hold.
-fn op(change: Change) -> Option<Op> {
+pub(crate) fn op(change: Change) -> Option<Op> {
     let v4 = |p: ipnet::Ipv4Net| Ip4Prefix::new(p.network().to_bits(), p.prefix_len());
     let v6 = |p: ipnet::Ipv6Net| Ip6Prefix::new(p.network().to_bits(), p.prefix_len());
     Some(match change {

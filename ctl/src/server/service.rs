@@ -8,9 +8,9 @@ use std::time::Duration;
 use api::trunkline_server::Trunkline;
 use api::{
     Change, CommitReply, CommitRequest, ConfigReply, ConfigRequest, ConfigText, DropQuery, Drops,
-    InterfaceQuery, Interfaces, LabelQuery, LabelRoute, Labels, NeighborQuery, Neighbors, Rcu,
-    RcuQuery, Route, Routes, ShowConfigRequest, Status as ApplianceStatus, StatusRequest,
-    WorkerQuery, Workers,
+    InterfaceQuery, Interfaces, LabelQuery, LabelRoute, Labels, Memory, MemoryQuery, NeighborQuery,
+    Neighbors, Rcu, RcuQuery, Route, Routes, ShowConfigRequest, Status as ApplianceStatus,
+    StatusRequest, WorkerQuery, Workers,
 };
 use ipnet::IpNet;
 use net::Label;
@@ -328,6 +328,12 @@ impl Trunkline for Service {
         let query = call.into_inner();
         let drops = ask(&self.commits, |reply| Request::Drops { query, reply }).await?;
         Ok(Response::new(Drops { drops }))
+    }
+
+    async fn show_memory(&self, _: Call<MemoryQuery>) -> Answer<Memory> {
+        Ok(Response::new(
+            ask(&self.commits, |reply| Request::Memory { reply }).await?,
+        ))
     }
 
     async fn show_rcu(&self, _: Call<RcuQuery>) -> Answer<Rcu> {

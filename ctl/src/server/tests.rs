@@ -63,6 +63,10 @@ fn control(requests: &crossbeam::channel::Receiver<Request>, stop: &AtomicBool) 
             Request::Neighbors { reply, .. } => reply.ok(vec![]),
             Request::Workers { reply } => drop(reply),
             Request::Drops { reply, .. } => reply.ok(vec![]),
+            Request::Memory { reply } => reply.ok(api::Memory {
+                writer_bytes: 9,
+                ..Default::default()
+            }),
             Request::Rcu { reply } => reply.ok(api::Rcu {
                 epoch: 7,
                 ..Default::default()
@@ -328,6 +332,7 @@ fn reads_are_answered_or_refused() {
         (true, std::process::id(), lab.file.display().to_string())
     );
     assert_eq!(client.rcu(Default::default()).unwrap().epoch, 7);
+    assert_eq!(client.memory(Default::default()).unwrap().writer_bytes, 9);
     let error = client
         .interfaces(api::InterfaceQuery { name: "x".into() })
         .unwrap_err();

@@ -53,4 +53,4 @@ pub use lfib::{LabelEntry, LabelOp};
 /// What a [`FibWriter`] is made for, and looked into with.
 pub use rcu::Domain;
 pub use tables::{Sizes, Tables, View};
-pub use writer::{FibWriter, Memory};
+pub use writer::{FibWriter, Memory, TableUse, Usage};

@@ -171,9 +171,10 @@ impl Dataplane {
             node: machine.node_of(cpu),
         };
         let seats: Vec<Seat> = config.workers.iter().enumerate().map(seat).collect();
-        let mut nodes: Vec<u32> = seats.iter().map(|s| s.node).collect();
-        nodes.sort_unstable();
-        nodes.dedup();
+        // Tables lie where the workers are, or next to them where there is no memory.
+        let sys = hugepages::sys::Sys::default();
+        let memory_of = |cpu| machine.memory_of(&sys, cpu);
+        let (tables, nodes) = crate::plan::replicas(&config.workers, memory_of);
         let refused = |e: std::io::Error| StartError::Machine(e.to_string());
         let beds: Vec<Arc<Bed>> = seats
             .iter()
@@ -212,13 +213,13 @@ impl Dataplane {
             poll: config.poll,
         };
         // From here on, dropping `dp` ends the workers started so far.
-        for ((seat, bed), (to_peers, from_peers)) in
-            seats.iter().zip(&beds).zip(handle::mesh(&beds))
+        for (((seat, bed), (to_peers, from_peers)), node) in
+            (seats.iter().zip(&beds).zip(handle::mesh(&beds))).zip(tables)
         {
             let parts = Parts {
                 seat: *seat,
                 stages: stages(seat.id),
-                tables: dp.fib.replica(seat.node),
+                tables: dp.fib.replica(node),
                 pool: dp.pool(seat.node, SMALL_MTU)?,
                 bed: bed.clone(),
                 to_peers,

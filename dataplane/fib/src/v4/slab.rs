@@ -99,7 +99,6 @@ impl Slab {
     }
 
     /// Words that are out.
-    #[cfg(test)]
     pub(crate) fn in_use(&self) -> usize {
         self.words
     }

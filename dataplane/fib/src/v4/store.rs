@@ -121,6 +121,11 @@ impl Store {
         self.slab.len_of(first) * size_of::<u64>()
     }
 
+    /// Words of lines that are in use.
+    pub(crate) fn words(&self) -> usize {
+        self.slab.in_use()
+    }
+
     /// Bytes of the lines in a replica, and of what only the writer needs for them.
     pub(crate) fn bytes(&self) -> (usize, usize) {
         let lines = self.slab.bytes();

@@ -581,6 +581,11 @@ impl Writer4 {
         }
     }
 
+    /// Words of lines that are in use, and blocks for prefixes longer than 24 bits.
+    pub(crate) fn in_use(&self) -> (usize, usize) {
+        (self.store.words(), self.more_ids.in_use())
+    }
+
     /// Bytes that lookups use in a replica, and that only the writer uses.
     pub(crate) fn bytes(&self) -> (usize, usize) {
         let (lines, store) = self.store.bytes();

@@ -200,6 +200,11 @@ impl Writer6 {
         }
     }
 
+    /// Lines that are in use.
+    pub(crate) fn in_use(&self) -> usize {
+        self.runs.in_use()
+    }
+
     /// Bytes that lookups use (in one replica), and that only the writer uses.
     pub(crate) fn bytes(&self) -> (usize, usize) {
         let index = (1 << SHORT) + (self.index_pages.in_use() + 1) * INDEX_PAGE;

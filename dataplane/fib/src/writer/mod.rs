@@ -79,6 +79,30 @@ pub struct Memory {
     pub update6: usize,
 }
 
+/// How much of a table is in use, of how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableUse {
+    /// In use, what waits for readers included.
+    pub in_use: usize,
+    /// What fits.
+    pub capacity: usize,
+}
+
+/// How full the tables are; they are the same in every replica. Units are those of [`Sizes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Words of 8 bytes for the lines of the IPv4 table.
+    pub words4: TableUse,
+    /// Blocks of IPv4 prefixes longer than 24 bits.
+    pub long4: TableUse,
+    /// Lines of 64 bytes of the IPv6 table.
+    pub lines6: TableUse,
+    /// Next-hop groups.
+    pub groups: TableUse,
+    /// Adjacencies.
+    pub adjacencies: TableUse,
+}
+
 impl FibWriter {
     /// Empty tables, a replica for each NUMA node (none given: one replica, wherever memory is).
     ///
@@ -235,6 +259,24 @@ impl FibWriter {
             What::Adj(_) => size_of::<Adjacency>(),
         });
         unused.sum::<usize>() * self.replicas.len() + self.rcu.pending_bytes()
+    }
+
+    /// How full the tables are.
+    pub fn usage(&self) -> Usage {
+        let of = |in_use, capacity| TableUse { in_use, capacity };
+        let (words, long) = self.v4.in_use();
+        Usage {
+            words4: of(words, self.sizes.words4),
+            long4: of(long, self.sizes.tbl8),
+            lines6: of(self.v6.in_use(), self.sizes.nodes6),
+            groups: of(self.group_ids.in_use(), self.sizes.groups),
+            adjacencies: of(self.adj_ids.in_use(), self.sizes.adjacencies),
+        }
+    }
+
+    /// The NUMA nodes that have a replica.
+    pub fn nodes(&self) -> impl Iterator<Item = u32> {
+        self.replicas.iter().map(|t| t.node)
     }
 
     /// Bytes in use.
