@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use hugepages::held::{self, Held};
 use hugepages::pages;
@@ -112,6 +113,12 @@ fn chrt(args: &[&str]) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|s| s.success())
+}
+
+/// Lets others have the core for a moment. A thread that keeps it with real-time priority is stopped by the kernel for 50 ms
+/// of each second in which others wait, and that would be in somebody's figures.
+pub fn breathe() {
+    std::thread::sleep(Duration::from_millis(4));
 }
 
 /// Hugepages for the rivals' tables, given back with it.

@@ -95,10 +95,7 @@ fn family<F: Field>(rows: &Rows<'_>, lookups: &[Lookups], p99: f64, all: &mut Ve
             bursts.iter().filter_map(of).reduce(f64::min)
         };
         for &(kind, want) in set.kinds {
-            let what = format!(
-                "{base}, {kind}: times as fast as {}, bursts of 64 to 256",
-                F::FIB
-            );
+            let what = format!("{base}, {kind}: as fast as {}, bursts 64 to 256", F::FIB);
             bar(
                 what,
                 want,

@@ -10,6 +10,7 @@ use super::field::{CRATES, Entry, Field, OURS, Rivals, line_up};
 use super::{Plan, hop};
 use crate::contest::{BURST, Destinations, Oracle, Way, check, time};
 use crate::growth::grow;
+use crate::host::breathe;
 use crate::report::{Grid, Report, Row, figure, with_spread};
 use crate::stats::Sample;
 use crate::table::{Route, prefixes};
@@ -85,6 +86,7 @@ fn turns<F: Field>(
             let part = n.min(lane.to.len());
             let table = &mut entries[lane.entry].table;
             table.set_way(lane.way)?;
+            breathe();
             // What the others left in the caches is not this one's.
             table.run(lane.to, 0..part / 8, burst);
             sample.0.push(time(passes * part, || {
