@@ -39,7 +39,7 @@ const INDEX: u32 = 18;
 /// Lengths up to this are in the short table: today's Internet has no prefix shorter than /8.
 const SHORT: u8 = 7;
 /// Addresses looked up together by the scalar path: their misses overlap.
-const LANES: usize = 64;
+const LANES: usize = 32;
 
 /// One replica of the IPv4 table.
 pub(crate) struct Table4 {
@@ -100,16 +100,23 @@ impl Table4 {
 
     /// [`Self::lookup_burst`] for any CPU: the names of all first, then the leaves.
     pub(crate) fn lookup_burst_scalar(&self, dst: &[u32], out: &mut [GroupId]) {
+        // A slice of its own, since the compiler reads `self` again after each Acquire.
+        let words = &*self.words;
+        let word = |at: usize| words[at].load(Ordering::Relaxed); // as in `word`
         loop {
             let seen = self.naming();
             match Naming::of(seen) {
-                Naming::Byte => self.burst(dst, out, Naming::Byte, |first, ip| {
-                    line::byte(first, slot(ip), |at| self.word(at))
+                naming @ Naming::Byte => self.named(naming, dst, out, |first, slot| {
+                    line::byte(first, slot, word)
                 }),
-                Naming::Half => self.burst(dst, out, Naming::Half, |first, ip| {
-                    line::half(first, slot(ip), |at| self.word(at))
+                naming @ Naming::Half => self.named(naming, dst, out, |first, slot| {
+                    line::half(first, slot, word)
                 }),
-                Naming::Long => self.burst(dst, out, Naming::Long, |_, _| 0),
+                Naming::Long => {
+                    for (out, &ip) in out.iter_mut().zip(dst) {
+                        *out = self.lookup(ip);
+                    }
+                }
             }
             if self.is_still(seen) {
                 return;
@@ -117,40 +124,45 @@ impl Table4 {
         }
     }
 
-    /// The answers of a burst, by `leaf` where the line has a short name: of its first word, and the address.
+    /// The answers of a burst, by `leaf` where the line has a short name: of its first word, and a place in it.
     #[inline(always)]
-    fn burst(
+    fn named(
         &self,
+        naming: Naming,
         dst: &[u32],
         out: &mut [GroupId],
-        naming: Naming,
-        leaf: impl Fn(usize, u32) -> u32,
+        leaf: impl Fn(usize, usize) -> u32,
     ) {
-        for (dst, out) in dst.chunks(LANES).zip(out.chunks_mut(LANES)) {
-            let mut first = [0; LANES];
-            let mut unnamed = false;
-            for (first, &ip) in first.iter_mut().zip(dst) {
-                let name = self.short_name(ip);
-                unnamed |= name == LONG;
-                *first = usize::from(name) * naming.step() as usize;
+        let names = &*self.short_names;
+        let (whole, rest) = dst.as_chunks::<LANES>();
+        let (whole_out, rest_out) = out.as_chunks_mut::<LANES>();
+        for (dst, out) in whole.iter().zip(whole_out) {
+            let mut longest = 0;
+            for (out, &ip) in out.iter_mut().zip(dst) {
+                // Acquire: pairs with the Release store in `Writer4::name`; the line named here was written before.
+                let name = names[(ip >> (32 - INDEX)) as usize].load(Ordering::Acquire);
+                longest = longest.max(name);
+                out.0 = u32::from(name) * naming.step();
+            }
+            if longest == LONG {
+                for (out, &ip) in out.iter_mut().zip(dst) {
+                    *out = self.lookup(ip);
+                }
+                continue;
             }
             let mut none = false;
-            if unnamed || naming == Naming::Long {
-                for (out, &ip) in out.iter_mut().zip(dst) {
-                    out.0 = self.leaf(self.entry(naming, ip), ip);
-                    none |= out.0 == 0;
-                }
-            } else {
-                for ((out, &ip), &first) in out.iter_mut().zip(dst).zip(&first) {
-                    out.0 = leaf(first, ip);
-                    none |= out.0 == 0;
-                }
+            for (out, &ip) in out.iter_mut().zip(dst) {
+                out.0 = leaf(out.index(), slot(ip));
+                none |= out.0 == 0;
             }
             if none {
                 for (out, &ip) in out.iter_mut().zip(dst).filter(|(out, _)| out.0 == 0) {
                     *out = self.fall_back(ip);
                 }
             }
+        }
+        for (out, &ip) in rest_out.iter_mut().zip(rest) {
+            *out = self.lookup(ip);
         }
     }
 
@@ -186,14 +198,9 @@ impl Table4 {
         if naming == Naming::Long {
             return long();
         }
-        naming.entry(self.short_name(dst)).unwrap_or_else(long)
-    }
-
-    /// The short name of an address's line.
-    #[inline(always)]
-    fn short_name(&self, dst: u32) -> u16 {
-        // Acquire: pairs with the Release store in `Writer4::name`; the line named here was written before.
-        self.short_names[(dst >> (32 - INDEX)) as usize].load(Ordering::Acquire)
+        // Acquire: likewise.
+        let name = self.short_names[block].load(Ordering::Acquire);
+        naming.entry(name).unwrap_or_else(long)
     }
 
     /// A word of the lines.

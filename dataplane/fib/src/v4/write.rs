@@ -14,10 +14,11 @@ use hugepages::HugeSlice;
 use hugepages::slice::Backing;
 use net::{GroupId, Ip4Prefix};
 
-use super::line::{Encoded, Form, LARGE, LONG, MORE, Naming, SLOTS};
+use super::line::{Encoded, FIRST, Form, LARGE, LONG, MORE, Naming, SLOTS};
 use super::nodes::{Nodes, number};
 use super::store::Store;
 use super::{INDEX, SHORT};
+use crate::prefetch::prefetch;
 use crate::slots::Slots;
 use crate::{FibError, Tables};
 
@@ -25,6 +26,8 @@ use crate::{FibError, Tables};
 const BLOCK: u8 = INDEX as u8;
 /// Length of a /24.
 const SLOT: u8 = 24;
+/// Blocks asked for before they are painted: the memory of one takes as long as the painting of a few.
+const AHEAD: usize = 8;
 /// Entries of a page of the system's.
 const PAGE: usize = 4096 / size_of::<u32>();
 /// Length of the pieces that `middle` has.
@@ -319,12 +322,28 @@ impl Writer4 {
         }
         dirty.dedup();
         self.open.choice = self.choice;
+        for &block in dirty.iter().take(AHEAD) {
+            self.prefetch(t, block);
+        }
+        let mut ahead = dirty.iter().skip(AHEAD);
         let done = dirty.iter().try_for_each(|&block| {
+            if let Some(&block) = ahead.next() {
+                self.prefetch(t, block);
+            }
             self.prepare_block(t, block, last)
                 .map_err(|error| (block, error))
         });
         self.open.dirty = dirty;
         done
+    }
+
+    /// Asks for what [`Self::prepare_block`] will look at.
+    fn prefetch(&self, t: &[Arc<Tables>], block: u32) {
+        self.blocks[self.block_of[block as usize] as usize]
+            .nodes
+            .prefetch();
+        let first = self.entries[block as usize] & FIRST;
+        prefetch(&t[0].v4.words[first as usize]);
     }
 
     fn prepare_block(&mut self, t: &[Arc<Tables>], block: u32, last: bool) -> Result<(), FibError> {
