@@ -1,7 +1,7 @@
 //! IPv6: a direct index of the first 24 bits over pages of 8 bits over small search trees in cache lines.
 //!
 //! To read: Asai, Ohara, "Poptrie", 2015, for what a lookup costs; Zec et al., "DXR", 2012, for searching boundaries
-//! below a direct index; Nyberg et al., "PlanB" (arXiv 2604.14650), for doing so with AVX-512. Then here [`Table6`] and
+//! below a direct index; "PlanB" (arXiv 2604.14650), for doing so with AVX-512. Then here [`Table6`] and
 //! [`node`], which say what the parts are; `burst` looks up many addresses at once, `write` makes changes.
 //!
 //! The Internet's prefixes cut the address space into some 150,000 intervals that lie in clusters. The first 12 bits
