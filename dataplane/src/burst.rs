@@ -13,8 +13,9 @@ pub const BURST: usize = 64;
 
 /// A bounded list of owned frames, in order. Derefs to a slice of them.
 pub struct Burst {
-    head: u16,
-    tail: u16,
+    // Not smaller: two that lie in one word are stored one by one and loaded at once, for which a core waits.
+    head: usize,
+    tail: usize,
     slots: [MaybeUninit<Mbuf>; BURST],
 }
 
@@ -42,7 +43,7 @@ impl Burst {
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        usize::from(self.tail - self.head)
+        self.tail - self.head
     }
 
     /// Whether there are none.
@@ -60,28 +61,28 @@ impl Burst {
     }
 
     /// Moves the frames to the start of the slots, so that all the room is behind them.
-    #[inline]
+    #[inline(never)]
     fn compact(&mut self) {
         if self.head != 0 {
-            let (head, len) = (usize::from(self.head), self.len());
+            let (head, len) = (self.head, self.len());
             let base = self.slots.as_mut_ptr();
             // SAFETY: both ranges are within the slots; a move of `MaybeUninit`s, the old places are forgotten below.
             unsafe { base.copy_from(base.add(head), len) };
             self.head = 0;
-            self.tail = len as u16;
+            self.tail = len;
         }
     }
 
     /// Adds a frame at the end; gives it back when there is no room.
     #[inline]
     pub fn push(&mut self, frame: Mbuf) -> Result<(), Mbuf> {
-        if usize::from(self.tail) == BURST {
+        if self.tail >= BURST {
             if self.head == 0 {
                 return Err(frame);
             }
             self.compact();
         }
-        self.slots[usize::from(self.tail)].write(frame);
+        self.slots[self.tail].write(frame);
         self.tail += 1;
         Ok(())
     }
@@ -94,7 +95,7 @@ impl Burst {
         }
         self.tail -= 1;
         // SAFETY: it was live and is so no longer, for `tail` is past it.
-        Some(unsafe { self.slots[usize::from(self.tail)].assume_init_read() })
+        Some(unsafe { self.slots[self.tail].assume_init_read() })
     }
 
     /// Takes the first frame.
@@ -103,7 +104,7 @@ impl Burst {
         if self.is_empty() {
             return None;
         }
-        let at = usize::from(self.head);
+        let at = self.head;
         self.head += 1;
         // SAFETY: it was live and is so no longer, for `head` is past it.
         Some(unsafe { self.slots[at].assume_init_read() })
@@ -119,7 +120,15 @@ impl Burst {
     /// Takes the frames one after the other, first one first; those that the iterator does not reach are freed.
     #[inline]
     pub fn drain(&mut self) -> Drain<'_> {
-        Drain(self)
+        let (at, end) = (self.head, self.tail);
+        // Until it is dropped, the frames are the iterator's.
+        self.head = 0;
+        self.tail = 0;
+        Drain {
+            burst: self,
+            at,
+            end,
+        }
     }
 
     /// Frees all the frames, in one call.
@@ -128,7 +137,7 @@ impl Burst {
         if self.is_empty() {
             return;
         }
-        let (head, len) = (usize::from(self.head), self.len());
+        let (head, len) = (self.head, self.len());
         self.head = 0;
         self.tail = 0;
         // SAFETY: these were live and ours, and are forgotten by now; `Mbuf` is a pointer to the C struct.
@@ -140,8 +149,10 @@ impl Burst {
     /// The room behind the frames as C sees it: a pointer to it and how many fit.
     #[inline]
     pub(crate) fn room_raw(&mut self) -> (*mut *mut sys::rte_mbuf, u16) {
-        self.compact();
-        let at = usize::from(self.tail);
+        if self.head != 0 {
+            self.compact();
+        }
+        let at = self.tail;
         // SAFETY: `at <= BURST`.
         (
             unsafe { self.slots.as_mut_ptr().add(at).cast() },
@@ -155,8 +166,8 @@ impl Burst {
     /// They were, each as [`Mbuf::from_raw`] wants it, with no call in between.
     #[inline]
     pub(crate) unsafe fn grow(&mut self, n: u16) {
-        debug_assert!(usize::from(self.tail + n) <= BURST);
-        self.tail += n;
+        debug_assert!(self.tail + usize::from(n) <= BURST);
+        self.tail += usize::from(n);
     }
 
     /// The frames as C sees them.
@@ -164,8 +175,8 @@ impl Burst {
     pub(crate) fn live_raw(&mut self) -> (*mut *mut sys::rte_mbuf, u16) {
         // SAFETY: `head <= BURST`.
         (
-            unsafe { self.slots.as_mut_ptr().add(self.head.into()).cast() },
-            self.tail - self.head,
+            unsafe { self.slots.as_mut_ptr().add(self.head).cast() },
+            self.len() as u16,
         )
     }
 
@@ -175,8 +186,8 @@ impl Burst {
     /// They do: a driver took them.
     #[inline]
     pub(crate) unsafe fn taken(&mut self, n: u16) {
-        debug_assert!(n <= self.tail - self.head);
-        self.head += n;
+        debug_assert!(usize::from(n) <= self.len());
+        self.head += usize::from(n);
         if self.head == self.tail {
             self.head = 0;
             self.tail = 0;
@@ -201,9 +212,7 @@ impl Deref for Burst {
     #[inline]
     fn deref(&self) -> &[Mbuf] {
         // SAFETY: `slots[head..tail]` are live.
-        unsafe {
-            std::slice::from_raw_parts(self.slots.as_ptr().add(self.head.into()).cast(), self.len())
-        }
+        unsafe { std::slice::from_raw_parts(self.slots.as_ptr().add(self.head).cast(), self.len()) }
     }
 }
 
@@ -213,7 +222,7 @@ impl DerefMut for Burst {
         // SAFETY: as in `deref`; `&mut self` is the only user.
         unsafe {
             std::slice::from_raw_parts_mut(
-                self.slots.as_mut_ptr().add(self.head.into()).cast(),
+                self.slots.as_mut_ptr().add(self.head).cast(),
                 self.len(),
             )
         }
@@ -233,17 +242,27 @@ impl std::fmt::Debug for Burst {
 }
 
 /// Takes frames out of a burst: see [`Burst::drain`].
-pub struct Drain<'a>(&'a mut Burst);
+pub struct Drain<'a> {
+    burst: &'a mut Burst,
+    at: usize,
+    end: usize,
+}
 
 impl Iterator for Drain<'_> {
     type Item = Mbuf;
     #[inline]
     fn next(&mut self) -> Option<Mbuf> {
-        self.0.pop_front()
+        if self.at == self.end {
+            return None;
+        }
+        let slot = &self.burst.slots[self.at];
+        self.at += 1;
+        // SAFETY: `slots[at..end]` are live and the iterator's; `at` is past this one.
+        Some(unsafe { slot.assume_init_read() })
     }
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.0.len(), Some(self.0.len()))
+        (self.end - self.at, Some(self.end - self.at))
     }
 }
 
@@ -252,6 +271,10 @@ impl ExactSizeIterator for Drain<'_> {}
 impl Drop for Drain<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.clear();
+        if self.at != self.end {
+            // What was not reached is the burst's again, to be freed.
+            (self.burst.head, self.burst.tail) = (self.at, self.end);
+            self.burst.clear();
+        }
     }
 }

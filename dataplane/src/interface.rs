@@ -83,26 +83,51 @@ pub enum Own4 {
 /// A set that says "certainly not" from one cache line, for questions asked once a packet.
 #[derive(Clone, Debug, Default)]
 #[repr(align(64))]
-struct Bloom([u64; 8]);
+pub(crate) struct Bloom([u32; 16]);
 
 impl Bloom {
+    /// Fibonacci hashing, Knuth 6.4: 2^32 over the golden ratio.
+    pub(crate) const FACTOR4: u32 = 0x9e37_79b9;
+
+    /// Two of the 512 bits, by the upper bits of a hash.
     #[inline]
-    fn bits(key: u64) -> [(usize, u64); 2] {
-        let h = key.wrapping_mul(0x9e37_79b9_7f4a_7c15); // Fibonacci hashing, Knuth 6.4
-        [h >> 55, (h >> 46) & 511].map(|b| ((b >> 6) as usize, 1 << (b & 63)))
+    fn bits(h: u32) -> [(usize, u32); 2] {
+        [h >> 23, (h >> 14) & 511].map(|b| ((b >> 5) as usize, 1 << (b & 31)))
     }
 
-    fn insert(&mut self, key: u64) {
-        for (word, bit) in Self::bits(key) {
+    #[inline]
+    fn hash4(addr: u32) -> u32 {
+        addr.wrapping_mul(Self::FACTOR4)
+    }
+
+    #[inline]
+    fn hash6(addr: u128) -> u32 {
+        (fold(addr).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    }
+
+    fn insert(&mut self, hash: u32) {
+        for (word, bit) in Self::bits(hash) {
             self.0[word] |= bit;
         }
     }
 
     #[inline]
-    fn may_contain(&self, key: u64) -> bool {
-        Self::bits(key)
+    fn may_contain(&self, hash: u32) -> bool {
+        Self::bits(hash)
             .iter()
-            .all(|&(word, bit)| self.0[word] & bit != 0)
+            .fold(true, |all, &(word, bit)| all & (self.0[word] & bit != 0))
+    }
+
+    /// Whether the IPv4 address (host order) may be in it.
+    #[inline]
+    pub(crate) fn may_contain4(&self, addr: u32) -> bool {
+        self.may_contain(Self::hash4(addr))
+    }
+
+    /// Its bits: number `b` is bit `b % 32` of word `b / 32`.
+    #[inline]
+    pub(crate) fn words(&self) -> &[u32; 16] {
+        &self.0
     }
 }
 
@@ -155,8 +180,10 @@ impl InterfaceTable {
                 }
             }
         }
-        own4.keys().for_each(|&a| self.bloom4.insert(a.into()));
-        own6.keys().for_each(|&a| self.bloom6.insert(fold(a)));
+        own4.keys()
+            .for_each(|&a| self.bloom4.insert(Bloom::hash4(a)));
+        own6.keys()
+            .for_each(|&a| self.bloom6.insert(Bloom::hash6(a)));
         self.own4 = own4.into_iter().collect();
         self.own6 = own6.into_iter().collect();
     }
@@ -223,11 +250,23 @@ impl InterfaceTable {
         }
     }
 
+    /// Says of an IPv4 address whether [`own4`](Self::own4) may be anything but `None`.
+    #[inline]
+    pub(crate) fn own_filter4(&self) -> &Bloom {
+        &self.bloom4
+    }
+
+    /// Whether the address (host order) may be the router's own; false means that [`own6`](Self::own6) says `None`.
+    #[inline]
+    pub(crate) fn may_own6(&self, addr: u128) -> bool {
+        self.bloom6.may_contain(Bloom::hash6(addr))
+    }
+
     /// What the address (host order) is to the router. Cheap for most addresses that are nothing to it.
     #[inline]
     #[must_use]
     pub fn own4(&self, addr: u32) -> Own4 {
-        if !self.bloom4.may_contain(addr.into()) {
+        if !self.bloom4.may_contain4(addr) {
             return Own4::None;
         }
         self.own4
@@ -239,7 +278,7 @@ impl InterfaceTable {
     #[inline]
     #[must_use]
     pub fn own6(&self, addr: u128) -> Option<IfaceId> {
-        if !self.bloom6.may_contain(fold(addr)) {
+        if !self.may_own6(addr) {
             return None;
         }
         self.own6

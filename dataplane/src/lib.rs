@@ -9,6 +9,7 @@ pub mod counters;
 pub mod drops;
 pub mod eal;
 mod eventfd;
+mod heads;
 pub mod interface;
 pub mod mbuf;
 pub mod mempool;

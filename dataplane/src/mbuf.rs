@@ -179,6 +179,20 @@ impl Mbuf {
         Some(())
     }
 
+    /// Takes `cut` bytes off the front, puts `front` others there, and cuts the frame to `len` bytes, all at once; returns
+    /// its bytes, of which the first `front` are to be written. `None`, and no change, when the headroom is too small or
+    /// the frame too short.
+    #[inline]
+    pub fn reshape(&mut self, cut: usize, front: usize, len: usize) -> Option<&mut [u8]> {
+        let stays = self.len().checked_sub(cut)?;
+        let from = (usize::from(self.data_off()) + cut).checked_sub(front)?;
+        if len.checked_sub(front)? > stays {
+            return None;
+        }
+        self.set_window(from, len);
+        Some(self.data_mut())
+    }
+
     /// Adds `n` zero bytes at the end and returns them. `None` when the tailroom is too small; the frame is then
     /// unchanged.
     #[inline]
@@ -229,6 +243,13 @@ impl Mbuf {
     #[must_use]
     pub fn nb_segs(&self) -> u16 {
         self.field(sys::TL_MBUF_NB_SEGS)
+    }
+
+    /// Whether it is one segment, and the device took no VLAN tag out of it: as almost every frame.
+    #[inline]
+    #[must_use]
+    pub fn is_simple(&self) -> bool {
+        (self.nb_segs() == 1) & (self.flags() & sys::TL_RX_VLAN_STRIPPED == 0)
     }
 
     /// Makes it look like the first segment of several, as a driver that scatters would.

@@ -399,11 +399,18 @@ impl<'a> Ip4Mut<'a> {
     }
 
     /// TTL less one, checksum kept; returns what is left. A TTL of 0 stays 0.
+    ///
+    /// What [`set_ttl`](Self::set_ttl) works out (RFC 1624 3) is here a constant, and a carry.
     #[inline]
     pub fn decrement_ttl(&mut self) -> u8 {
-        let ttl = self.0[8].saturating_sub(1);
-        self.set_ttl(ttl);
-        ttl
+        let Some(left) = self.0[8].checked_sub(1) else {
+            return 0;
+        };
+        let sum = self.get().checksum();
+        let carry = u16::from(sum >= 0xfeff);
+        self.0[8] = left;
+        self.put(10, sum.wrapping_add(0x0100).wrapping_add(carry));
+        left
     }
 
     /// Sets the TTL, checksum kept.

@@ -4,8 +4,8 @@
 //! no tag. Left out on purpose: Q-in-Q, and 802.2 LLC framing, which RFC 1812 3.3.3 only asks for where it is in use.
 
 use super::frame::{Cast, Frame};
-use super::{Cx, Lists, Output};
-use crate::burst::Burst;
+use super::{Cx, Lists, Output, express};
+use crate::burst::{BURST, Burst};
 use crate::drops::Drop;
 use crate::interface::{Interface, NO_IFACE};
 use crate::mbuf::Mbuf;
@@ -57,12 +57,29 @@ pub(super) fn classify<O: Output>(
         packets: 0,
         bytes: 0,
     };
-    for mut m in burst.drain() {
+    let untagged = cx.env.ifaces.untagged(port);
+    let untagged = untagged.filter(|i| i.up && cx.express);
+    let express = untagged.map(|iface| {
+        let express = express::run(&cx.env, iface, burst);
+        let packets = u64::from(express.plain.count_ones());
+        if packets > 0 {
+            cx.out.counters().rx(iface.id, packets, express.bytes);
+        }
+        express
+    });
+    let (hops, plain) = express.map_or(([None; BURST], 0), |e| (e.hops, e.plain));
+    for (i, (mut m, hop)) in burst.drain().zip(hops).enumerate() {
+        if let Some(adj) = hop {
+            cx.out.tx(adj.port, adj.iface, m);
+            continue;
+        }
         let bytes = m.len();
         let found = untag(&mut m).and_then(|vlan| find(cx, port, vlan));
         match found {
             Ok(iface) => {
-                tally.count(cx, iface.id, bytes);
+                if plain >> i & 1 == 0 {
+                    tally.count(cx, iface.id, bytes);
+                }
                 one(cx, iface, m, lists);
             }
             Err(why) => {

@@ -4,7 +4,8 @@
 //!
 //! | stage | file | from | to |
 //! |-------|------|------|----|
-//! | classify | [`ether`] | a burst from a port | by EtherType: MPLS, IPv4, IPv6, punt ARP |
+//! | express | [`express`] | a burst from a port | what is nothing special: rewritten, and sent |
+//! | classify | [`ether`] | what is left of the burst | by EtherType: MPLS, IPv4, IPv6, punt ARP |
 //! | label lookup | [`mpls`] | labelled frames | a next hop, or what lay under the stack: IPv4, IPv6 |
 //! | input | [`ip4`], [`ip6`] | IP packets | forward, the router itself, or a named drop |
 //! | lookup | [`ip4`], [`ip6`] | packets to forward | prefetch pass, load pass, group, path |
@@ -24,6 +25,7 @@
 mod bucket;
 mod error;
 mod ether;
+mod express;
 mod fragment;
 mod frame;
 mod inject;
@@ -105,6 +107,8 @@ impl Default for PipelineConfig {
 /// The stages and the little state they keep. One a worker.
 pub struct Pipeline {
     mpls_ttl: TtlMode,
+    /// Always, but for the test that compares.
+    express: bool,
     bucket: Bucket,
     lists: Box<Lists>,
     dead: Burst,
@@ -137,6 +141,7 @@ struct Cx<'a, O> {
     /// Dropped frames, to be freed together.
     dead: &'a mut Burst,
     mpls_ttl: TtlMode,
+    express: bool,
 }
 
 impl<O: Output> Cx<'_, O> {
@@ -167,6 +172,7 @@ impl Pipeline {
     pub fn new(cfg: PipelineConfig) -> Self {
         Self {
             mpls_ttl: cfg.mpls_ttl,
+            express: true,
             bucket: Bucket::new(cfg.icmp_rate),
             lists: Box::default(),
             dead: Burst::new(),
@@ -177,6 +183,7 @@ impl Pipeline {
     pub fn rx<O: Output>(&mut self, env: &Env<'_>, port: PortId, burst: &mut Burst, out: &mut O) {
         let Self {
             mpls_ttl,
+            express,
             bucket,
             lists,
             dead,
@@ -187,6 +194,7 @@ impl Pipeline {
             bucket,
             dead,
             mpls_ttl: *mpls_ttl,
+            express: *express,
         };
         ether::classify(&mut cx, port, burst, lists);
         lists.run(&mut cx);
@@ -197,6 +205,7 @@ impl Pipeline {
     pub fn inject<O: Output>(&mut self, env: &Env<'_>, frame: Mbuf, out: &mut O) {
         let Self {
             mpls_ttl,
+            express,
             bucket,
             dead,
             ..
@@ -207,6 +216,7 @@ impl Pipeline {
             bucket,
             dead,
             mpls_ttl: *mpls_ttl,
+            express: *express,
         };
         inject::run(&mut cx, frame);
         dead.clear();

@@ -8,6 +8,7 @@ use super::park::Bed;
 use crate::burst::{BURST, Burst};
 use crate::counters::WorkerCounters;
 use crate::drops::Drop;
+use crate::interface::NO_IFACE;
 use crate::mbuf::Mbuf;
 use crate::pipeline::Output;
 use crate::port::{AnyTx, Tx};
@@ -30,10 +31,17 @@ pub(crate) struct Handed {
 
 /// What is to be counted once the driver has a frame and we can't look at it any more.
 #[derive(Clone, Copy)]
+#[repr(align(4))]
 struct Tag {
     iface: IfaceId,
-    bytes: u32,
+    /// No frame is longer than 65,535 bytes.
+    bytes: u16,
 }
+
+const NO_TAG: Tag = Tag {
+    iface: NO_IFACE,
+    bytes: 0,
+};
 
 /// A TX queue that is to be given back, and what must leave by it before.
 struct Closing {
@@ -46,45 +54,45 @@ struct Closing {
 struct TxBuffer {
     queue: Box<AnyTx>,
     frames: Burst,
-    tags: ArrayVec<Tag, BURST>,
+    /// Of each of `frames`.
+    tags: [Tag; BURST],
     stuck_since: Option<u64>,
     closing: Option<Closing>,
 }
 
 impl TxBuffer {
+    #[inline(always)]
     fn push(&mut self, frame: Mbuf, iface: IfaceId, now: u64, counters: &mut WorkerCounters) {
-        if self.tags.is_full() {
-            self.flush(now, counters);
+        if self.frames.is_full() {
+            self.make_room(now, counters);
         }
-        let tag = Tag {
-            iface,
-            bytes: frame.len() as u32,
-        };
-        if self.tags.is_full() || self.frames.push(frame).is_err() {
-            counters.drop(iface, Drop::NoTxRoom);
-            return;
+        let (at, bytes) = (self.frames.len(), frame.len() as u16);
+        if self.frames.push(frame).is_err() {
+            return counters.drop(iface, Drop::NoTxRoom);
         }
-        self.tags.push(tag);
+        self.tags[at % BURST] = Tag { iface, bytes };
+    }
+
+    /// Offers the frames to the driver before there are too many.
+    #[inline(never)]
+    fn make_room(&mut self, now: u64, counters: &mut WorkerCounters) {
+        self.flush(now, counters);
     }
 
     /// Offers all that waits to the driver; drops it when nothing moved for too long. Returns how many left.
     fn flush(&mut self, now: u64, counters: &mut WorkerCounters) -> usize {
-        if self.tags.is_empty() {
+        let waiting = self.frames.len();
+        if waiting == 0 {
             return 0;
         }
-        let sent = self.queue.tx(&mut self.frames).min(self.tags.len());
-        let mut run = (self.tags[0].iface, 0, 0);
-        for t in self.tags.drain(..sent) {
-            if t.iface != run.0 {
-                counters.tx(run.0, run.1, run.2);
-                run = (t.iface, 0, 0);
-            }
-            run = (run.0, run.1 + 1, run.2 + u64::from(t.bytes));
-        }
-        counters.tx(run.0, run.1, run.2);
-        if self.tags.is_empty() {
+        let sent = self.queue.tx(&mut self.frames).min(waiting);
+        count_sent(&self.tags[..sent], counters);
+        if sent == waiting {
             self.stuck_since = None;
-        } else if sent > 0 {
+            return sent;
+        }
+        self.tags.copy_within(sent..waiting, 0);
+        if sent > 0 {
             self.stuck_since = Some(now);
         } else if now.saturating_sub(*self.stuck_since.get_or_insert(now)) >= TX_PATIENCE_NS {
             let why = if self.closing.is_some() {
@@ -100,12 +108,33 @@ impl TxBuffer {
     /// Drops all that waits.
     #[cold]
     fn discard(&mut self, why: Drop, counters: &mut WorkerCounters) -> usize {
+        let waiting = self.frames.len();
         self.frames.clear();
         self.stuck_since = None;
-        self.tags
-            .drain(..)
-            .map(|t| counters.drop(t.iface, why))
-            .count()
+        for t in &self.tags[..waiting] {
+            counters.drop(t.iface, why);
+        }
+        waiting
+    }
+}
+
+/// Counts what the driver took: mostly all for one interface, so in one sum.
+#[inline]
+fn count_sent(tags: &[Tag], counters: &mut WorkerCounters) {
+    let Some(first) = tags.first().map(|t| t.iface) else {
+        return;
+    };
+    let (mut others, mut bytes) = (0, 0);
+    for t in tags {
+        others |= t.iface.0 ^ first.0;
+        bytes += u32::from(t.bytes);
+    }
+    if others == 0 {
+        return counters.tx(first, tags.len() as u64, bytes.into());
+    }
+    for run in tags.chunk_by(|a, b| a.iface == b.iface) {
+        let bytes = run.iter().map(|t| u64::from(t.bytes)).sum();
+        counters.tx(run[0].iface, run.len() as u64, bytes);
     }
 }
 
@@ -205,7 +234,7 @@ impl Out {
                 Exit::Own(Box::new(TxBuffer {
                     queue,
                     frames: Burst::new(),
-                    tags: ArrayVec::new(),
+                    tags: [NO_TAG; BURST],
                     stuck_since: None,
                     closing: None,
                 }))
@@ -237,7 +266,7 @@ impl Out {
     pub(crate) fn close_finished(&mut self, popped: &[u64]) -> Option<Answer> {
         let finished = |b: &TxBuffer| {
             let c = b.closing.as_ref()?;
-            let done = b.tags.is_empty() && c.until.iter().zip(popped).all(|(u, p)| p >= u);
+            let done = b.frames.is_empty() && c.until.iter().zip(popped).all(|(u, p)| p >= u);
             done.then_some(c.seq)
         };
         let at = self.owned.iter().position(
@@ -282,13 +311,18 @@ impl Out {
 
     /// Sends all that was collected. Returns how many frames left; [`waiting`](Self::waiting) may remain.
     pub(crate) fn flush(&mut self) -> usize {
+        self.send() + self.flush_peers() + self.flush_punts()
+    }
+
+    /// As [`flush`](Self::flush), but only by the own TX queues.
+    pub(crate) fn send(&mut self) -> usize {
         let mut left = 0;
         for p in &self.owned {
             if let Exit::Own(b) = &mut self.exits[p.index()] {
                 left += b.flush(self.now, &mut self.counters);
             }
         }
-        left + self.flush_peers() + self.flush_punts()
+        left
     }
 
     fn flush_punts(&mut self) -> usize {
@@ -315,7 +349,23 @@ impl Out {
     pub(crate) fn waiting(&self) -> bool {
         self.owned
             .iter()
-            .any(|p| matches!(&self.exits[p.index()], Exit::Own(b) if !b.tags.is_empty()))
+            .any(|p| matches!(&self.exits[p.index()], Exit::Own(b) if !b.frames.is_empty()))
+    }
+
+    /// A frame for a port that another worker sends to, or nobody.
+    #[inline(never)]
+    fn tx_elsewhere(&mut self, port: PortId, iface: IfaceId, frame: Mbuf) {
+        let via = match self.exits.get(port.index()) {
+            Some(&Exit::Via(w)) => self.peers.get_mut(w.index()),
+            _ => None,
+        };
+        let Some(Some(p)) = via else {
+            return self.counters.drop(iface, Drop::PortRemoved);
+        };
+        if p.frames.is_full() {
+            p.flush(&mut self.counters, &self.cells);
+        }
+        p.frames.push(Handed { frame, port, iface });
     }
 
     /// Drops all that is left, at the end of the thread.
@@ -330,22 +380,13 @@ impl Out {
 }
 
 impl Output for Out {
-    #[inline]
+    #[inline(always)]
     fn tx(&mut self, port: PortId, iface: IfaceId, frame: Mbuf) {
         match self.exits.get_mut(port.index()) {
             Some(Exit::Own(b)) if b.closing.is_none() => {
                 b.push(frame, iface, self.now, &mut self.counters)
             }
-            Some(&mut Exit::Via(w)) => match self.peers.get_mut(w.index()) {
-                Some(Some(p)) => {
-                    if p.frames.is_full() {
-                        p.flush(&mut self.counters, &self.cells);
-                    }
-                    p.frames.push(Handed { frame, port, iface });
-                }
-                _ => self.counters.drop(iface, Drop::PortRemoved),
-            },
-            _ => self.counters.drop(iface, Drop::PortRemoved),
+            _ => self.tx_elsewhere(port, iface, frame),
         }
     }
 

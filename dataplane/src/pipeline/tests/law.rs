@@ -77,7 +77,7 @@ fn packets() -> Vec<Vec<u8>> {
 }
 
 /// Frames for a port, from those packets.
-fn frames() -> Vec<(u16, Vec<u8>)> {
+pub(super) fn frames() -> Vec<(u16, Vec<u8>)> {
     let mut all = Vec::new();
     let stacks: [&[(u32, u8, u8)]; 16] = [
         &[(300, 0, 9)],
@@ -124,7 +124,7 @@ fn frames() -> Vec<(u16, Vec<u8>)> {
     all
 }
 
-fn rig() -> Rig {
+pub(super) fn rig() -> Rig {
     let mut rig = Rig::new();
     rig.judged = false; // what goes in is broken
     // The whole world is routed, so that more goes on.
@@ -201,7 +201,7 @@ fn ipv4_headers_with_every_byte_changed() {
 
 /// How a frame is spoilt.
 #[derive(Clone, Debug)]
-enum Harm {
+pub(super) enum Harm {
     Cut(prop::sample::Index),
     Flip(prop::sample::Index, u8),
     Word(prop::sample::Index, u16),
@@ -214,7 +214,7 @@ enum Harm {
     FixChecksum,
 }
 
-fn harm() -> impl Strategy<Value = Harm> {
+pub(super) fn harm() -> impl Strategy<Value = Harm> {
     use prop::sample::Index;
     let entry = prop_oneof![
         (
@@ -239,7 +239,7 @@ fn harm() -> impl Strategy<Value = Harm> {
     ]
 }
 
-fn spoil(frame: &mut Vec<u8>, harm: Harm, seeds: &[(u16, Vec<u8>)]) {
+pub(super) fn spoil(frame: &mut Vec<u8>, harm: Harm, seeds: &[(u16, Vec<u8>)]) {
     if frame.len() < 34 {
         return frame.resize(34, 0x45);
     }

@@ -4,6 +4,7 @@
 //! etherparse, which nobody here wrote.
 
 mod ether;
+mod express;
 mod inject;
 mod ip4;
 mod ip6;

@@ -14,7 +14,7 @@ use crate::eal::{Eal, EalConfig, Memory};
 use crate::interface::{IFACE_SLOTS, Interface, InterfaceTable};
 use crate::mbuf::Mbuf;
 use crate::mempool::Mempool;
-use crate::pipeline::{Env, Output, Pipeline, PipelineConfig};
+use crate::pipeline::{Env, Output, Pipeline, PipelineConfig, express};
 use crate::punt::{Inject, PuntReason, Punted};
 use fib::{Adjacency, Discard, FibWriter, LabelEntry, Path, Tables, Target, TcMode, TtlMode};
 use net::{AdjId, GroupId, IfaceId, Label, MacAddr, PortId, VrfId};
@@ -443,6 +443,21 @@ impl Rig {
     fn rx(&mut self, port: u16, burst: &mut Burst) {
         self.pipeline
             .rx(&env_of!(self), PortId(port), burst, &mut self.out);
+    }
+
+    /// Whether each frame takes the express lane.
+    pub(super) fn expressed<F: AsRef<[u8]>>(&mut self, port: u16, frames: &[F]) -> Vec<bool> {
+        let mut burst = Burst::new();
+        for f in frames {
+            burst.push(self.buffer(f.as_ref())).unwrap();
+        }
+        let env = env_of!(self);
+        let iface = self.table.untagged(PortId(port)).unwrap();
+        let hops = express::run(&env.open(), iface, &mut burst).hops;
+        hops.iter()
+            .take(frames.len())
+            .map(Option::is_some)
+            .collect()
     }
 
     #[track_caller]
