@@ -116,6 +116,8 @@ pub enum Request {
     },
     /// The workers.
     Workers {
+        /// Whether the longest loops begin anew.
+        reset: bool,
         /// The rows.
         reply: Reply<Vec<api::Worker>>,
     },

@@ -32,6 +32,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// One that has counted nothing.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Sets it to 0. One writer, as for `add`.
+    #[inline]
+    pub(crate) fn clear(&self) {
+        self.0.store(0, Relaxed); // no partner: a statistic orders nothing
+    }
+
     /// Adds `n`. To be called by the one writer only: two would lose counts (never memory safety).
     #[inline]
     pub(crate) fn add(&self, n: u64) {

@@ -3,6 +3,7 @@
 //! Cycles are those of the time stamp counter, which ticks at one rate whatever the core's clock does.
 
 use crate::counters::Counter;
+use crate::worker::meter::{MeterCells, Reading, Stage};
 use net::{PortId, WorkerId};
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,6 @@ pub(crate) struct WorkerCells {
     pub busy_cycles: Counter,
     /// Cycles in all, asleep too.
     pub cycles: Counter,
-    /// The longest loop, sleep left out.
-    pub max_loop_ns: Counter,
     /// Loops.
     pub loops: Counter,
     /// Sleeps.
@@ -62,8 +61,15 @@ pub struct WorkerStats {
     pub cycles_per_packet: f64,
     /// Share of its time in loops that found something to do, 0 to 1.
     pub busy_ratio: f64,
-    /// The longest loop, sleep left out, in microseconds.
-    pub max_loop_us: u64,
+    /// The longest loop, sleep left out, in microseconds, since its start or [`reset`](crate::Dataplane::reset_longest).
+    pub max_loop_us: f64,
+    /// What half of the loops that moved frames did not exceed, in microseconds; no frame is longer from RX to TX than
+    /// its loop. Since the start or the reset, as the next.
+    pub loop_p50_us: f64,
+    /// Likewise, 99 of 100.
+    pub loop_p99_us: f64,
+    /// Cycles per frame by [`Stage`](crate::worker::meter::Stage), of one loop in 32 in the last one to two seconds.
+    pub stages: [f64; Stage::COUNT],
     /// Epochs that its last quiescent report is behind; 0 while it sleeps.
     pub rcu_lag: u64,
     /// Loops it made.
@@ -102,9 +108,45 @@ pub(crate) struct Window {
     older: Sample,
     newer: Sample,
     at: Option<Instant>,
+    meter: [Reading; 2],
+    /// The meter when the longest loop began anew.
+    reset: Reading,
+}
+
+/// What a meter says.
+pub(crate) struct Metered {
+    pub max_loop_us: f64,
+    pub loop_p50_us: f64,
+    pub loop_p99_us: f64,
+    pub stages: [f64; Stage::COUNT],
 }
 
 impl Window {
+    /// The longest loop and the histogram begin anew.
+    pub(crate) fn reset(&mut self, cells: &MeterCells) {
+        self.reset = cells.read();
+        cells.reset();
+    }
+
+    /// What the meter says: stages of late, as [`ratios`](Self::ratios), which is to be called before; loops since the
+    /// reset.
+    pub(crate) fn metered(&mut self, cells: &MeterCells, now: Instant) -> Metered {
+        let current = cells.read();
+        let late = current.since(&self.meter[0]);
+        if self.at == Some(now) {
+            self.meter.rotate_left(1);
+            self.meter[1] = current.clone();
+        }
+        let loops = current.since(&self.reset);
+        let us = |cycles: u64| cycles as f64 * 1e6 / cycles_per_second().max(1) as f64;
+        Metered {
+            max_loop_us: us(loops.longest),
+            loop_p50_us: us(loops.loops_below(0.5)),
+            loop_p99_us: us(loops.loops_below(0.99)),
+            stages: Stage::ALL.map(|s| late.stage(s)),
+        }
+    }
+
     /// `(cycles_per_packet, busy_ratio)` since a sample one to two seconds old, or since the start.
     pub(crate) fn ratios(&mut self, now: Instant, cells: &WorkerCells) -> (f64, f64) {
         let current = Sample::of(cells);

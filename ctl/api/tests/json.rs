@@ -82,9 +82,12 @@ fn worker_show() {
         "cycles",
         "busy_cycles",
         "cycles_per_second",
+        "loop_p50_us",
+        "loop_p99_us",
     ];
     has(&api::Worker::default(), &numbers.map(|n| (n, "number")));
     has(&api::Worker::default(), &[("queues", "array")]);
+    has(&api::Worker::default(), &[("stages", "object")]);
 }
 
 #[test]

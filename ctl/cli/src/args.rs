@@ -79,7 +79,7 @@ pub(crate) enum Noun {
     #[command(infer_subcommands = true)]
     Worker {
         #[command(subcommand)]
-        verb: Option<OnlyShow>,
+        verb: Option<WorkerVerb>,
     },
     /// What was dropped, where and why
     #[command(infer_subcommands = true)]
@@ -282,6 +282,18 @@ pub(crate) enum OnlyShow {
     /// Shows it
     #[command(visible_alias = "list")]
     Show,
+}
+
+/// What to do with workers.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum WorkerVerb {
+    /// Shows their load, and where its cycles go
+    #[command(visible_alias = "list")]
+    Show {
+        /// Lets the longest loop and the times of loops begin anew afterwards
+        #[arg(long)]
+        reset: bool,
+    },
 }
 
 /// What to do with drops.

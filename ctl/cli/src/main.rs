@@ -17,13 +17,14 @@ use std::process::ExitCode;
 use api::blocking::Client;
 use api::{
     Change, ConfigReply, ConfigRequest, DropQuery, InterfaceQuery, LabelQuery, NeighborQuery,
-    Route, RouteQuery,
+    Route, RouteQuery, WorkerQuery,
 };
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use args::{
     Cli, ConfigVerb, DropVerb, InterfaceVerb, LabelVerb, NeighVerb, Noun, RouteVerb, Words,
+    WorkerVerb,
 };
 use failure::Failure;
 
@@ -329,6 +330,17 @@ fn neighbors(cli: &Cli, out: &mut dyn Write, query: NeighborQuery) -> Outcome {
     }
 }
 
+/// What is asked of the workers.
+fn worker_query(cli: &Cli) -> WorkerQuery {
+    let reset = matches!(
+        &cli.noun,
+        Noun::Worker {
+            verb: Some(WorkerVerb::Show { reset: true })
+        }
+    );
+    WorkerQuery { reset }
+}
+
 /// What can only be looked at.
 fn state(cli: &Cli, out: &mut dyn Write) -> Outcome {
     let dropped = match &cli.noun {
@@ -340,7 +352,7 @@ fn state(cli: &Cli, out: &mut dyn Write) -> Outcome {
     let mut client = Client::connect(&cli.socket)?;
     match &cli.noun {
         Noun::Worker { .. } => {
-            let rows = client.workers(Default::default())?.workers;
+            let rows = client.workers(worker_query(cli))?.workers;
             if cli.json {
                 show::json_rows(out, &rows)
             } else {

@@ -301,6 +301,31 @@ pub(crate) fn workers(out: &mut dyn Write, all: &[Worker]) -> io::Result<()> {
             w.queues.join(" "),
         ]);
     }
+    table.print(out)?;
+    stages(out, all)
+}
+
+/// Where the cycles of a frame go, and how long loops take: the time of a frame from RX to TX at most.
+fn stages(out: &mut dyn Write, all: &[Worker]) -> io::Result<()> {
+    writeln!(out)?;
+    let mut table = Table::new(&[
+        ("WORKER", Right),
+        ("LOOP P50", Right),
+        ("LOOP P99", Right),
+        ("CYCLES A PACKET BY STAGE", Left),
+    ]);
+    for w in all {
+        let parts = w.stages.iter().filter(|(_, cycles)| **cycles > 0.0);
+        let parts: Vec<String> = parts
+            .map(|(s, cycles)| format!("{s} {cycles:.1}"))
+            .collect();
+        table.row([
+            w.worker.to_string(),
+            format!("{:.1}us", w.loop_p50_us),
+            format!("{:.1}us", w.loop_p99_us),
+            parts.join("  "),
+        ]);
+    }
     table.print(out)
 }
 

@@ -299,7 +299,7 @@ impl Control {
             } => reply.ok(r.show_labels(label, after, limit)),
             Request::Interfaces { query, reply } => reply.send(r.show_interfaces(&query.name)),
             Request::Neighbors { query, reply } => reply.send(r.show_neighbors(&query, now)),
-            Request::Workers { reply } => reply.ok(r.show_workers()),
+            Request::Workers { reset, reply } => reply.ok(r.show_workers(reset)),
             Request::Drops { query, reply } => reply.send(r.show_drops(&query.interface)),
             Request::Memory { reply } => reply.ok(r.show_memory()),
             Request::Rcu { reply } => reply.ok(r.show_rcu()),

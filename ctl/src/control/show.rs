@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::Bound;
 use std::time::Instant;
 
+use dataplane::worker::meter::Stage;
 use ipnet::IpNet;
 use net::{IfaceId, Label};
 
@@ -397,8 +398,8 @@ impl Router {
             .collect())
     }
 
-    /// The workers.
-    pub(crate) fn show_workers(&mut self) -> Vec<api::Worker> {
+    /// The workers; `reset`: their longest loops begin anew afterwards.
+    pub(crate) fn show_workers(&mut self, reset: bool) -> Vec<api::Worker> {
         let Some(dp) = &mut self.dp else {
             return Vec::new();
         };
@@ -422,13 +423,24 @@ impl Router {
             bursts: w.bursts,
             cycles_per_packet: w.cycles_per_packet,
             busy_ratio: w.busy_ratio,
-            max_loop_us: w.max_loop_us as f64,
+            max_loop_us: w.max_loop_us,
             rcu_lag: w.rcu_lag,
             cycles: w.cycles,
             busy_cycles: w.busy_cycles,
             cycles_per_second: dataplane::stats::cycles_per_second(),
+            stages: Stage::ALL
+                .iter()
+                .zip(w.stages)
+                .map(|(s, cycles)| (s.name().to_owned(), cycles))
+                .collect(),
+            loop_p50_us: w.loop_p50_us,
+            loop_p99_us: w.loop_p99_us,
         };
-        dp.worker_stats().into_iter().map(row).collect()
+        let rows = dp.worker_stats().into_iter().map(row).collect();
+        if reset {
+            dp.reset_longest();
+        }
+        rows
     }
 
     /// What was dropped, where and why.

@@ -319,8 +319,9 @@ impl Trunkline for Service {
         Ok(Response::new(Neighbors { neighbors }))
     }
 
-    async fn show_workers(&self, _: Call<WorkerQuery>) -> Answer<Workers> {
-        let workers = ask(&self.commits, |reply| Request::Workers { reply }).await?;
+    async fn show_workers(&self, call: Call<WorkerQuery>) -> Answer<Workers> {
+        let reset = call.into_inner().reset;
+        let workers = ask(&self.commits, |reply| Request::Workers { reset, reply }).await?;
         Ok(Response::new(Workers { workers }))
     }
 

@@ -61,7 +61,7 @@ fn control(requests: &crossbeam::channel::Receiver<Request>, stop: &AtomicBool) 
                 name => reply.refuse(format!("there is no interface {name:?}")),
             },
             Request::Neighbors { reply, .. } => reply.ok(vec![]),
-            Request::Workers { reply } => drop(reply),
+            Request::Workers { reply, .. } => drop(reply),
             Request::Drops { reply, .. } => reply.ok(vec![]),
             Request::Memory { reply } => reply.ok(api::Memory {
                 writer_bytes: 9,

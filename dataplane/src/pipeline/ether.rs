@@ -60,7 +60,7 @@ pub(super) fn classify<O: Output>(
     let untagged = cx.env.ifaces.untagged(port);
     let untagged = untagged.filter(|i| i.up && cx.express);
     let express = untagged.map(|iface| {
-        let express = express::run(&cx.env, iface, burst);
+        let express = express::run(cx, iface, burst);
         let packets = u64::from(express.plain.count_ones());
         if packets > 0 {
             cx.out.counters().rx(iface.id, packets, express.bytes);

@@ -43,6 +43,7 @@ use crate::drops::Drop;
 use crate::interface::InterfaceTable;
 use crate::mbuf::Mbuf;
 use crate::mempool::Mempool;
+use crate::worker::meter::Stage;
 use bucket::Bucket;
 use fib::{Tables, TtlMode, View};
 use frame::{Frame, Frames};
@@ -58,6 +59,9 @@ pub trait Output {
     fn punt(&mut self, frame: Mbuf);
     /// The counters of this worker.
     fn counters(&mut self) -> &mut WorkerCounters;
+    /// A stage is over: where cycles are counted, those since the mark before are its.
+    #[inline]
+    fn mark(&mut self, _: Stage) {}
 }
 
 /// What the stages look at, and may not change. All of one loop of the worker.
@@ -199,6 +203,27 @@ impl Pipeline {
         ether::classify(&mut cx, port, burst, lists);
         lists.run(&mut cx);
         dead.clear();
+    }
+
+    /// Whether each position of the burst takes the express lane.
+    #[cfg(test)]
+    fn expressed<O: Output>(
+        &mut self,
+        env: &Env<'_>,
+        iface: &crate::interface::Interface,
+        burst: &mut Burst,
+        out: &mut O,
+    ) -> Vec<bool> {
+        let mut cx = Cx {
+            env: env.open(),
+            out,
+            bucket: &mut self.bucket,
+            dead: &mut self.dead,
+            mpls_ttl: self.mpls_ttl,
+            express: true,
+        };
+        let hops = express::run(&mut cx, iface, burst).hops;
+        hops.iter().map(Option::is_some).collect()
     }
 
     /// Runs a frame that came from the control thread to completion.

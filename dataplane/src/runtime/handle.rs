@@ -10,6 +10,7 @@ use crate::plan::Seat;
 use crate::stats::{QueueRef, Window, WorkerCells, WorkerStats};
 use crate::worker::command::{Answer, Command, Order};
 use crate::worker::idle::{Offer, Poll};
+use crate::worker::meter::{Meter, MeterCells};
 use crate::worker::out::{Handed, In, Out};
 use crate::worker::park::{self, Bed, ControlBell, WaitSet};
 use crate::worker::{Stages, Worker};
@@ -90,6 +91,7 @@ pub(super) struct Handle {
     answers: Consumer<Answer>,
     seq: u64,
     cells: Arc<WorkerCells>,
+    meter: Arc<MeterCells>,
     window: Window,
     thread: Option<JoinHandle<()>>,
 }
@@ -105,7 +107,9 @@ impl Handle {
         let block = CounterBlock::new();
         let (seat, bed) = (parts.seat, parts.bed.clone());
         let counters = WorkerCounters::new(block.clone());
-        let out = Out::new(counters, cells.clone(), parts.to_peers, punt_in);
+        let meter = Arc::new(MeterCells::default());
+        let its_meter = Meter::new(meter.clone());
+        let out = Out::new(counters, cells.clone(), its_meter, parts.to_peers, punt_in);
         let peers = In::new(parts.from_peers);
 
         let (domain, ifaces) = (shared.domain.clone(), shared.ifaces.clone());
@@ -161,6 +165,7 @@ impl Handle {
             answers: answer_out,
             seq: 0,
             cells,
+            meter,
             window: Window::default(),
             thread: Some(thread),
         };
@@ -219,8 +224,14 @@ impl Handle {
         }
     }
 
+    /// The longest loop and the histogram of loops begin anew.
+    pub(super) fn reset_longest(&mut self) {
+        self.window.reset(&self.meter);
+    }
+
     pub(super) fn stats(&mut self, now: Instant, rcu: &rcu::Status) -> WorkerStats {
         let (cycles_per_packet, busy_ratio) = self.window.ratios(now, &self.cells);
+        let metered = self.window.metered(&self.meter, now);
         let name = name(&self.seat);
         let lag = rcu
             .readers
@@ -238,7 +249,10 @@ impl Handle {
             busy_cycles: self.cells.busy_cycles.get(),
             cycles_per_packet,
             busy_ratio,
-            max_loop_us: self.cells.max_loop_ns.get() / 1000,
+            max_loop_us: metered.max_loop_us,
+            loop_p50_us: metered.loop_p50_us,
+            loop_p99_us: metered.loop_p99_us,
+            stages: metered.stages,
             rcu_lag: lag,
             loops: self.cells.loops.get(),
             sleeps: self.cells.sleeps.get(),

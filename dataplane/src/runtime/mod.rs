@@ -430,6 +430,11 @@ impl Dataplane {
             .collect()
     }
 
+    /// Lets the longest loop, and the histogram of loops, of every worker begin anew.
+    pub fn reset_longest(&mut self) {
+        self.workers.iter_mut().for_each(Handle::reset_longest);
+    }
+
     /// The epoch and where each reader is.
     #[must_use]
     pub fn rcu_status(&self) -> rcu::Status {

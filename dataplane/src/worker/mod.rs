@@ -13,6 +13,7 @@
 
 pub(crate) mod command;
 pub mod idle;
+pub mod meter;
 pub(crate) mod out;
 pub(crate) mod park;
 
@@ -27,6 +28,7 @@ use crate::stats::{WorkerCells, cycles};
 use command::{Answer, Command, Order, Outcome, RxSlot};
 use fib::Tables;
 use idle::{Idle, Next, Offer, Poll};
+use meter::Stage;
 use net::PortId;
 use out::{In, Out};
 use park::{Bed, ControlBell, End, WaitSet};
@@ -99,14 +101,11 @@ impl<S: Stages> Worker<S> {
     fn work(&mut self, clock: &Instant) {
         let mut burst = Burst::new();
         let mut idle = Idle::new(self.poll, 0);
-        let mut before: Option<u64> = None;
         let mut ticks = cycles();
         let (mut deaf, mut late) = (WaitSet::default(), false);
         loop {
             let now = clock.elapsed().as_nanos() as u64;
-            if let Some(before) = before.replace(now) {
-                self.cells.max_loop_ns.raise(now.saturating_sub(before));
-            }
+            self.out.meter.begin();
             let mut work = 0;
             if !self.orders.is_empty() {
                 work += 1;
@@ -121,6 +120,7 @@ impl<S: Stages> Worker<S> {
             ticks = ticks.wrapping_add(took);
             self.cells.loops.add(1);
             self.cells.cycles.add(took);
+            self.out.meter.over(took, work > 0);
             if work > 0 {
                 self.cells.busy_cycles.add(took);
                 if idle.worked(now) {
@@ -153,7 +153,6 @@ impl<S: Stages> Worker<S> {
             let slept = cycles().wrapping_sub(ticks);
             ticks = ticks.wrapping_add(slept);
             self.cells.cycles.add(slept);
-            before = None;
         }
     }
 
@@ -172,6 +171,8 @@ impl<S: Stages> Worker<S> {
         for slot in &mut self.rx {
             let n = slot.rx.rx(burst);
             if n > 0 {
+                self.out.meter.mark(Stage::Rx);
+                self.out.meter.frames(n);
                 self.cells.packets.add(n as u64);
                 self.cells.bursts.add(1);
                 work += n;
@@ -182,8 +183,10 @@ impl<S: Stages> Worker<S> {
                 if n >= AT_ONCE {
                     // Run to completion: the next burst gets the same buffers, which are in the cache.
                     work += self.out.send();
+                    self.out.meter.mark(Stage::Tx);
                 }
                 debug_assert!(burst.is_empty(), "the stages left frames");
+                self.out.meter.mark(Stage::Other);
             }
         }
         for frame in self.inject.drain(BURST) {
@@ -192,6 +195,7 @@ impl<S: Stages> Worker<S> {
         }
         work += self.peers.drain(&mut self.out);
         work += self.out.flush();
+        self.out.meter.mark(Stage::Tx);
         let closing = self.finish_closing();
         work + usize::from(closing || self.out.waiting())
     }

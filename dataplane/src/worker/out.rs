@@ -4,6 +4,7 @@
 //! Here `tx`, `punted` and the drops on the way out are counted (see [`crate::counters`]).
 
 use super::command::{Answer, Outcome, Way};
+use super::meter::{Meter, Stage};
 use super::park::Bed;
 use crate::burst::{BURST, Burst};
 use crate::counters::WorkerCounters;
@@ -181,6 +182,7 @@ enum Exit {
 pub(crate) struct Out {
     pub counters: WorkerCounters,
     pub cells: Arc<WorkerCells>,
+    pub meter: Meter,
     /// Nanoseconds, set by the worker once a loop.
     pub now: u64,
     /// By port.
@@ -199,6 +201,7 @@ impl Out {
     pub(crate) fn new(
         counters: WorkerCounters,
         cells: Arc<WorkerCells>,
+        meter: Meter,
         peers: Vec<Option<(Producer<Handed>, Arc<Bed>)>>,
         punt_ring: Producer<Mbuf>,
     ) -> Self {
@@ -210,6 +213,7 @@ impl Out {
         Self {
             counters,
             cells,
+            meter,
             now: 0,
             exits: (0..crate::interface::MAX_PORTS)
                 .map(|_| Exit::Closed)
@@ -402,6 +406,11 @@ impl Output for Out {
     fn counters(&mut self) -> &mut WorkerCounters {
         &mut self.counters
     }
+
+    #[inline]
+    fn mark(&mut self, stage: Stage) {
+        self.meter.mark(stage);
+    }
 }
 
 /// The rings from the other workers.
@@ -505,7 +514,13 @@ mod tests {
         let (punt_ring, _punts) = spsc(8);
         let peers = vec![None, Some((to_peer, Arc::new(Bed::new().unwrap())))];
         let counters = WorkerCounters::new(block.clone());
-        let mut out = Out::new(counters, Arc::default(), peers, punt_ring);
+        let mut out = Out::new(
+            counters,
+            Arc::default(),
+            Meter::new(Arc::default()),
+            peers,
+            punt_ring,
+        );
         out.open(PORT, Way::Own(Box::new(port.take_tx(0).unwrap())));
         let peers = In::new(vec![None, Some(from)]);
         Rig {

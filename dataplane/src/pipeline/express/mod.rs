@@ -23,11 +23,12 @@ mod ip6;
 mod mpls;
 mod rewrite;
 
-use super::{Scene, send};
+use super::{Cx, Output, Scene, send};
 use crate::burst::{BURST, Burst};
 use crate::heads::Heads;
 use crate::interface::Interface;
 use crate::mbuf::Mbuf;
+use crate::worker::meter::Stage;
 use fib::{Adjacency, Path, Target};
 use net::GroupId;
 
@@ -100,18 +101,28 @@ impl Iterator for Bits {
 
 /// Runs the burst, which came in by `iface`, through the lane.
 #[inline]
-pub(super) fn run<'a>(env: &Scene<'a>, iface: &Interface, burst: &mut Burst) -> Express<'a> {
+pub(super) fn run<'a, O: Output>(
+    cx: &mut Cx<'a, O>,
+    iface: &Interface,
+    burst: &mut Burst,
+) -> Express<'a> {
+    let env = cx.env;
+    let env = &env;
     let frames: &mut [Mbuf] = burst;
     let heads = Heads::read(env.ifaces, iface, frames);
+    cx.out.mark(Stage::Classify);
     let mut hops = [None; BURST];
     if heads.good4 != 0 {
         ip4::run(env, &heads, frames, &mut hops);
+        cx.out.mark(Stage::Ip4);
     }
     if heads.ip6 != 0 {
         ip6::run(env, heads.ip6, frames, &mut hops);
+        cx.out.mark(Stage::Ip6);
     }
     if heads.mpls != 0 && iface.mpls {
         mpls::run(env, heads.mpls, frames, &mut hops);
+        cx.out.mark(Stage::Mpls);
     }
     Express {
         hops,

@@ -14,7 +14,7 @@ use crate::eal::{Eal, EalConfig, Memory};
 use crate::interface::{IFACE_SLOTS, Interface, InterfaceTable};
 use crate::mbuf::Mbuf;
 use crate::mempool::Mempool;
-use crate::pipeline::{Env, Output, Pipeline, PipelineConfig, express};
+use crate::pipeline::{Env, Output, Pipeline, PipelineConfig};
 use crate::punt::{Inject, PuntReason, Punted};
 use fib::{Adjacency, Discard, FibWriter, LabelEntry, Path, Tables, Target, TcMode, TtlMode};
 use net::{AdjId, GroupId, IfaceId, Label, MacAddr, PortId, VrfId};
@@ -453,11 +453,11 @@ impl Rig {
         }
         let env = env_of!(self);
         let iface = self.table.untagged(PortId(port)).unwrap();
-        let hops = express::run(&env.open(), iface, &mut burst).hops;
-        hops.iter()
-            .take(frames.len())
-            .map(Option::is_some)
-            .collect()
+        let mut all = self
+            .pipeline
+            .expressed(&env, iface, &mut burst, &mut self.out);
+        all.truncate(frames.len());
+        all
     }
 
     #[track_caller]
