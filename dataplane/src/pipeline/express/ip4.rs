@@ -2,7 +2,7 @@
 
 use super::super::Scene;
 use super::super::send::imposed;
-use super::{Bits, Hops, Keys, neighbour, paths, rewrite};
+use super::{Bits, Hops, Keys, neighbour, pushed, rewrite, ways};
 use crate::burst::BURST;
 use crate::heads::Heads;
 use crate::mbuf::Mbuf;
@@ -26,9 +26,9 @@ pub(super) fn run<'a>(env: &Scene<'a>, heads: &Heads, frames: &mut [Mbuf], hops:
         let packet = frames[i].data().get(ETH..ETH + heads.total[i] as usize);
         flow::hash_ip4(packet.unwrap_or(&[]))
     };
-    let paths = paths(env, groups, hash);
-    for (i, path) in keys.positions().zip(paths) {
-        let Some((adj, path)) = neighbour(env, path).zip(path) else {
+    let ways = ways(env, groups, hash);
+    for (i, (adj, path)) in keys.positions().zip(ways) {
+        let Some(adj) = neighbour(env, adj) else {
             continue;
         };
         let Some(m) = frames.get_mut(i) else { continue };
@@ -40,8 +40,8 @@ pub(super) fn run<'a>(env: &Scene<'a>, heads: &Heads, frames: &mut [Mbuf], hops:
 
 /// TTL, labels, link header. `None`, and nothing has changed, where the packet does not fit.
 #[inline]
-fn leave(m: &mut Mbuf, adj: &Adjacency, path: &Path, total: usize) -> Option<()> {
-    let simple = path.push.is_empty() & rewrite::stays(m, adj, ETH + total);
+fn leave(m: &mut Mbuf, adj: &Adjacency, path: Option<&Path>, total: usize) -> Option<()> {
+    let simple = pushed(path).is_empty() & rewrite::stays(m, adj, ETH + total);
     if !simple {
         return leave_changed(m, adj, path, total);
     }
@@ -57,19 +57,20 @@ fn leave(m: &mut Mbuf, adj: &Adjacency, path: &Path, total: usize) -> Option<()>
 
 /// The same for a frame whose length changes: labels, a tag, or padding that goes.
 #[inline(never)]
-fn leave_changed(m: &mut Mbuf, adj: &Adjacency, path: &Path, total: usize) -> Option<()> {
+fn leave_changed(m: &mut Mbuf, adj: &Adjacency, path: Option<&Path>, total: usize) -> Option<()> {
     let ip: &[u8; HEADER_LEN] = m.data().get(ETH..)?.first_chunk()?;
     let h = Ip4::new(ip).ok()?;
-    let pushed = path.push.len() * Lse::LEN;
-    if total + pushed > usize::from(adj.mtu) {
+    let labels = pushed(path).len() * Lse::LEN;
+    if total + labels > usize::from(adj.mtu) {
         return None;
     }
-    let packet = if pushed == 0 {
-        rewrite::front(m, adj, (ETH, 0, total), IPV4)?
-    } else {
-        let labels = imposed(path, h.ttl() - 1, h.dscp());
-        let data = rewrite::front(m, adj, (ETH, pushed, total), MPLS)?;
-        rewrite::stack(data, &labels)?
+    let packet = match path {
+        Some(path) if labels > 0 => {
+            let stack = imposed(path, h.ttl() - 1, h.dscp());
+            let data = rewrite::front(m, adj, (ETH, labels, total), MPLS)?;
+            rewrite::stack(data, &stack)?
+        }
+        _ => rewrite::front(m, adj, (ETH, 0, total), IPV4)?,
     };
     Ip4Mut::new(packet).ok()?.decrement_ttl();
     adj.mark_used();

@@ -2,7 +2,7 @@
 
 use super::super::Scene;
 use super::super::send::imposed;
-use super::{Bits, Hops, Keys, neighbour, paths, rewrite};
+use super::{Bits, Hops, Keys, neighbour, pushed, rewrite, ways};
 use crate::burst::BURST;
 use crate::interface::InterfaceTable;
 use crate::mbuf::Mbuf;
@@ -23,9 +23,9 @@ pub(super) fn run<'a>(env: &Scene<'a>, which: u64, frames: &mut [Mbuf], hops: &m
         let packet = ip6::check(m.data().get(ETH..).unwrap_or(&[]));
         packet.map_or(0, |p| flow::hash_ip6(p.bytes()))
     };
-    let paths = paths(env, groups, hash);
-    for (i, path) in keys.positions().zip(paths) {
-        let Some((adj, path)) = neighbour(env, path).zip(path) else {
+    let ways = ways(env, groups, hash);
+    for (i, (adj, path)) in keys.positions().zip(ways) {
+        let Some(adj) = neighbour(env, adj) else {
             continue;
         };
         let Some(m) = frames.get_mut(i) else { continue };
@@ -63,19 +63,20 @@ fn pick(ifaces: &InterfaceTable, which: u64, frames: &[Mbuf]) -> Keys<u128> {
 
 /// Hop limit, labels, link header. `None`, and nothing has changed, where the packet does not fit.
 #[inline]
-fn leave(m: &mut Mbuf, adj: &Adjacency, path: &Path) -> Option<()> {
+fn leave(m: &mut Mbuf, adj: &Adjacency, path: Option<&Path>) -> Option<()> {
     let h = Ip6::new(m.data().get(ETH..)?).ok()?;
     let (total, hops) = (HEADER_LEN + h.payload_len(), h.hop_limit() - 1);
-    let pushed = path.push.len() * Lse::LEN;
-    if total + pushed > usize::from(adj.mtu) {
+    let labels = pushed(path).len() * Lse::LEN;
+    if total + labels > usize::from(adj.mtu) {
         return None;
     }
-    let packet = if pushed == 0 {
-        rewrite::front(m, adj, (ETH, 0, total), IPV6)?
-    } else {
-        let labels = imposed(path, hops, h.dscp());
-        let data = rewrite::front(m, adj, (ETH, pushed, total), MPLS)?;
-        rewrite::stack(data, &labels)?
+    let packet = match path {
+        Some(path) if labels > 0 => {
+            let stack = imposed(path, hops, h.dscp());
+            let data = rewrite::front(m, adj, (ETH, labels, total), MPLS)?;
+            rewrite::stack(data, &stack)?
+        }
+        _ => rewrite::front(m, adj, (ETH, 0, total), IPV6)?,
     };
     Ip6Mut::new(packet).ok()?.set_hop_limit(hops);
     adj.mark_used();

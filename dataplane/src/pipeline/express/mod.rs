@@ -13,8 +13,8 @@
 //! | [`Heads::read`] | headers | which frames are whose, a bit for each; IPv4 is judged here altogether |
 //! | `pick` of [`ip4`], [`ip6`], [`mpls`] | those of a kind | those to look up, and their keys |
 //! | lookup | keys | groups (prefetch passes are in `lookup*_burst`) |
-//! | [`paths`] | groups | paths; adjacencies are asked for |
-//! | `leave` of the family | paths | TTL, labels, link header; [`Hops`] |
+//! | [`ways`] | groups | ways; adjacencies are asked for |
+//! | `leave` of the family | ways | TTL, labels, link header; [`Hops`] |
 //!
 //! Left out on purpose: tagged frames that come in, stacks that end here, and what goes to the control thread.
 
@@ -30,7 +30,7 @@ use crate::interface::Interface;
 use crate::mbuf::Mbuf;
 use crate::worker::meter::Stage;
 use fib::{Adjacency, Path, Target};
-use net::GroupId;
+use net::{AdjId, GroupId, Label};
 
 /// The way out of each frame of a burst, by its position; `None`: the stages proper see to it.
 pub(super) type Hops<'a> = [Option<&'a Adjacency>; BURST];
@@ -131,26 +131,41 @@ pub(super) fn run<'a, O: Output>(
     }
 }
 
-/// The path of each group; its adjacency is asked for. `hash` is of the flow with that number, where there is a choice.
+/// Where a packet goes: to that adjacency, if it is there, by that path, if it has labels to push.
+type Way<'a> = (Option<AdjId>, Option<&'a Path>);
+
+/// The way of each group; its adjacency is asked for. `hash` is of the flow with that number, where there is a choice.
 #[inline]
-fn paths<'a>(
-    env: &Scene<'a>,
-    groups: &[GroupId],
-    hash: impl Fn(usize) -> u32,
-) -> [Option<&'a Path>; BURST] {
-    let mut out = [None; BURST];
+fn ways<'a>(env: &Scene<'a>, groups: &[GroupId], hash: impl Fn(usize) -> u32) -> [Way<'a>; BURST] {
+    let mut out = [(None, None); BURST];
     for (k, (out, &group)) in out.iter_mut().zip(groups).enumerate() {
-        *out = send::pick(env, group, || hash(k));
-        send::prefetch(env, *out);
+        *out = match env.fib.express(group) {
+            Some(id) => (Some(id), None),
+            None => by_path(send::pick(env, group, || hash(k))),
+        };
+        if let Some(id) = out.0 {
+            env.fib.prefetch_adj(id);
+        }
     }
     out
 }
 
-/// The neighbour that the path leads to, if frames can go there at once.
 #[inline]
-fn neighbour<'a>(env: &Scene<'a>, path: Option<&Path>) -> Option<&'a Adjacency> {
-    match path?.target {
-        Target::Adjacency(id) => env.fib.adj(id).filter(|adj| adj.is_complete()),
-        _ => None,
+fn by_path(path: Option<&Path>) -> Way<'_> {
+    match path.map(|p| p.target) {
+        Some(Target::Adjacency(id)) => (Some(id), path),
+        _ => (None, None),
     }
+}
+
+/// The neighbour, if frames can go there at once.
+#[inline]
+fn neighbour<'a>(env: &Scene<'a>, id: Option<AdjId>) -> Option<&'a Adjacency> {
+    env.fib.adj(id?).filter(|adj| adj.is_complete())
+}
+
+/// The labels that a path pushes.
+#[inline]
+fn pushed(path: Option<&Path>) -> &[Label] {
+    path.map_or(&[], |p| p.push.as_slice())
 }

@@ -3,7 +3,7 @@
 //! As in [`super::super::mpls`], a stack is read to its bottom first.
 
 use super::super::Scene;
-use super::{Bits, Hops, Keys, neighbour, paths, rewrite};
+use super::{Bits, Hops, Keys, neighbour, pushed, rewrite, ways};
 use crate::burst::BURST;
 use crate::mbuf::Mbuf;
 use fib::{Adjacency, LabelEntry, LabelOp, TtlMode};
@@ -28,13 +28,13 @@ pub(super) fn run<'a>(env: &Scene<'a>, which: u64, frames: &mut [Mbuf], hops: &m
         let m = &frames[usize::from(keys.at[k])];
         flow::hash_mpls(m.data().get(ETH..).unwrap_or(&[]))
     };
-    let paths = paths(env, &groups[..keys.keys().len()], hash);
-    for ((i, path), entry) in keys.positions().zip(paths).zip(entries) {
-        let Some((adj, path)) = neighbour(env, path).zip(path) else {
+    let ways = ways(env, &groups[..keys.keys().len()], hash);
+    for ((i, (adj, path)), entry) in keys.positions().zip(ways).zip(entries) {
+        let Some(adj) = neighbour(env, adj) else {
             continue;
         };
         let Some(m) = frames.get_mut(i) else { continue };
-        let done = match path.push.as_slice() {
+        let done = match pushed(path) {
             [] => pop(m, adj, entry.ttl()),
             &[label] => swap(m, adj, label),
             _ => None,
