@@ -151,6 +151,12 @@ impl WorkerCounters {
         Self(block)
     }
 
+    /// Where it counts, an interface each.
+    #[cfg(test)]
+    pub(crate) fn written(&self) -> Vec<std::ops::Range<usize>> {
+        self.0.slots.iter().map(crate::worker::place).collect()
+    }
+
     /// What was counted so far, over all interfaces.
     #[cold]
     pub(crate) fn sum(&self) -> Counts {

@@ -118,8 +118,9 @@ pub struct Pipeline {
     dead: Burst,
 }
 
-/// What waits for its stage.
+/// What waits for its stage. Aligned, so that no two workers write to one cache line or its neighbour.
 #[derive(Default)]
+#[repr(align(128))]
 struct Lists {
     mpls: Frames,
     v4: Frames,
@@ -181,6 +182,11 @@ impl Pipeline {
             lists: Box::default(),
             dead: Burst::new(),
         }
+    }
+
+    /// Where its lists lie.
+    pub(crate) fn lists_at(&self) -> std::ops::Range<usize> {
+        crate::worker::place(&*self.lists)
     }
 
     /// Runs a burst that came from `port` to completion; leaves it empty.

@@ -142,6 +142,10 @@ impl Handle {
                 control,
                 cells: its_cells,
             };
+            #[cfg(test)]
+            if let Ok(mut all) = crate::worker::WRITTEN.lock() {
+                all.extend(worker.written().into_iter().map(|r| (seat.id, r)));
+            }
             // The starter may have given up waiting; it will then order this thread to stop.
             let _ = ready.send(Ok(()));
             worker.run();

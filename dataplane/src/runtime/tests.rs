@@ -148,3 +148,38 @@ fn a_frame_without_room_for_its_labels_is_dropped_and_freed() {
     r.dp.shutdown().unwrap();
     assert_eq!(r.pool.in_use(), 0);
 }
+
+/// No cache line that a worker writes for each frame is another's, nor its neighbour, which is fetched with it.
+#[test]
+fn workers_share_no_line_that_they_write() {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let dp = Dataplane::start(&Config {
+        eal: EalConfig {
+            memory: Memory::NoHuge,
+            mem_mb: 128,
+            ..EalConfig::default()
+        },
+        workers: (0..4).map(|i| i % cpus).collect(),
+        poll: Poll::Adaptive,
+        frames: 4095,
+        jumbo_frames: 63,
+        pipeline: PipelineConfig::default(),
+    })
+    .unwrap();
+    let written = crate::worker::WRITTEN.lock().unwrap();
+    let mut owner = std::collections::HashMap::new();
+    for (worker, range) in written.iter() {
+        for pair in range.start / 128..range.end.div_ceil(128) {
+            let first = *owner.entry(pair).or_insert(*worker);
+            assert_eq!(
+                first,
+                *worker,
+                "both write to the lines at {:#x}",
+                pair * 128
+            );
+        }
+    }
+    let all: std::collections::HashSet<_> = owner.values().collect();
+    assert_eq!(all.len(), 4, "every worker has said where it writes");
+    drop(dp);
+}

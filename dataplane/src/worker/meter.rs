@@ -72,7 +72,8 @@ const BUCKETS: usize = 40 << FINE;
 /// The bucket of a number of cycles: its octave, and its next three bits.
 #[inline]
 fn bucket(cycles: u64) -> usize {
-    let octave = (cycles | 1 << FINE).ilog2();
+    let cycles = cycles.max(1 << FINE); // nothing real is shorter
+    let octave = cycles.ilog2();
     let fine = (cycles >> (octave - FINE)) as usize & ((1 << FINE) - 1);
     ((((octave - FINE) as usize) << FINE) + fine).min(BUCKETS - 1)
 }
@@ -204,6 +205,11 @@ impl Meter {
             last: 0,
             resets: 0,
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn written(&self) -> std::ops::Range<usize> {
+        super::place(&*self.cells)
     }
 
     /// A loop begins.

@@ -33,6 +33,7 @@ use net::PortId;
 use out::{In, Out};
 use park::{Bed, ControlBell, End, WaitSet};
 use rcu::ring::{Consumer, Producer};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,6 +48,11 @@ pub trait Stages: Send + 'static {
     fn rx<O: Output>(&mut self, env: &Env<'_>, port: PortId, burst: &mut Burst, out: &mut O);
     /// Takes a frame that the control thread sent; its metadata says what is to be done with it.
     fn inject<O: Output>(&mut self, env: &Env<'_>, frame: Mbuf, out: &mut O);
+    /// Where on the heap they write for each frame, for the test that compares workers.
+    #[doc(hidden)]
+    fn written(&self) -> Vec<Range<usize>> {
+        Vec::new()
+    }
 }
 
 impl Stages for Pipeline {
@@ -59,7 +65,22 @@ impl Stages for Pipeline {
     fn inject<O: Output>(&mut self, env: &Env<'_>, frame: Mbuf, out: &mut O) {
         Pipeline::inject(self, env, frame, out);
     }
+
+    fn written(&self) -> Vec<Range<usize>> {
+        vec![self.lists_at()]
+    }
 }
+
+/// The bytes of a value.
+pub(crate) fn place<T: ?Sized>(of: &T) -> Range<usize> {
+    let at = std::ptr::from_ref(of).cast::<u8>().addr();
+    at..at + size_of_val(of)
+}
+
+/// What each worker writes for each frame, or each loop: filled as workers start, for the test that compares them.
+#[cfg(test)]
+pub(crate) static WRITTEN: std::sync::Mutex<Vec<(net::WorkerId, Range<usize>)>> =
+    std::sync::Mutex::new(Vec::new());
 
 /// Everything a worker has. Moved into its thread whole.
 pub(crate) struct Worker<S> {
@@ -85,6 +106,15 @@ pub(crate) struct Worker<S> {
 }
 
 impl<S: Stages> Worker<S> {
+    /// Everything that is written for each frame or loop but rings, whose indexes are padded, and what a port brings.
+    #[cfg(test)]
+    pub(crate) fn written(&self) -> Vec<Range<usize>> {
+        let mut all = self.stages.written();
+        all.extend([place(self), place(&*self.cells)]);
+        all.extend(self.out.written());
+        all
+    }
+
     /// Loops until [`Command::Stop`]. A panic ends the thread, once what is lost by it is counted.
     pub(crate) fn run(mut self) {
         let clock = Instant::now();
