@@ -11,8 +11,10 @@ use benches::forward::case::{CASES, Case, SMALL, Tables};
 use benches::forward::frames;
 use benches::forward::ours::{self, Ours};
 use benches::forward::process::{CORE, Racer, Speed, turn, wait_ready};
-use benches::forward::report::{self, Outcome, Runs};
+use benches::forward::report::{self, Outcome, Runs, UPDATES};
 use benches::forward::rival::{self, Rival};
+use benches::forward::updates;
+use benches::host::Host;
 use benches::table;
 use clap::Parser;
 use hugepages::doctor::RUN_DIR;
@@ -49,9 +51,6 @@ struct Args {
     /// Take `trunkline` from this folder instead of building it
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
-    /// Say with which commands the programs were started
-    #[arg(long)]
-    commands: bool,
 }
 
 /// What all cases share.
@@ -81,37 +80,69 @@ fn main() -> Result<()> {
         folder,
         commands: Vec::new(),
     };
-    let mut text = bench.host();
-    text.push_str(&report::head());
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let host = Host::here(
+        "huge pages of 2 MiB".into(),
+        format!("cargo testbed bench forward {}", command.join(" ")),
+    );
+    let mut text = bench.head(&host);
     print!("{text}");
     let mut rows: Vec<Value> = Vec::new();
     let only = bench.args.only.clone();
     for case in CASES.iter().filter(|c| c.name.contains(&only)) {
-        // Given back at the end of each case, however it ends.
-        let sys = Sys::default();
-        let mut held = Held::open(&sys, Path::new(RUN_DIR))?;
-        pages::reserve(&sys, &mut held, 0, 2048, PAGES)?;
-        let outcome = bench
-            .run(*case)
-            .with_context(|| format!("case {}", case.name))?;
-        drop(held);
-        print!("{}", outcome.text());
-        text.push_str(&outcome.text());
-        rows.extend(outcome.json());
+        let _pages = Pages::reserve(PAGES)?;
+        match bench.run(*case) {
+            Ok(outcome) => {
+                say(&mut text, &outcome.text());
+                rows.extend(outcome.json());
+            }
+            Err(e) => say(&mut text, &format!("{:<22} failed: {e:#}\n", case.name)),
+        }
     }
-    if bench.args.commands {
-        bench.commands.sort();
-        bench.commands.dedup();
-        println!("\ncommands:\n{}", bench.commands.join("\n"));
+    // The last, as it starts DPDK in this process.
+    if UPDATES.contains(&only) {
+        let _pages = Pages::reserve(PAGES)?;
+        let outcome = bench.updates()?;
+        say(&mut text, &report::updates_text(&outcome));
+        rows.extend(report::updates_json(&outcome));
     }
-    if let Some(file) = &bench.args.json {
-        fs::write(file, serde_json::to_string_pretty(&rows)?)?;
-        bench.commands.sort();
-        bench.commands.dedup();
-        let with = format!("{text}\ncommands:\n{}\n", bench.commands.join("\n"));
-        fs::write(file.with_extension("txt"), with)?;
+    bench.commands.sort();
+    bench.commands.dedup();
+    let with = format!("{text}\ncommands:\n{}\n", bench.commands.join("\n"));
+    let made = bench.args.table.is_none() && bench.args.table6.is_none();
+    let name = if made { "forward" } else { "forward-file" };
+    save(name, &rows, &with, bench.args.json.as_deref())
+}
+
+/// Prints a text, and keeps it.
+fn say(text: &mut String, more: &str) {
+    print!("{more}");
+    text.push_str(more);
+}
+
+/// Under `benches/results`, and where it was asked for.
+fn save(name: &str, rows: &[Value], text: &str, json: Option<&Path>) -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    fs::create_dir_all(&folder)?;
+    let rows = serde_json::to_string_pretty(rows)? + "\n";
+    fs::write(folder.join(format!("{name}.txt")), text)?;
+    fs::write(folder.join(format!("{name}.json")), &rows)?;
+    if let Some(file) = json {
+        fs::write(file, rows)?;
     }
     Ok(())
+}
+
+/// Huge pages, given back however it ends.
+struct Pages(#[expect(dead_code, reason = "held until it is dropped")] Held);
+
+impl Pages {
+    fn reserve(n: u64) -> Result<Self> {
+        let sys = Sys::default();
+        let mut held = Held::open(&sys, Path::new(RUN_DIR))?;
+        pages::reserve(&sys, &mut held, 0, 2048, n)?;
+        Ok(Self(held))
+    }
 }
 
 fn tables(args: &Args) -> Result<Tables> {
@@ -142,34 +173,28 @@ fn program(folder: Option<&Path>) -> Result<PathBuf> {
     Ok(folder.join("trunkline"))
 }
 
-fn first_line(of: &str, key: &str) -> String {
-    let text = fs::read_to_string(of).unwrap_or_default();
-    let line = text
-        .lines()
-        .find(|l| l.starts_with(key))
-        .unwrap_or_default();
-    line.split(':')
-        .next_back()
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
-}
-
 impl Bench {
-    fn host(&self) -> String {
-        let cpu = first_line("/proc/cpuinfo", "model name");
-        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    fn head(&self, host: &Host) -> String {
         let l3fwd = match &self.l3fwd {
-            Ok(_) => "with rte_fib".to_owned(),
+            Ok(_) => "with rte_fib, built from Debian's source package".to_owned(),
             Err(e) => format!("left out: {e:#}"),
         };
         format!(
-            "host: {cpu}, {cores} cores, Linux {}; DPDK {}\ntables: {}\nl3fwd: {l3fwd}\n\n",
-            kernel.trim(),
+            "{}\n{}\nDPDK {}; tables: {}; l3fwd: {l3fwd}\n\n{}",
+            host.summary(),
+            host.command,
             dpdk_version(),
-            self.tables.source
+            self.tables.source,
+            report::head()
         )
+    }
+
+    fn updates(&self) -> Result<updates::Outcome> {
+        let case = CASES.iter().find(|c| c.name == "ipv4-1m-4k");
+        let captures = self.captures(case.context("no such case")?, "updates")?;
+        let time = Duration::from_millis(if self.args.quick { 500 } else { 1500 });
+        let files = [captures[0][0].as_path(), captures[1][0].as_path()];
+        updates::run(&self.tables, files, self.args.rounds.max(1), time)
     }
 
     /// The captures of both ports; with several queues, each has its own.

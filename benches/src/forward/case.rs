@@ -39,8 +39,6 @@ pub struct Case {
     pub frames: usize,
     /// RX queues of a port, and workers.
     pub queues: u32,
-    /// Route changes a second made meanwhile.
-    pub updates: u32,
     /// What has to be reached.
     pub bars: &'static [Bar],
 }
@@ -56,8 +54,6 @@ pub enum Bar {
     AboveFloor(f64),
     /// At least that many times the case of one worker.
     OfOneWorker(f64),
-    /// At most that many microseconds more than the longest loop without updates.
-    LongestLoop(f64),
 }
 
 const fn case(name: &'static str, kind: Kind, frames: usize, bars: &'static [Bar]) -> Case {
@@ -66,7 +62,6 @@ const fn case(name: &'static str, kind: Kind, frames: usize, bars: &'static [Bar
         kind,
         frames,
         queues: 1,
-        updates: 0,
         bars,
     }
 }
@@ -101,7 +96,6 @@ pub const CASES: &[Case] = &[
         kind: Kind::Ip4,
         frames: SMALL,
         queues: 2,
-        updates: 0,
         bars: &[Bar::OfOneWorker(1.9)],
     },
 ];

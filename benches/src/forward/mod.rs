@@ -14,3 +14,4 @@ pub mod ours;
 pub mod process;
 pub mod report;
 pub mod rival;
+pub mod updates;

@@ -41,7 +41,8 @@ pub struct Setup<'a> {
     pub folder: &'a Path,
 }
 
-fn hop4(i: usize) -> String {
+/// The address of neighbour number `i` of both ports.
+pub fn hop4(i: usize) -> String {
     format!("10.0.{}.{}", i / NEIGHBOURS, 2 + i % NEIGHBOURS)
 }
 

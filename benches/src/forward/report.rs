@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::case::{Bar, Case};
 use super::process::Speed;
+use super::updates;
 
 /// What a program did in the rounds of a case.
 #[derive(Debug, Clone)]
@@ -94,7 +95,6 @@ impl Outcome {
                 let is = self.above_floor()?;
                 (format!("cycles above the floor <= {want}"), is, is <= want)
             }
-            Bar::LongestLoop(_) => return None,
         })
     }
 
@@ -161,6 +161,58 @@ impl Outcome {
         out
     }
 }
+
+/// The case of the route changes, as text.
+pub fn updates_text(o: &updates::Outcome) -> String {
+    let (quiet, busy) = o.medians();
+    let more = busy - quiet;
+    let loops = if more <= MORE_US {
+        "reached"
+    } else {
+        "NOT reached"
+    };
+    let lost = if o.dropped == 0 {
+        "reached"
+    } else {
+        "NOT reached"
+    };
+    format!(
+        "{UPDATES:<22} longest loop {quiet:.1} us without, {busy:.1} us with {:.0} changes a second (medians of {} rounds)\n\
+         {:<22} rounds without: {:.1?}\n{:<22} rounds with:    {:.1?}\n\
+         {:<22} bar: at most {MORE_US} us more: {loops}, {more:.1}\n\
+         {:<22} bar: no frame lost: {lost}, {} of {}\n",
+        o.rate,
+        o.busy.len(),
+        "",
+        o.quiet,
+        "",
+        o.busy,
+        "",
+        "",
+        o.dropped,
+        o.received,
+    )
+}
+
+/// The same as JSON.
+pub fn updates_json(o: &updates::Outcome) -> Vec<Value> {
+    let (quiet, busy) = o.medians();
+    vec![
+        json!({
+            "case": UPDATES, "metric": "longest loop", "unit": "us", "ours": busy, "rival": quiet,
+            "rival_name": "without changes", "ratio": busy / quiet, "runs": o.busy.len(),
+        }),
+        json!({
+            "case": UPDATES, "metric": "frames lost", "unit": "frames", "ours": o.dropped, "rival": 0,
+            "rival_name": "without changes", "ratio": Value::Null, "runs": o.busy.len(),
+        }),
+    ]
+}
+
+/// The name of that case.
+pub const UPDATES: &str = "ipv4-1m-4k-updates";
+/// By how much the longest loop may grow.
+const MORE_US: f64 = 20.0;
 
 /// The head of the table.
 pub fn head() -> String {

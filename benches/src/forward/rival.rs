@@ -205,7 +205,7 @@ pub fn build_l3fwd() -> Result<PathBuf> {
     let folder = home
         .context("neither XDG_CACHE_HOME nor HOME is set")?
         .join("trunkline/l3fwd")
-        .join(&version);
+        .join(format!("{version}-{CHANGED}"));
     let program = folder.join("l3fwd");
     if program.exists() {
         return Ok(program);
@@ -261,7 +261,7 @@ fn download(folder: &Path, version: &str) -> Result<()> {
 }
 
 /// The changes, as `(file, is, becomes)`.
-const CHANGES: [(&str, &str, &str); 5] = [
+const CHANGES: [(&str, &str, &str); 6] = [
     (
         "main.c",
         ".offloads = RTE_ETH_RX_OFFLOAD_CHECKSUM",
@@ -284,10 +284,17 @@ const CHANGES: [(&str, &str, &str); 5] = [
     ),
     (
         "l3fwd_fib.c",
-        "num_tbl8 = (1 << 15)",
-        "num_tbl8 = (1 << 18)",
+        "dir24_8.num_tbl8 = (1 << 15)",
+        "dir24_8.num_tbl8 = (1 << 15)",
+    ),
+    (
+        "l3fwd_fib.c",
+        "trie.num_tbl8 = (1 << 15)",
+        "trie.num_tbl8 = (1 << 19)",
     ),
 ];
+/// Of those changes; a program built with others is not taken.
+const CHANGED: u32 = 2;
 
 fn patch(folder: &Path) -> Result<()> {
     for (file, is, becomes) in CHANGES {
