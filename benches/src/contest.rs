@@ -19,6 +19,8 @@ use rcu::Domain;
 use crate::family::Family;
 use crate::table::{Prefix, Route};
 
+/// Changes between two turns of the control loop.
+pub const TURN: usize = 256;
 /// Addresses in the largest burst.
 pub const BURST: usize = 256;
 
@@ -419,11 +421,14 @@ pub fn fill<F: Family>(
     hop: impl Fn(&Route<F>) -> u32,
 ) -> Result<Duration> {
     let start = Instant::now();
-    for r in table {
-        c.set(r.prefix, hop(r))
-            .with_context(|| format!("a prefix of {} bits", r.prefix.bits()))?;
+    // The control loop takes its turn now and then: what went out of use waits for readers.
+    for part in table.chunks(TURN) {
+        for r in part {
+            c.set(r.prefix, hop(r))
+                .with_context(|| format!("a prefix of {} bits", r.prefix.bits()))?;
+        }
+        c.settle();
     }
-    c.settle();
     Ok(start.elapsed())
 }
 

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::field::{Entry, Field, OURS, Rivals, line_up};
 use super::{Plan, hop};
-use crate::contest::{Contestant, Oracle, Ours, check, fill};
+use crate::contest::{Contestant, Oracle, Ours, TURN, check, fill};
 use crate::host::breathe;
 use crate::report::{Grid, Report, Row, figure};
 use crate::stats::{Sample, quantile};
@@ -21,8 +21,6 @@ use crate::table::{Route, prefixes};
 use crate::traffic::{Kind, destinations};
 
 const GROUPS: u32 = 1_000;
-/// Changes between two turns of the control loop.
-const TURN: usize = 256;
 /// No contestant gets more time for one kind of changes.
 const PATIENCE: Duration = Duration::from_secs(3);
 
