@@ -32,7 +32,7 @@ use hugepages::slice::Backing;
 use net::GroupId;
 
 use crate::short::Short;
-use line::{LONG, MORE, Naming, SLOTS};
+use line::{LONG, LONGEST, MORE, Naming, SLOTS};
 
 /// Bits that index the names.
 const INDEX: u32 = 18;
@@ -41,12 +41,15 @@ const SHORT: u8 = 7;
 /// Addresses looked up together by the scalar path: their misses overlap.
 const LANES: usize = 32;
 
+/// Words that a short name can reach, by any rule.
+const REACH: usize = LONG as usize * Naming::Byte.step() as usize + LONGEST;
+
 /// One replica of the IPv4 table.
 pub(crate) struct Table4 {
     /// How names are read, and how often that has changed: see [`Table4::naming`].
     naming: AtomicU32,
     /// The short name of the line of each /18, or [`line::LONG`]; and one more, which vector loads touch.
-    short_names: HugeSlice<AtomicU16>,
+    short_names: HugeSlice<[AtomicU16; (1 << INDEX) + 1]>,
     /// The entry of each /18 that has no short name, or of all: see [`Naming::Long`].
     entries: HugeSlice<AtomicU32>,
     /// The lines.
@@ -64,10 +67,11 @@ impl Table4 {
     pub(crate) fn new(words: usize, more: usize, node: Option<u32>) -> io::Result<Self> {
         Ok(Self {
             naming: AtomicU32::new(Naming::Byte as u32),
-            short_names: HugeSlice::zeroed((1 << INDEX) + 1, Backing::Merged, node)?,
+            short_names: HugeSlice::zeroed(1, Backing::Merged, node)?,
             entries: HugeSlice::zeroed(1 << INDEX, Backing::Small, node)?,
-            // Vector loads may reach beyond a line, for lanes that are not asked about.
-            words: HugeSlice::zeroed(words + line::LONGEST, Backing::Merged, node)?,
+            // Vector loads may reach beyond a line, for lanes that are not asked about; and a name may be read by a rule
+            // that was another's, for an answer that is not taken.
+            words: HugeSlice::zeroed((words + LONGEST).max(REACH), Backing::Merged, node)?,
             more: HugeSlice::zeroed(more, Backing::Small, node)?,
             short: Short::new(SHORT.into()),
             #[cfg(target_arch = "x86_64")]
@@ -100,17 +104,17 @@ impl Table4 {
 
     /// [`Self::lookup_burst`] for any CPU: the names of all first, then the leaves.
     pub(crate) fn lookup_burst_scalar(&self, dst: &[u32], out: &mut [GroupId]) {
-        // A slice of its own, since the compiler reads `self` again after each Acquire.
-        let words = &*self.words;
+        // An array, so that what a name reaches needs no check: it is long enough for all of them.
+        let words: &[AtomicU64; REACH] = self.words.first_chunk().expect("as long as that");
         let word = |at: usize| words[at].load(Ordering::Relaxed); // as in `word`
         loop {
             let seen = self.naming();
             match Naming::of(seen) {
-                naming @ Naming::Byte => self.named(naming, dst, out, |first, slot| {
-                    line::byte(first, slot, word)
+                Naming::Byte => self.named(dst, out, |name, slot| {
+                    line::byte(usize::from(name) * Naming::Byte.step() as usize, slot, word)
                 }),
-                naming @ Naming::Half => self.named(naming, dst, out, |first, slot| {
-                    line::half(first, slot, word)
+                Naming::Half => self.named(dst, out, |name, slot| {
+                    line::half(usize::from(name) * Naming::Half.step() as usize, slot, word)
                 }),
                 Naming::Long => {
                     for (out, &ip) in out.iter_mut().zip(dst) {
@@ -124,40 +128,29 @@ impl Table4 {
         }
     }
 
-    /// The answers of a burst, by `leaf` where the line has a short name: of its first word, and a place in it.
+    /// The answers of a burst, by `leaf` where the line has a short name: of that, and a place in the line.
     #[inline(always)]
-    fn named(
-        &self,
-        naming: Naming,
-        dst: &[u32],
-        out: &mut [GroupId],
-        leaf: impl Fn(usize, usize) -> u32,
-    ) {
-        let names = &*self.short_names;
+    fn named(&self, dst: &[u32], out: &mut [GroupId], leaf: impl Fn(u16, usize) -> u32) {
+        let names = &self.short_names[0];
         let (whole, rest) = dst.as_chunks::<LANES>();
         let (whole_out, rest_out) = out.as_chunks_mut::<LANES>();
         for (dst, out) in whole.iter().zip(whole_out) {
-            let mut longest = 0;
-            for (out, &ip) in out.iter_mut().zip(dst) {
-                // Acquire: pairs with the Release store in `Writer4::name`; the line named here was written before.
-                let name = names[(ip >> (32 - INDEX)) as usize].load(Ordering::Acquire);
-                longest = longest.max(name);
-                out.0 = u32::from(name) * naming.step();
+            // Acquire: pairs with the Release store in `Writer4::name`; the line named here was written before.
+            let names = dst.map(|ip| names[block(ip)].load(Ordering::Acquire));
+            for ((out, &ip), &name) in out.iter_mut().zip(dst).zip(&names) {
+                out.0 = leaf(name, slot(ip));
             }
-            if longest == LONG {
-                for (out, &ip) in out.iter_mut().zip(dst) {
-                    *out = self.lookup(ip);
-                }
-                continue;
-            }
-            let mut none = false;
-            for (out, &ip) in out.iter_mut().zip(dst) {
-                out.0 = leaf(out.index(), slot(ip));
-                none |= out.0 == 0;
-            }
-            if none {
-                for (out, &ip) in out.iter_mut().zip(dst).filter(|(out, _)| out.0 == 0) {
-                    *out = self.fall_back(ip);
+            // Few have no leaf or no short name; what the latter have got is nothing.
+            let odd = |(out, &name): (&GroupId, &u16)| out.is_none() | (name == LONG);
+            if out
+                .iter()
+                .zip(&names)
+                .fold(false, |any, one| any | odd(one))
+            {
+                for ((out, &ip), &name) in out.iter_mut().zip(dst).zip(&names) {
+                    if odd((out, &name)) {
+                        *out = self.lookup(ip);
+                    }
                 }
             }
         }
@@ -192,14 +185,13 @@ impl Table4 {
     /// The entry of an address's /18, by this rule of naming.
     #[inline(always)]
     fn entry(&self, naming: Naming, dst: u32) -> u32 {
-        let block = (dst >> (32 - INDEX)) as usize;
         // Acquire: pairs with the Release store in `Writer4::name`; the line named here was written before.
-        let long = || self.entries[block].load(Ordering::Acquire);
+        let long = || self.entries[block(dst)].load(Ordering::Acquire);
         if naming == Naming::Long {
             return long();
         }
         // Acquire: likewise.
-        let name = self.short_names[block].load(Ordering::Acquire);
+        let name = self.short_names[0][block(dst)].load(Ordering::Acquire);
         naming.entry(name).unwrap_or_else(long)
     }
 
@@ -239,6 +231,12 @@ impl Table4 {
     fn fall_back(&self, dst: u32) -> GroupId {
         self.short.resolve(short_slot(dst), || self.answer(dst))
     }
+}
+
+/// The /18 of an address.
+#[inline(always)]
+fn block(dst: u32) -> usize {
+    (dst >> (32 - INDEX)) as usize
 }
 
 /// The place of an address's /24 in its line.

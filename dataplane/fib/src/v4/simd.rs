@@ -175,8 +175,8 @@ fn of_entries(t: &Table4, ip: __m512i, entry: __m512i) -> __m512i {
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
 fn bytes(t: &Table4, first: __m512i, slot: __m512i) -> __m512i {
     let at = _mm512_add_epi32(_mm512_slli_epi32::<3>(first), slot);
-    // SAFETY: an entry names a line within `words`, after which there is room for the longest (`Table4::new`), so the
-    // 64 bytes from its first word and 3 more are within it whatever the form. `FIRST` keeps byte numbers positive as
+    // SAFETY: an entry names a line within `words`, and so does a short name, whatever the rule; after that there is room
+    // for the longest (`Table4::new`), so the 64 bytes from its first word and 3 more are within it whatever the form. `FIRST` keeps byte numbers positive as
     // far as `Sizes` lets `words` grow.
     let found = unsafe { _mm512_i32gather_epi32::<1>(at, t.words.as_ptr().cast()) };
     _mm512_and_si512(found, all(0xff))

@@ -425,8 +425,8 @@ impl Writer4 {
             if name == LONG {
                 t.entries[at].store(entry, Ordering::Release);
             }
-            if t.short_names[at].load(Ordering::Relaxed) != name {
-                t.short_names[at].store(name, Ordering::Release);
+            if t.short_names[0][at].load(Ordering::Relaxed) != name {
+                t.short_names[0][at].store(name, Ordering::Release);
             }
         }
     }
@@ -457,7 +457,7 @@ impl Writer4 {
             if to == Naming::Long {
                 continue;
             }
-            for (at, &entry) in t.short_names.iter().zip(self.entries.iter()) {
+            for (at, &entry) in t.short_names[0].iter().zip(self.entries.iter()) {
                 at.store(to.name(entry), Ordering::Release); // likewise
             }
             t.set_naming(to);
