@@ -193,9 +193,19 @@ pub struct Report {
     text: String,
     /// The comparisons so far.
     pub rows: Vec<Row>,
+    /// What could not be measured, and why.
+    pub failed: Vec<String>,
 }
 
 impl Report {
+    /// Says what could not be measured, so that the rest of the run is not lost.
+    pub fn or_failed(&mut self, what: &str, done: anyhow::Result<()>) {
+        if let Err(e) = done {
+            self.say(&format!("NOT MEASURED: {what}: {e:#}\n"));
+            self.failed.push(what.to_owned());
+        }
+    }
+
     /// Prints a text, and keeps it for the file.
     pub fn say(&mut self, text: &str) {
         println!("{text}");

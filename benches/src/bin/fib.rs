@@ -6,8 +6,9 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use benches::host::{Host, Reserved};
+use benches::report::Report;
 use benches::tables::{self, Plan};
 use clap::Parser;
 use dpdk_sys::rivals::{Dpdk, Pages};
@@ -113,7 +114,7 @@ fn measure(args: &Args, huge: bool) -> Result<()> {
         if let Some(file) = &args.json {
             std::fs::write(file, report.json(&host).to_string())?;
         }
-        return Ok(());
+        return whole(&report);
     }
     let mut name = "fib".to_owned();
     if args.table.is_some() || args.table6.is_some() {
@@ -125,6 +126,12 @@ fn measure(args: &Args, huge: bool) -> Result<()> {
     for file in report.save(&name, &host, args.json.as_deref())? {
         println!("saved: {}", file.display());
     }
+    whole(&report)
+}
+
+fn whole(report: &Report) -> Result<()> {
+    let failed = report.failed.join("; ");
+    ensure!(failed.is_empty(), "not measured: {failed}");
     Ok(())
 }
 

@@ -133,11 +133,14 @@ fn family<F: Field>(
         report.say("(chrt is missing or not allowed: measured without real-time priority)");
     }
     for &groups in plan.groups() {
-        lookups::at_size::<F>(dpdk, plan, &table, groups, report)?;
+        let done = lookups::at_size::<F>(dpdk, plan, &table, groups, report);
+        report.or_failed(&format!("{}/{groups} groups", F::NAME), done);
     }
-    updates::measure::<F>(dpdk, plan, &table, report)?;
+    let done = updates::measure::<F>(dpdk, plan, &table, report);
+    report.or_failed(&format!("{}, updates", F::NAME), done);
     if !plan.quick {
-        lookups::grown::<F>(dpdk, plan, &table, report)?;
+        let done = lookups::grown::<F>(dpdk, plan, &table, report);
+        report.or_failed(&format!("{}, 4x", F::NAME), done);
     }
     Ok(())
 }
