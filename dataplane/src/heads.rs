@@ -54,6 +54,17 @@ struct Wanted<'a> {
 }
 
 impl Heads {
+    /// Of a burst without frames.
+    const NONE: Self = Self {
+        ip4: 0,
+        ip6: 0,
+        mpls: 0,
+        good4: 0,
+        bytes: 0,
+        dst: [0; BURST],
+        total: [0; BURST],
+    };
+
     /// Reads the burst, which came in by `iface`.
     #[inline]
     pub(crate) fn read(ifaces: &InterfaceTable, iface: &Interface, frames: &[Mbuf]) -> Self {
@@ -62,15 +73,7 @@ impl Heads {
             longest: ETH as u32 + u32::from(iface.mtu),
             own: ifaces.own_filter4(),
         };
-        let mut heads = Self {
-            ip4: 0,
-            ip6: 0,
-            mpls: 0,
-            good4: 0,
-            bytes: 0,
-            dst: [0; BURST],
-            total: [0; BURST],
-        };
+        let mut heads = Self::NONE;
         if frames.iter().fold(true, |all, m| all & m.is_simple()) {
             read(&wanted, frames, &mut heads);
         }
@@ -479,15 +482,7 @@ mod tests {
                     })
                     .collect();
                 let got = Heads::read(&table, &iface(), &frames);
-                let mut want = Heads {
-                    ip4: 0,
-                    ip6: 0,
-                    mpls: 0,
-                    good4: 0,
-                    bytes: 0,
-                    dst: [0; BURST],
-                    total: [0; BURST],
-                };
+                let mut want = Heads::NONE;
                 let wanted = Wanted {
                     mac: iface().mac,
                     longest: 114,
