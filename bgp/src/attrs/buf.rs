@@ -1,0 +1,217 @@
+//! Editing attributes in canonical form.
+
+use crate::types::{Asn, NextHop};
+
+use super::{Origin, RawAttrs, SegmentKind, View, code, flag};
+
+/// Attributes in canonical form, owned, to be edited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttrBuf {
+    octets: Vec<u8>,
+    /// The next hop beside them.
+    pub next_hop: Option<NextHop>,
+}
+
+impl AttrBuf {
+    /// No attributes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A copy.
+    #[must_use]
+    pub fn from_view(v: View<'_>) -> Self {
+        Self {
+            octets: v.octets.to_vec(),
+            next_hop: v.next_hop,
+        }
+    }
+
+    /// Takes what `v` has, keeping the room that there is.
+    pub fn copy_from(&mut self, v: View<'_>) {
+        self.octets.clear();
+        self.octets.extend_from_slice(v.octets);
+        self.next_hop = v.next_hop;
+    }
+
+    /// What is in it.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        View {
+            octets: &self.octets,
+            next_hop: self.next_hop,
+        }
+    }
+
+    /// Where an attribute begins and ends, or where it would.
+    fn place(&self, code: u8) -> (usize, usize) {
+        let mut all = RawAttrs(&self.octets);
+        loop {
+            let at = self.octets.len() - all.0.len();
+            match all.next() {
+                Some(a) if a.code < code => {}
+                Some(a) if a.code == code => return (at, self.octets.len() - all.0.len()),
+                _ => return (at, at),
+            }
+        }
+    }
+
+    /// Sets an attribute, in its place. `flags` without [`flag::EXTENDED`], which follows from the length.
+    ///
+    /// A value longer than 65,535 octets fits no attribute: then nothing is changed, and the answer is false.
+    pub fn set(&mut self, flags: u8, code: u8, value: &[u8]) -> bool {
+        let Ok(len) = u16::try_from(value.len()) else {
+            return false;
+        };
+        let (from, to) = self.place(code);
+        let [l0, l1] = len.to_be_bytes();
+        let flags = flags & !flag::EXTENDED;
+        let head: &[u8] = match l0 {
+            0 => &[flags, code, l1],
+            _ => &[flags | flag::EXTENDED, code, l0, l1],
+        };
+        self.octets
+            .splice(from..to, head.iter().chain(value).copied());
+        true
+    }
+
+    /// Takes an attribute out; was it there?
+    pub fn remove(&mut self, code: u8) -> bool {
+        let (from, to) = self.place(code);
+        self.octets.drain(from..to);
+        from != to
+    }
+
+    /// Keeps only the attributes for which `keep` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(super::RawAttr<'_>) -> bool) {
+        let mut all = RawAttrs(&self.octets);
+        let mut gone = Vec::new();
+        loop {
+            let at = self.octets.len() - all.0.len();
+            let Some(a) = all.next() else { break };
+            if !keep(a) {
+                gone.push(at..self.octets.len() - all.0.len());
+            }
+        }
+        for r in gone.into_iter().rev() {
+            self.octets.drain(r);
+        }
+    }
+
+    /// Sets ORIGIN.
+    pub fn set_origin(&mut self, o: Origin) {
+        self.set(flag::TRANSITIVE, code::ORIGIN, &[o as u8]);
+    }
+
+    /// Sets MULTI_EXIT_DISC.
+    pub fn set_med(&mut self, med: u32) {
+        self.set(flag::OPTIONAL, code::MED, &med.to_be_bytes());
+    }
+
+    /// Sets LOCAL_PREF.
+    pub fn set_local_pref(&mut self, pref: u32) {
+        self.set(flag::TRANSITIVE, code::LOCAL_PREF, &pref.to_be_bytes());
+    }
+
+    /// Sets AS_PATH to segments; more than 255 numbers of one are split.
+    pub fn set_as_path<'s>(
+        &mut self,
+        segments: impl IntoIterator<Item = (SegmentKind, &'s [Asn])>,
+    ) {
+        let mut value = Vec::new();
+        for (kind, asns) in segments {
+            for part in asns.chunks(255) {
+                value.extend([kind as u8, part.len() as u8]);
+                value.extend(part.iter().flat_map(|a| a.0.to_be_bytes()));
+            }
+        }
+        self.set(flag::TRANSITIVE, code::AS_PATH, &value);
+    }
+
+    /// Puts an AS number in front of the AS_PATH so many times: into the first segment if that is of this kind and has
+    /// room, else into one of its own (RFC 4271 5.1.2 b, RFC 5065 4).
+    pub fn prepend(&mut self, kind: SegmentKind, asn: Asn, times: usize) {
+        let path = self.view().as_path().0;
+        let (room, rest) = match path {
+            [k, n, rest @ ..] if *k == kind as u8 => (255 - usize::from(*n), rest),
+            _ => (0, path),
+        };
+        let (into, own) = (times.min(room), times - times.min(room));
+        let mut value = Vec::with_capacity(path.len() + times * 4 + 2);
+        let mut left = own;
+        while left > 0 {
+            let n = left.min(255);
+            value.extend([kind as u8, n as u8]);
+            (0..n).for_each(|_| value.extend(asn.0.to_be_bytes()));
+            left -= n;
+        }
+        if room > 0 || rest.len() != path.len() {
+            value.extend([kind as u8, (255 - room + into) as u8]);
+            (0..into).for_each(|_| value.extend(asn.0.to_be_bytes()));
+        }
+        value.extend_from_slice(rest);
+        self.set(flag::TRANSITIVE, code::AS_PATH, &value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn attributes_stay_in_order_and_long_ones_are_extended() {
+        let mut b = AttrBuf::new();
+        b.set_local_pref(7);
+        b.set_origin(Origin::Egp);
+        assert!(b.set(
+            flag::OPTIONAL | flag::TRANSITIVE,
+            code::COMMUNITIES,
+            &[1; 400]
+        ));
+        b.set_med(9);
+        assert!(!b.set(flag::OPTIONAL, 200, &[0; 65_536]));
+        let codes: Vec<u8> = b.view().iter().map(|a| a.code).collect();
+        assert_eq!(codes, [1, 4, 5, 8]);
+        assert_eq!(b.view().get(code::COMMUNITIES).unwrap().len(), 400);
+        assert_eq!(
+            (b.view().origin(), b.view().med(), b.view().local_pref()),
+            (Origin::Egp, Some(9), Some(7))
+        );
+        b.set(
+            flag::OPTIONAL | flag::TRANSITIVE,
+            code::COMMUNITIES,
+            &[2; 4],
+        );
+        assert!(b.remove(code::MED) && !b.remove(code::MED));
+        assert_eq!(
+            b.view().octets,
+            [
+                0x40, 1, 1, 1, 0x40, 5, 4, 0, 0, 0, 7, 0xc0, 8, 4, 2, 2, 2, 2
+            ]
+        );
+        b.retain(|a| a.code != code::LOCAL_PREF);
+        assert_eq!(b.view().iter().map(|a| a.code).collect::<Vec<_>>(), [1, 8]);
+    }
+
+    proptest! {
+        #[test]
+        fn prepending_puts_numbers_in_front(
+            first in prop::sample::select(vec![SegmentKind::Sequence, SegmentKind::Set, SegmentKind::ConfedSequence]),
+            old in prop::collection::vec(1u32..9, 0..300), times in 0usize..600,
+        ) {
+            let mut b = AttrBuf::new();
+            let old: Vec<Asn> = old.into_iter().map(Asn).collect();
+            b.set_as_path([(first, &old[..])]);
+            b.prepend(SegmentKind::Sequence, Asn(77), times);
+            let path: Vec<Asn> = b.view().as_path().iter().collect();
+            prop_assert_eq!(path.len(), old.len() + times);
+            prop_assert!(path[..times].iter().all(|a| *a == Asn(77)));
+            prop_assert_eq!(&path[times..], &old[..]);
+            let sequences = b.view().as_path().segments().filter(|s| s.kind == SegmentKind::Sequence);
+            let most = if first == SegmentKind::Sequence { (old.len() + times).div_ceil(255) + 1 } else { times.div_ceil(255) };
+            prop_assert!(sequences.count() <= most);
+        }
+    }
+}
