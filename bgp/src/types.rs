@@ -329,3 +329,69 @@ pub struct PeerId(pub u16);
 
 /// The identifier in front of a prefix with add-path (RFC 7911); 0 without.
 pub type PathId = u32;
+
+/// What a neighbour is to this speaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Relation {
+    /// In the same AS: iBGP.
+    Internal,
+    /// In another AS of the same confederation, RFC 5065.
+    Confederation,
+    /// In another AS: eBGP.
+    External,
+}
+
+/// A BGP role, RFC 9234 3: what the speaker that has it is to its neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Role {
+    /// Gives transit to the neighbour.
+    Provider = 0,
+    /// A route server.
+    RouteServer = 1,
+    /// A client of a route server.
+    RouteServerClient = 2,
+    /// Gets transit from the neighbour.
+    Customer = 3,
+    /// Neither: lateral peering.
+    Peer = 4,
+}
+
+impl Role {
+    /// `None` above 4.
+    #[must_use]
+    pub const fn new(r: u8) -> Option<Self> {
+        match r {
+            0 => Some(Self::Provider),
+            1 => Some(Self::RouteServer),
+            2 => Some(Self::RouteServerClient),
+            3 => Some(Self::Customer),
+            4 => Some(Self::Peer),
+            _ => None,
+        }
+    }
+
+    /// The role that the neighbour has if it is right: RFC 9234 4.2.
+    #[must_use]
+    pub const fn counterpart(self) -> Self {
+        match self {
+            Self::Provider => Self::Customer,
+            Self::Customer => Self::Provider,
+            Self::RouteServer => Self::RouteServerClient,
+            Self::RouteServerClient => Self::RouteServer,
+            Self::Peer => Self::Peer,
+        }
+    }
+
+    /// As in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::RouteServer => "rs",
+            Self::RouteServerClient => "rs-client",
+            Self::Customer => "customer",
+            Self::Peer => "peer",
+        }
+    }
+}
