@@ -1,4 +1,4 @@
-//! Framing: the header in front of every message, RFC 4271 4.1 and the errors of 6.1.
+//! Framing: the header in front of every message, RFC 4271 4.1 and the errors of 6.1; RFC 8654 (longer messages).
 //!
 //! Left out on purpose: what lies behind the header.
 
@@ -6,6 +6,8 @@
 pub const HEADER: usize = 19;
 /// The longest message there is without RFC 8654.
 pub const MAX: usize = 4096;
+/// The longest message there is with RFC 8654; OPEN and KEEPALIVE are never longer than [`MAX`].
+pub const MAX_EXTENDED: usize = 65_535;
 
 /// The kind of a message, RFC 4271 4.1 and RFC 2918.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +74,7 @@ pub enum HeaderError {
 
 impl Header {
     /// Reads the header at the start of `bytes`; `Ok(None)` while fewer than [`HEADER`] octets are
-    /// there. `max` is [`MAX`], or 65,535 once RFC 8654 was agreed on.
+    /// there. `max` is [`MAX`], or [`MAX_EXTENDED`] once RFC 8654 was agreed on.
     ///
     /// # Errors
     /// The first check that fails, in the RFC's order.
@@ -90,6 +92,7 @@ impl Header {
         let kind = Kind::from_octet(h[18]).ok_or(HeaderError::BadType(h[18]))?;
         let fits = match kind {
             Kind::Keepalive => usize::from(len) == HEADER,
+            Kind::Open => (kind.min_len()..=MAX).contains(&usize::from(len)), // RFC 8654 4
             _ => usize::from(len) >= kind.min_len(),
         };
         if fits {
@@ -100,6 +103,7 @@ impl Header {
     }
 
     /// The header as octets.
+    #[must_use]
     pub fn emit(self) -> [u8; HEADER] {
         let mut h = [0xff; HEADER];
         h[16..18].copy_from_slice(&self.len.to_be_bytes());
@@ -151,7 +155,12 @@ mod tests {
             Header::parse(&header(23, 6), MAX),
             Err(HeaderError::BadType(6))
         );
-        assert!(Header::parse(&header(9000, 2), 65_535).unwrap().is_some());
+        let max = MAX_EXTENDED;
+        assert!(Header::parse(&header(9000, 2), max).unwrap().is_some());
+        assert_eq!(
+            Header::parse(&header(4097, 1), max),
+            Err(HeaderError::BadLength(4097))
+        );
     }
 
     proptest! {
