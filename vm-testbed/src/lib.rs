@@ -2,7 +2,7 @@
 //! that run in them, and the demonstration. It builds without DPDK, so that it can prepare a bare machine.
 //!
 //! [`lab`] makes namespaces, veths and appliances; [`frame`] makes frames; [`cases`] are tables of frames in and frames out;
-//! [`vm`] makes virtual machines; [`scenarios`] are whole stories; [`suite`] runs all of it; [`setup`] installs and builds;
+//! [`vm`] makes virtual machines; [`scenarios`] are whole stories; [`suite`] runs all of it; [`setup`] installs and builds; [`fuzz`] fuzzes;
 //! [`demo`] shows; [`bench`] measures.
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ pub mod bench;
 pub mod cases;
 pub mod demo;
 pub mod frame;
+pub mod fuzz;
 pub mod judge;
 pub mod lab;
 pub mod progress;

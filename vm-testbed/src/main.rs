@@ -2,12 +2,13 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use vm_testbed::lab::{Driver, Flavor, Memory, signals};
 use vm_testbed::suite::{self, Options, Tier};
-use vm_testbed::{bench, demo, setup};
+use vm_testbed::{bench, demo, fuzz, setup};
 
 #[derive(Parser)]
 #[command(
@@ -87,6 +88,15 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Installs what is missing and runs every fuzz target for a while
+    Fuzz {
+        /// How long each
+        #[arg(long, default_value_t = 60, value_name = "N")]
+        seconds: u64,
+        /// Only targets that have this in their name: "bgp/", "net/frame"
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Installs the Debian packages that are missing, and says what for
     Setup,
     /// Takes down what `demo --keep`, or a test bed that was killed, left behind
@@ -131,6 +141,10 @@ fn go(verb: Verb) -> Result<bool> {
             })
         }
         Verb::Bench { programme, args } => bench::run(programme, &args),
+        Verb::Fuzz { seconds, only } => {
+            setup::install()?;
+            fuzz::run(Duration::from_secs(seconds), only.as_deref()).map(|()| true)
+        }
         Verb::Setup => setup::install().map(|()| true),
         Verb::Clean => {
             demo::clean();

@@ -26,6 +26,7 @@ const fn package(name: &'static str, why: &'static str) -> Package {
 /// All that building and testing need. The one list: `.ci/run` uses it too.
 pub const PACKAGES: &[Package] = &[
     package("gcc", "links programs and compiles dpdk-sys/shim.c"),
+    package("g++", "libFuzzer, which is C++"),
     package("libc6-dev", "headers and start files for the linker"),
     package(
         "pkg-config",
@@ -73,6 +74,7 @@ fn satisfied(p: &Package) -> bool {
 fn provided(name: &str) -> bool {
     match name {
         "gcc" => cmd::exists("gcc"),
+        "g++" => cmd::exists("g++"),
         "pkg-config" => cmd::exists("pkg-config"),
         _ => false,
     }

@@ -10,7 +10,10 @@ use anyhow::{Result, anyhow, ensure};
 use crate::cases;
 use crate::lab::{Flavor, signals};
 use crate::scenarios::{self, Skip};
-use crate::{progress, setup};
+use crate::{fuzz, progress, setup};
+
+/// How long a fuzz target runs.
+const FUZZ: Duration = Duration::from_secs(8);
 
 /// How much is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -145,6 +148,11 @@ const CHECKS: &[Check] = &[
         tier: Tier::Full,
         run: loom,
     },
+    Check {
+        name: "fuzz",
+        tier: Tier::Full,
+        run: short_fuzz,
+    },
 ];
 
 /// Runs a command whose output the user sees; fails with its status.
@@ -210,6 +218,16 @@ fn loom() -> Result<()> {
         &["test"]
     };
     shown(c.args(run).args(["--release", "-p", "trunkline-rcu"]))
+}
+
+/// Each target for a few seconds: enough to find what is easy to find, and to see that they build.
+fn short_fuzz() -> Result<()> {
+    progress::note(
+        "the targets of ctl/ are left to `cargo testbed fuzz --only ctl/`: they take ten minutes to build",
+    );
+    ["net/"]
+        .into_iter()
+        .try_for_each(|only| fuzz::run(FUZZ, Some(only)))
 }
 
 /// Runs what the options ask for; returns whether all of it passed.
