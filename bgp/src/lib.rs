@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod attrs;
+pub mod session;
 pub mod types;
 pub mod wire;
