@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attrs;
+pub mod fuzz;
 pub mod session;
 pub mod types;
 pub mod wire;

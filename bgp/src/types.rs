@@ -246,6 +246,12 @@ impl Label {
         if v < 1 << 20 { Some(Self(v)) } else { None }
     }
 
+    /// The upper 20 of 32 bits.
+    #[must_use]
+    pub const fn from_high_bits(v: u32) -> Self {
+        Self(v >> 12)
+    }
+
     /// The number.
     #[must_use]
     pub const fn get(self) -> u32 {

@@ -44,6 +44,11 @@ impl AttrBuf {
         }
     }
 
+    /// The octets themselves, for those who write them whole and in order.
+    pub(crate) fn octets_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.octets
+    }
+
     /// Where an attribute begins and ends, or where it would.
     fn place(&self, code: u8) -> (usize, usize) {
         let mut all = RawAttrs(&self.octets);

@@ -7,17 +7,25 @@
 //! Left out on purpose: what a session does with a message (`session`), and what a route is worth (`rib`).
 
 mod capability;
+mod encode;
 mod header;
+mod nlri;
 mod notification;
 mod open;
 mod read;
 mod refresh;
+mod update;
 
 pub use capability::{Capabilities, Fqdn, GracefulRestart, LongLived};
+pub use encode::{EncodeError, Encoder, Packer, end_of_rib};
 pub use header::{HEADER, Header, HeaderError, Kind, MAX, MAX_EXTENDED};
+pub use nlri::{
+    BadFlow, BadNlri, Ipv4Prefixes, Ipv6Prefixes, Labels, Nlri, RouteTarget, check_flow,
+};
 pub use notification::{Code, Notification, cease, fsm, open_error, update_error};
 pub use open::Open;
 pub use refresh::{Refresh, RouteRefresh};
+pub use update::{Action, AttrError, AttrSpec, Cause, Length, Reach, Scope, TABLE, Update, spec};
 
 use crate::types::{Asn, FamilySet, Relation};
 
@@ -130,3 +138,6 @@ fn framed(kind: Kind, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
         h.copy_from_slice(&Header { len, kind }.emit());
     }
 }
+
+#[cfg(test)]
+mod tests;
