@@ -572,6 +572,7 @@ impl Session {
         if all {
             self.close_all(now, cause, out);
         }
+        self.stop_connect_retry();
         if after == After::Stay || self.lanes().next().is_some() {
             return;
         }

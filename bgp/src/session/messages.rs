@@ -93,7 +93,7 @@ impl Session {
         let theirs = match Open::parse(body) {
             Ok(open) => open,
             Err(n) => {
-                let why = "peer's OPEN cannot be used".to_owned();
+                let why = open_why(&n).to_owned();
                 return self.refuse(now, i, (n, why), out);
             }
         };
@@ -217,6 +217,27 @@ impl Session {
         if meant && agreed.context.families.contains(family) {
             out.push(Output::Refresh(family, message.refresh));
         }
+    }
+}
+
+/// What an operator can do about an OPEN that cannot be read.
+fn open_why(n: &Notification) -> &'static str {
+    match n.subcode {
+        open_error::UNSUPPORTED_VERSION => "peer speaks another version of BGP than 4",
+        open_error::BAD_PEER_AS => {
+            "peer says that its AS is 0, which names nobody: correct it there"
+        }
+        open_error::BAD_IDENTIFIER => {
+            "peer says that its BGP identifier is 0.0.0.0: configure its router-id there"
+        }
+        open_error::UNSUPPORTED_PARAMETER => {
+            "peer sent an optional parameter other than capabilities: switch that off there"
+        }
+        open_error::UNACCEPTABLE_HOLD_TIME => {
+            "peer offers a hold time of 1 or 2 s: configure 0, or at least 3, there"
+        }
+        open_error::ROLE_MISMATCH => "peer says that it has two different roles",
+        _ => "peer's OPEN is malformed",
     }
 }
 

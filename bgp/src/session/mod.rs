@@ -24,6 +24,9 @@
 
 pub mod graceful;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 mod config;
 mod counters;
 mod fsm;

@@ -160,7 +160,11 @@ impl fmt::Display for Cause {
             Self::Received(n) => write!(f, "peer sent {n}"),
             Self::Refused { sent, why } => write!(f, "{why} (we sent {sent})"),
             Self::Unexpected { kind, state } => {
-                write!(f, "peer sent a {} in {state}", kind_name(*kind))
+                write!(
+                    f,
+                    "peer sent {} in {state}, where it has no place",
+                    kind_name(*kind)
+                )
             }
             Self::HoldTimer(d, State::Established) => {
                 write!(
