@@ -7,6 +7,7 @@
 
 pub mod attrs;
 pub mod fuzz;
+pub mod rib;
 pub mod session;
 pub mod types;
 pub mod wire;

@@ -1,0 +1,160 @@
+//! Next hops: each once, by number, with what the router knows about reaching it.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use crate::types::NextHop;
+
+/// The number of a next hop; given again when nothing uses it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NextHopId(pub u32);
+
+impl NextHopId {
+    /// Routes without a next hop (FlowSpec) have this, and it is reachable.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
+/// A next hop that somebody has to resolve, or no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HopEvent {
+    /// Routes have it: tell how it is reached, now and whenever that changes (`Rib::set_next_hop`).
+    Wanted(NextHopId, NextHop),
+    /// No route has it any more; the number may be given to another.
+    Unwanted(NextHopId, NextHop),
+}
+
+#[derive(Clone, Debug)]
+struct Hop {
+    hop: NextHop,
+    /// Sets of attributes with it.
+    refs: u32,
+    /// IGP metric; `None`: not reachable.
+    metric: Option<u32>,
+    /// A decision looked at the metric: if it changes, prefixes have to be looked at again.
+    looked: bool,
+}
+
+/// All next hops.
+#[derive(Debug, Default)]
+pub struct NextHops {
+    hops: Vec<Hop>,
+    by_hop: HashMap<NextHop, u32>,
+    free: Vec<u32>,
+    /// Most UPDATEs have the next hop of the one before.
+    last: Option<(NextHop, NextHopId)>,
+    events: VecDeque<HopEvent>,
+}
+
+impl NextHops {
+    /// The number of a next hop, given now if it is new.
+    pub(super) fn find(&mut self, hop: Option<NextHop>) -> NextHopId {
+        let Some(hop) = hop else {
+            return NextHopId::NONE;
+        };
+        if let Some((last, id)) = self.last
+            && last == hop
+        {
+            return id;
+        }
+        let id = NextHopId(*self.by_hop.entry(hop).or_insert_with(|| {
+            let new = Hop {
+                hop,
+                refs: 0,
+                metric: None,
+                looked: false,
+            };
+            if let Some(n) = self.free.pop() {
+                self.hops[n as usize] = new;
+                return n;
+            }
+            self.hops.push(new);
+            (self.hops.len() - 1) as u32
+        }));
+        self.last = Some((hop, id));
+        id
+    }
+
+    pub(super) fn retain(&mut self, id: NextHopId) {
+        if let Some(h) = self.hops.get_mut(id.0 as usize) {
+            h.refs += 1;
+            if h.refs == 1 {
+                self.events.push_back(HopEvent::Wanted(id, h.hop));
+            }
+        }
+    }
+
+    pub(super) fn release(&mut self, id: NextHopId) {
+        let Some(h) = self.hops.get_mut(id.0 as usize) else {
+            return;
+        };
+        h.refs -= 1;
+        if h.refs == 0 {
+            self.events.push_back(HopEvent::Unwanted(id, h.hop));
+            self.by_hop.remove(&h.hop);
+            self.free.push(id.0);
+            self.last = None;
+        }
+    }
+
+    /// What happened since this was asked last, in order. A next hop that went and came again is in it twice.
+    pub fn events(&mut self) -> impl Iterator<Item = HopEvent> + '_ {
+        self.events.drain(..)
+    }
+
+    /// The next hop of that number, if there is one.
+    #[must_use]
+    pub fn get(&self, id: NextHopId) -> Option<NextHop> {
+        let h = self.hops.get(id.0 as usize)?;
+        (h.refs > 0).then_some(h.hop)
+    }
+
+    /// The IGP metric; `None`: not reachable, or not said yet.
+    #[must_use]
+    #[inline]
+    pub fn metric(&self, id: NextHopId) -> Option<u32> {
+        match self.hops.get(id.0 as usize) {
+            Some(h) => h.metric,
+            None => Some(0),
+        }
+    }
+
+    /// As [`NextHops::metric`], and remembers that somebody depends on it.
+    #[inline]
+    pub(super) fn look(&mut self, id: NextHopId) -> Option<u32> {
+        match self.hops.get_mut(id.0 as usize) {
+            Some(h) => {
+                h.looked = true;
+                h.metric
+            }
+            None => Some(0),
+        }
+    }
+
+    /// Sets the metric; must prefixes be looked at again?
+    pub(super) fn set(&mut self, id: NextHopId, metric: Option<u32>) -> bool {
+        let Some(h) = self.hops.get_mut(id.0 as usize) else {
+            return false;
+        };
+        let changed = h.metric != metric;
+        h.metric = metric;
+        changed && h.looked
+    }
+
+    /// How many are in use.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_hop.len()
+    }
+
+    /// True: none is in use.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_hop.is_empty()
+    }
+
+    /// Octets held.
+    pub(super) fn memory(&self) -> usize {
+        self.hops.capacity() * size_of::<Hop>() + self.by_hop.allocation_size()
+    }
+}

@@ -1,0 +1,227 @@
+//! What a table is of: prefixes of IPv4 and IPv6 now; whatever has an order and covers can be added.
+
+use std::fmt::Debug;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::types::Family;
+
+/// The key of a table. In order, a prefix stands before those that it covers, and those directly behind it.
+pub trait Key: Copy + Eq + Debug + Send + 'static {
+    /// What is compared.
+    type Order: Copy + Ord + Debug + Default + Send;
+    /// An order and the number of an entry together, in few octets.
+    type Slot: Copy + Debug + Default + Send;
+
+    /// The family whose routes have this key.
+    const FAMILY: Family;
+    /// Stands in free entries.
+    const NONE: Self;
+
+    /// Its place in the order.
+    fn order(self) -> Self::Order;
+    /// Puts the number of an entry beside it; less than 2^26.
+    fn slot(self, entry: u32) -> Self::Slot;
+    /// The order in a slot.
+    fn slot_order(slot: Self::Slot) -> Self::Order;
+    /// The number in a slot.
+    fn slot_entry(slot: Self::Slot) -> u32;
+    /// Is `other` this prefix, or within it?
+    fn covers(self, other: Self) -> bool;
+    /// The longest prefix that covers both; `None` if none does.
+    fn meet(self, other: Self) -> Option<Self>;
+    /// The prefix that is shorter by one; `None`: it has no length left.
+    fn shorter(self) -> Option<Self>;
+    /// As a prefix.
+    fn net(self) -> IpNet;
+    /// The key of a prefix, if it is of this family.
+    fn from_net(net: IpNet) -> Option<Self>;
+}
+
+/// A prefix of IPv4 in five octets: address, length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct V4([u8; 5]);
+
+impl V4 {
+    const fn parts(self) -> (u32, u8) {
+        let [a, b, c, d, len] = self.0;
+        (u32::from_be_bytes([a, b, c, d]), len)
+    }
+
+    const fn new(bits: u32, len: u8) -> Self {
+        let mask = if len == 0 { 0 } else { u32::MAX << (32 - len) };
+        let [a, b, c, d] = (bits & mask).to_be_bytes();
+        Self([a, b, c, d, len])
+    }
+}
+
+impl From<Ipv4Net> for V4 {
+    fn from(n: Ipv4Net) -> Self {
+        Self::new(n.addr().to_bits(), n.prefix_len())
+    }
+}
+
+impl From<V4> for Ipv4Net {
+    fn from(k: V4) -> Self {
+        let (bits, len) = k.parts();
+        Self::new_assert(Ipv4Addr::from_bits(bits), len)
+    }
+}
+
+impl Key for V4 {
+    type Order = u64;
+    type Slot = u64;
+
+    const FAMILY: Family = Family::Ipv4Unicast;
+    const NONE: Self = Self([0; 5]);
+
+    #[inline]
+    fn order(self) -> u64 {
+        let (bits, len) = self.parts();
+        u64::from(bits) << 6 | u64::from(len)
+    }
+
+    #[inline]
+    fn slot(self, entry: u32) -> u64 {
+        self.order() << 26 | u64::from(entry)
+    }
+
+    #[inline]
+    fn slot_order(slot: u64) -> u64 {
+        slot >> 26
+    }
+
+    #[inline]
+    fn slot_entry(slot: u64) -> u32 {
+        slot as u32 & ((1 << 26) - 1)
+    }
+
+    fn covers(self, other: Self) -> bool {
+        let ((_, len), (bits, other_len)) = (self.parts(), other.parts());
+        len <= other_len && Self::new(bits, len) == self
+    }
+
+    fn meet(self, other: Self) -> Option<Self> {
+        let ((a, a_len), (b, b_len)) = (self.parts(), other.parts());
+        let len = ((a ^ b).leading_zeros() as u8).min(a_len).min(b_len);
+        Some(Self::new(a, len))
+    }
+
+    fn shorter(self) -> Option<Self> {
+        let (bits, len) = self.parts();
+        Some(Self::new(bits, len.checked_sub(1)?))
+    }
+
+    fn net(self) -> IpNet {
+        Ipv4Net::from(self).into()
+    }
+
+    fn from_net(net: IpNet) -> Option<Self> {
+        match net {
+            IpNet::V4(n) => Some(n.into()),
+            IpNet::V6(_) => None,
+        }
+    }
+}
+
+/// A prefix of IPv6 in 17 octets: address, length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct V6([u8; 17]);
+
+/// A [`V6`] and the number of an entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct V6Slot {
+    high: u64,
+    low: u64,
+    len: u8,
+    entry: u32,
+}
+
+impl V6 {
+    fn parts(self) -> (u128, u8) {
+        let [addr @ .., len] = self.0;
+        (u128::from_be_bytes(addr), len)
+    }
+
+    fn new(bits: u128, len: u8) -> Self {
+        let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
+        let mut k = [len; 17];
+        k[..16].copy_from_slice(&(bits & mask).to_be_bytes());
+        Self(k)
+    }
+}
+
+impl From<Ipv6Net> for V6 {
+    fn from(n: Ipv6Net) -> Self {
+        Self::new(n.addr().to_bits(), n.prefix_len())
+    }
+}
+
+impl From<V6> for Ipv6Net {
+    fn from(k: V6) -> Self {
+        let (bits, len) = k.parts();
+        Self::new_assert(Ipv6Addr::from_bits(bits), len)
+    }
+}
+
+impl Key for V6 {
+    type Order = (u128, u8);
+    type Slot = V6Slot;
+
+    const FAMILY: Family = Family::Ipv6Unicast;
+    const NONE: Self = Self([0; 17]);
+
+    #[inline]
+    fn order(self) -> (u128, u8) {
+        self.parts()
+    }
+
+    #[inline]
+    fn slot(self, entry: u32) -> V6Slot {
+        let (bits, len) = self.parts();
+        V6Slot {
+            high: (bits >> 64) as u64,
+            low: bits as u64,
+            len,
+            entry,
+        }
+    }
+
+    #[inline]
+    fn slot_order(s: V6Slot) -> (u128, u8) {
+        (u128::from(s.high) << 64 | u128::from(s.low), s.len)
+    }
+
+    #[inline]
+    fn slot_entry(s: V6Slot) -> u32 {
+        s.entry
+    }
+
+    fn covers(self, other: Self) -> bool {
+        let ((_, len), (bits, other_len)) = (self.parts(), other.parts());
+        len <= other_len && Self::new(bits, len) == self
+    }
+
+    fn meet(self, other: Self) -> Option<Self> {
+        let ((a, a_len), (b, b_len)) = (self.parts(), other.parts());
+        let len = ((a ^ b).leading_zeros() as u8).min(a_len).min(b_len);
+        Some(Self::new(a, len))
+    }
+
+    fn shorter(self) -> Option<Self> {
+        let (bits, len) = self.parts();
+        Some(Self::new(bits, len.checked_sub(1)?))
+    }
+
+    fn net(self) -> IpNet {
+        Ipv6Net::from(self).into()
+    }
+
+    fn from_net(net: IpNet) -> Option<Self> {
+        match net {
+            IpNet::V6(n) => Some(n.into()),
+            IpNet::V4(_) => None,
+        }
+    }
+}

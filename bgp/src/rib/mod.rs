@@ -1,0 +1,77 @@
+//! The routes: Adj-RIBs-In, the decision, Loc-RIB, Adj-RIBs-Out.
+//!
+//! Read RFC 4271 3.2 and 9.1 first, then [`Table`], which is one family's routes, and [`Store`], which has the attributes. Then
+//! RFC 7911 (several paths of a neighbour), RFC 4724, RFC 9494 and RFC 7313 (paths that are stale), RFC 4456 and RFC 5065 (the
+//! decision within an AS).
+//!
+//! Numbers, not pointers: a set of attributes is an [`AttrId`], a next hop a [`NextHopId`], a neighbour a
+//! [`PeerId`](crate::types::PeerId), a prefix the number of an entry. Nothing is allocated for a prefix or a path alone, no call
+//! takes long however large the table: what may is done in steps, and the caller says how many.
+//!
+//! How a speaker drives it, for each family:
+//! 1. An UPDATE: [`Store::intern`] its attributes, run import policy (interning what that makes), [`Table::announce`] and
+//!    [`Table::withdraw`] each prefix, [`Store::release`] what was interned.
+//! 2. [`NextHops::events`]: resolve what is wanted, [`Rib::set_next_hop`]. Routes whose next hop was not resolved are not used.
+//! 3. [`Table::work`] while [`Table::working`], then [`Table::drain`], each with a budget.
+//!
+//! Left out: policy and what else becomes of attributes on the way in and out (`policy`, `speaker`), messages (`wire`).
+
+mod arena;
+mod bits;
+mod chunks;
+mod decision;
+mod hops;
+mod key;
+mod peers;
+mod pool;
+mod scan;
+mod slab;
+mod store;
+mod table;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod view;
+
+pub use decision::{Fate, Options, Step};
+pub use hops::{HopEvent, NextHopId, NextHops};
+pub use key::{Key, V4, V6, V6Slot};
+pub use peers::{PeerInfo, Peers, Staleness};
+pub use scan::Import;
+pub use store::{AttrId, Header, Store};
+pub use table::{Announce, Announced, Change, Common, Counts, Path, Table};
+pub use view::{Cursor, Route};
+
+/// Unicast routes of both families, over one store.
+#[derive(Debug, Default)]
+pub struct Rib {
+    /// What the tables share.
+    pub common: Common,
+    /// IPv4 unicast.
+    pub v4: Table<V4>,
+    /// IPv6 unicast.
+    pub v6: Table<V6>,
+}
+
+impl Rib {
+    /// Nothing in it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says how a next hop is reached: its IGP metric, or not at all. Prefixes it matters to are decided again by
+    /// [`Table::work`] and [`Table::drain`].
+    pub fn set_next_hop(&mut self, id: NextHopId, metric: Option<u32>) {
+        if self.common.store.hops.set(id, metric) {
+            self.v4.next_hop_changed(id);
+            self.v6.next_hop_changed(id);
+        }
+    }
+
+    /// Octets held.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.common.store.memory() + self.v4.memory() + self.v6.memory()
+    }
+}

@@ -1,0 +1,257 @@
+//! What concerns many prefixes at once, and the walk by which it comes about.
+//!
+//! The walk goes round over the entries. Whatever is asked for is done to the entry at hand for as long as one round lasts,
+//! so several things cost one walk, and none of them blocks.
+
+use super::bits::BitSet;
+use super::hops::NextHopId;
+use super::key::Key;
+use super::peers::Status;
+use super::slab::Cell;
+use super::store::AttrId;
+use super::table::{Common, Table};
+use crate::types::{PathId, PeerId};
+
+/// Gives a path's attributes after import policy.
+pub trait Import<K> {
+    /// The attributes after policy of a path that was received as `pre`; the table takes over one count. `None`: rejected.
+    fn import(
+        &mut self,
+        common: &mut Common,
+        peer: PeerId,
+        path_id: PathId,
+        key: K,
+        pre: AttrId,
+    ) -> Option<AttrId>;
+}
+
+impl<K, F: FnMut(&mut Common, PeerId, PathId, K, AttrId) -> Option<AttrId>> Import<K> for F {
+    fn import(
+        &mut self,
+        common: &mut Common,
+        peer: PeerId,
+        path_id: PathId,
+        key: K,
+        pre: AttrId,
+    ) -> Option<AttrId> {
+        self(common, peer, path_id, key, pre)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errand {
+    Hop(NextHopId),
+    LongLived(PeerId),
+    Import(PeerId),
+}
+
+/// The state of the walk.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    cursor: u32,
+    /// Rounds made, ever.
+    rounds: u64,
+    /// What to do, and until which round and entry.
+    errands: Vec<(Errand, (u64, u32))>,
+    hops: BitSet,
+    long_lived: BitSet,
+    import: BitSet,
+    /// Paths that are to be taken out.
+    pub(super) gone: usize,
+}
+
+impl Scan {
+    fn add(&mut self, errand: Errand) {
+        let until = (self.rounds + 1, self.cursor);
+        match self.errands.iter_mut().find(|(e, _)| *e == errand) {
+            Some((_, u)) => *u = until,
+            None => self.errands.push((errand, until)),
+        }
+        match errand {
+            Errand::Hop(h) => self.hops.insert(h.0),
+            Errand::LongLived(p) => self.long_lived.insert(p.0.into()),
+            Errand::Import(p) => self.import.insert(p.0.into()),
+        };
+    }
+
+    fn finish(&mut self) {
+        let now = (self.rounds, self.cursor);
+        let (hops, long, import) = (&mut self.hops, &mut self.long_lived, &mut self.import);
+        self.errands.retain(|(errand, until)| {
+            if *until > now {
+                return true;
+            }
+            match errand {
+                Errand::Hop(h) => hops.remove(h.0),
+                Errand::LongLived(p) => long.remove(p.0.into()),
+                Errand::Import(p) => import.remove(p.0.into()),
+            };
+            false
+        });
+    }
+
+    /// Nothing to do?
+    pub(super) fn is_idle(&self) -> bool {
+        self.gone == 0 && self.errands.is_empty()
+    }
+}
+
+impl<K: Key> Table<K> {
+    /// The session is over: every path of the neighbour is withdrawn.
+    pub fn peer_down(&mut self, common: &mut Common, peer: PeerId) {
+        let p = self.peer(peer);
+        let gone = p.set(|s| s != Status::Free, Status::Gone);
+        let now = p.paths[usize::from(p.current)];
+        let turned = p.turn(Status::Gone);
+        self.scan.gone += gone as usize;
+        if turned {
+            self.scan.gone += now as usize;
+        } else {
+            self.sweep(common);
+            self.peer_down(common, peer);
+        }
+    }
+
+    /// Takes all paths out that are gone, at once: for a neighbour with four sessions in the time of one walk.
+    #[cold]
+    fn sweep(&mut self, common: &mut Common) {
+        for e in 0..self.slab.bound() {
+            for at in (0..self.slab.count(e)).rev() {
+                let cell = self.slab.cell(e, at);
+                if cell.is_some_and(|c| self.status(&c) == Status::Gone) {
+                    self.remove(common, e, at);
+                }
+            }
+        }
+    }
+
+    /// The session is over, but the neighbour is expected back: its paths stay, as stale (RFC 4724 4.2). Those that were
+    /// stale already go.
+    pub fn mark_stale(&mut self, common: &mut Common, peer: PeerId) {
+        let p = self.peer(peer);
+        let stale = |s| matches!(s, Status::Stale | Status::LongLived);
+        let gone = p.set(stale, Status::Gone);
+        p.set(|s| s == Status::Refreshing, Status::Stale);
+        let turned = p.turn(Status::Stale);
+        self.scan.gone += gone as usize;
+        if !turned {
+            self.sweep(common);
+            self.peer(peer).turn(Status::Stale);
+        }
+    }
+
+    /// End-of-RIB came, or the time is over: paths that are still stale go.
+    pub fn sweep_stale(&mut self, peer: PeerId) {
+        let stale = |s| matches!(s, Status::Stale | Status::LongLived);
+        let gone = self.peer(peer).set(stale, Status::Gone);
+        self.scan.gone += gone as usize;
+    }
+
+    /// Stale paths are kept on as the last choice; those that have NO_LLGR go (RFC 9494 4.2).
+    pub fn long_lived(&mut self, peer: PeerId) {
+        self.peer(peer)
+            .set(|s| s == Status::Stale, Status::LongLived);
+        self.scan.add(Errand::LongLived(peer));
+    }
+
+    /// A refresh begins (BoRR, RFC 7313; or a ROUTE-REFRESH was sent): what is not announced again before
+    /// [`Table::refresh_end`] goes then.
+    pub fn refresh_begin(&mut self, peer: PeerId) {
+        // With no epoch free, what came since the last beginning counts as announced again: more is kept, nothing is lost.
+        self.peer(peer).turn(Status::Refreshing);
+    }
+
+    /// The refresh ends (EoRR).
+    pub fn refresh_end(&mut self, peer: PeerId) {
+        let gone = self
+            .peer(peer)
+            .set(|s| s == Status::Refreshing, Status::Gone);
+        self.scan.gone += gone as usize;
+    }
+
+    /// The import policy of a neighbour is another: [`Table::work`] asks for every path of it again.
+    pub fn import_again(&mut self, peer: PeerId) {
+        self.scan.add(Errand::Import(peer));
+    }
+
+    /// The metric of a next hop changed: every prefix with such a path is decided again.
+    pub fn next_hop_changed(&mut self, id: NextHopId) {
+        self.scan.add(Errand::Hop(id));
+    }
+
+    /// Is there something for [`Table::work`]?
+    #[must_use]
+    pub fn working(&self) -> bool {
+        !self.scan.is_idle()
+    }
+
+    /// Goes on with what concerns many prefixes, over at most `budget` entries; how many it looked at.
+    pub fn work(
+        &mut self,
+        common: &mut Common,
+        budget: usize,
+        import: &mut impl Import<K>,
+    ) -> usize {
+        let bound = self.slab.bound();
+        for n in 0..budget {
+            if bound == 0 {
+                // A round over nothing is no time at all.
+                self.scan.rounds += 2;
+                self.scan.finish();
+            }
+            if self.scan.is_idle() {
+                return n;
+            }
+            let e = self.scan.cursor;
+            self.visit(common, e, import);
+            self.scan.cursor = e + 1;
+            if self.scan.cursor >= bound {
+                (self.scan.cursor, self.scan.rounds) = (0, self.scan.rounds + 1);
+            }
+            if self.scan.cursor.is_multiple_of(256) {
+                self.scan.finish();
+            }
+        }
+        budget
+    }
+
+    fn visit(&mut self, common: &mut Common, e: u32, import: &mut impl Import<K>) {
+        let mut at = self.slab.count(e);
+        // From the last: a path that goes is replaced by the last.
+        while at > 0 {
+            at -= 1;
+            let Some(c) = self.slab.cell(e, at) else {
+                continue;
+            };
+            let (peer, status) = (u32::from(c.peer), self.status(&c));
+            if status == Status::Gone {
+                self.remove(common, e, at);
+                continue;
+            }
+            if status == Status::LongLived && self.scan.long_lived.contains(peer) {
+                let h = common.store.header(c.pre);
+                if h.no_llgr() {
+                    self.remove(common, e, at);
+                    continue;
+                }
+                self.touch(common, e, at, &c, c.post);
+                self.dirty.insert(e);
+            }
+            if !self.scan.hops.is_empty()
+                && let Some(post) = c.post.some()
+                && self.scan.hops.contains(common.store.header(post).hop().0)
+            {
+                self.dirty.insert(e);
+            }
+            if self.scan.import.contains(peer) {
+                let key = self.slab.get(e).key;
+                let post = import.import(common, PeerId(c.peer), c.path_id, key, c.pre);
+                let post = post.unwrap_or(AttrId::NONE);
+                self.replace(common, e, at, c, Cell { post, ..c });
+                if let Some(post) = post.some() {
+                    common.store.release(post);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,539 @@
+//! One family's routes: Adj-RIBs-In and Loc-RIB in one table.
+//!
+//! A prefix has an entry, an entry its paths, a path its attributes before and after import policy. What changes is only
+//! marked; [`Table::drain`] decides, once for a prefix however often it changed. What concerns many prefixes at once (a
+//! session's end, another metric of a next hop, another import policy) is noted in one place and follows by a walk in
+//! steps, [`Table::work`].
+
+use super::bits::BitSet;
+use super::decision::{self, Candidate, Fate, Input, Options};
+use super::key::Key;
+use super::peers::{PeerState, Peers, Staleness, Status};
+use super::scan::Scan;
+use super::slab::{CHANGED, Cell, MOVED, Slab, TOLD};
+use super::store::{AttrId, Store};
+use super::tree::Tree;
+use crate::types::{PathId, PeerId};
+
+/// What all tables share.
+#[derive(Debug, Default)]
+pub struct Common {
+    /// Attributes and next hops.
+    pub store: Store,
+    /// How routes are chosen. After a change, [`Table::decide_all`].
+    pub options: Options,
+    /// Who paths are from.
+    pub peers: Peers,
+}
+
+/// A path of a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// From whom.
+    pub peer: PeerId,
+    /// Its identifier; 0 without add-path.
+    pub path_id: PathId,
+    /// Attributes as received.
+    pub pre: AttrId,
+    /// After import policy; `None`: rejected.
+    pub post: Option<AttrId>,
+    /// When it was announced, in seconds of the caller's clock.
+    pub learnt: u32,
+    /// Kept through a restart?
+    pub stale: Staleness,
+}
+
+/// A path to announce.
+#[derive(Clone, Copy, Debug)]
+pub struct Announce {
+    /// From whom.
+    pub peer: PeerId,
+    /// Its identifier; 0 without add-path.
+    pub path_id: PathId,
+    /// Attributes as received. The table takes counts of its own.
+    pub pre: AttrId,
+    /// After import policy; `None`: rejected.
+    pub post: Option<AttrId>,
+    /// Seconds of the caller's clock, which never goes back.
+    pub now: u32,
+}
+
+/// What [`Table::announce`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// The neighbour had no such path.
+    New,
+    /// Its path has other attributes now.
+    Replaced,
+    /// It had just that path.
+    Same,
+    /// Not taken: the prefix has as many paths as it can have (some 8,000), or the table as many prefixes (2^26).
+    Full,
+}
+
+/// A prefix whose best path changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a, K> {
+    /// The prefix.
+    pub key: K,
+    /// The last change of this prefix had a best path.
+    pub had: bool,
+    /// Packets may go another way than after the last change; false: surely not, only attributes changed.
+    pub moved: bool,
+    /// The best path, then those used beside it; empty: there is none.
+    pub best: &'a [Path],
+}
+
+/// Paths of a neighbour in a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// That it announced.
+    pub received: u32,
+    /// Of those, so many passed the import policy.
+    pub accepted: u32,
+    /// Still to be taken out by [`Table::work`].
+    pub gone: u32,
+}
+
+/// One family's routes.
+#[derive(Debug)]
+pub struct Table<K: Key> {
+    pub(super) slab: Slab<K>,
+    pub(super) tree: Tree<K>,
+    pub(super) dirty: BitSet,
+    /// Where the last drain stopped.
+    drained: u32,
+    pub(super) peers: Vec<PeerState>,
+    pub(super) scan: Scan,
+    /// A group sends more than the best path: every change concerns it.
+    pub(super) sensitive: bool,
+    candidates: Vec<Candidate>,
+    best: Vec<Path>,
+    /// Prefixes with a best path.
+    pub(super) chosen: usize,
+    pub(super) paths: usize,
+}
+
+impl<K: Key> Default for Table<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K: Key> Table<K> {
+    /// Nothing in it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            slab: Slab::new(),
+            tree: Tree::new(),
+            dirty: BitSet::new(),
+            drained: 0,
+            peers: Vec::new(),
+            scan: Scan::default(),
+            sensitive: false,
+            candidates: Vec::new(),
+            best: Vec::new(),
+            chosen: 0,
+            paths: 0,
+        }
+    }
+
+    pub(super) fn peer(&mut self, peer: PeerId) -> &mut PeerState {
+        let n = usize::from(peer.0);
+        if n >= self.peers.len() {
+            self.peers.resize(n + 1, PeerState::default());
+        }
+        &mut self.peers[n]
+    }
+
+    pub(super) fn status(&self, c: &Cell) -> Status {
+        self.peers[usize::from(c.peer)].status[usize::from(c.epoch)]
+    }
+
+    fn input(&self, c: &Cell) -> Input {
+        Input {
+            peer: PeerId(c.peer),
+            path_id: c.path_id,
+            post: c.post,
+            status: self.status(c),
+            learnt: c.learnt,
+        }
+    }
+
+    pub(super) fn path(&self, c: &Cell) -> Path {
+        Path {
+            peer: PeerId(c.peer),
+            path_id: c.path_id,
+            pre: c.pre,
+            post: c.post.some(),
+            learnt: c.learnt,
+            stale: self.status(c).into(),
+        }
+    }
+
+    pub(super) fn candidate(
+        &self,
+        common: &mut Common,
+        at: usize,
+        c: &Cell,
+    ) -> Result<Candidate, Fate> {
+        let input = self.input(c);
+        Candidate::new(
+            at as u32,
+            input,
+            &mut common.store,
+            &common.peers,
+            &common.options,
+        )
+    }
+
+    /// Takes a path in. A path of that neighbour with that identifier is replaced.
+    pub fn announce(&mut self, common: &mut Common, key: K, a: Announce) -> Announced {
+        if self.slab.is_full() && self.tree.find(key).is_none() {
+            return Announced::Full;
+        }
+        let slab = &mut self.slab;
+        let e = self.tree.find_or_insert(key, || slab.alloc(key));
+        let post = a.post.unwrap_or(AttrId::NONE);
+        let epoch = self.peer(a.peer).current;
+        let new = Cell {
+            peer: a.peer.0,
+            epoch,
+            beside: false,
+            path_id: a.path_id,
+            pre: a.pre,
+            post,
+            learnt: a.now,
+        };
+        if let Some(at) = self.slab.position(e, a.peer.0, a.path_id)
+            && let Some(old) = self.slab.cell(e, at)
+        {
+            return self.replace(common, e, at, old, new);
+        }
+        // Asked before it is in, for then it is easier to say what is best without it.
+        let quiet = self.settled(e) && self.behind(common, e, &new);
+        if self.slab.push(e, new).is_none() {
+            return Announced::Full;
+        }
+        common.store.retain(a.pre);
+        if post != AttrId::NONE {
+            common.store.retain(post);
+        }
+        let state = self.peer(a.peer);
+        state.paths[usize::from(epoch)] += 1;
+        state.accepted += u32::from(post != AttrId::NONE);
+        self.paths += 1;
+        if !quiet {
+            self.dirty.insert(e);
+        }
+        Announced::New
+    }
+
+    /// Puts `new` in the place of `old`, a path of the same neighbour with the same identifier.
+    pub(super) fn replace(
+        &mut self,
+        common: &mut Common,
+        e: u32,
+        at: usize,
+        old: Cell,
+        mut new: Cell,
+    ) -> Announced {
+        new.beside = old.beside;
+        let was = self.status(&old);
+        if old.epoch != new.epoch {
+            if self.peer(PeerId(old.peer)).removed(old.epoch) {
+                self.scan.gone -= 1;
+            }
+            self.peer(PeerId(new.peer)).paths[usize::from(new.epoch)] += 1;
+        }
+        if old.pre == new.pre && old.post == new.post {
+            new.learnt = old.learnt;
+            self.slab.set(e, at, new);
+            if was == Status::LongLived && old.epoch != new.epoch {
+                self.touch(common, e, at, &old, old.post);
+                self.dirty.insert(e);
+            } else if was == Status::Gone {
+                self.dirty.insert(e);
+            }
+            return Announced::Same;
+        }
+        common.store.retain(new.pre);
+        if let Some(post) = new.post.some() {
+            common.store.retain(post);
+        }
+        let accepted = &mut self.peer(PeerId(new.peer)).accepted;
+        *accepted -= u32::from(old.post != AttrId::NONE);
+        *accepted += u32::from(new.post != AttrId::NONE);
+        if old.post != new.post || matches!(was, Status::LongLived | Status::Gone) {
+            let quiet = self.quiet(common, e, at, &old) && self.far_behind(common, e, &new);
+            if !quiet {
+                self.touch(common, e, at, &old, new.post);
+                self.dirty.insert(e);
+            }
+        }
+        self.slab.set(e, at, new);
+        common.store.release(old.pre);
+        if let Some(post) = old.post.some() {
+            common.store.release(post);
+        }
+        Announced::Replaced
+    }
+
+    /// Is the told best path still what it was, and of all paths the best?
+    fn settled(&self, e: u32) -> bool {
+        !self.sensitive && self.slab.get(e).flags & TOLD != 0 && !self.dirty.contains(e)
+    }
+
+    /// Can a path that is added not change what is best (or used)? The entry is settled.
+    fn behind(&self, common: &mut Common, e: u32, new: &Cell) -> bool {
+        let Some(best) = self.slab.first(e) else {
+            return false;
+        };
+        let Ok(new) = self.candidate(common, 1, new) else {
+            return true;
+        };
+        let Ok(best) = self.candidate(common, 0, &best) else {
+            return false;
+        };
+        let o = &common.options;
+        if o.paths_external > 1 || o.paths_internal > 1 {
+            return new.far_behind(&best);
+        }
+        new.behind(&best, &common.store, &common.peers, o)
+    }
+
+    /// Had a path no influence on what was chosen, so that it can go unnoticed?
+    fn quiet(&self, common: &mut Common, e: u32, at: usize, old: &Cell) -> bool {
+        if at == 0 || old.beside || !self.settled(e) {
+            return false;
+        }
+        // What is gone or out of reach by now was neither when it was decided.
+        if old.post == AttrId::NONE {
+            return true;
+        }
+        let status = self.status(old);
+        status != Status::Gone && status != Status::LongLived && self.far_behind(common, e, old)
+    }
+
+    /// Is a path out before MEDs are compared? The entry is settled.
+    fn far_behind(&self, common: &mut Common, e: u32, c: &Cell) -> bool {
+        let Some(best) = self.slab.first(e) else {
+            return false;
+        };
+        let (c, best) = (
+            self.candidate(common, 1, c),
+            self.candidate(common, 0, &best),
+        );
+        match (c, best) {
+            (Err(Fate::Rejected), _) => true,
+            (Ok(c), Ok(best)) => c.far_behind(&best),
+            _ => false,
+        }
+    }
+
+    /// Notes that a path changes, or goes: the consumer may have been told of it.
+    pub(super) fn touch(&mut self, common: &Common, e: u32, at: usize, old: &Cell, new: AttrId) {
+        let hop = |post: AttrId| post.some().map(|p| common.store.header(p).hop());
+        let entry = self.slab.get_mut(e);
+        if (at == 0 && entry.flags & TOLD != 0) || old.beside {
+            entry.flags |= CHANGED;
+            if hop(old.post) != hop(new) {
+                entry.flags |= MOVED;
+            }
+        }
+    }
+
+    /// Takes the path of a neighbour out; was there one?
+    pub fn withdraw(&mut self, common: &mut Common, peer: PeerId, path_id: PathId, key: K) -> bool {
+        let Some(e) = self.tree.find(key) else {
+            return false;
+        };
+        let Some(at) = self.slab.position(e, peer.0, path_id) else {
+            return false;
+        };
+        self.remove(common, e, at);
+        true
+    }
+
+    /// Takes a path out.
+    pub(super) fn remove(&mut self, common: &mut Common, e: u32, at: usize) {
+        let Some(old) = self.slab.cell(e, at) else {
+            return;
+        };
+        if !self.quiet(common, e, at, &old) {
+            self.touch(common, e, at, &old, AttrId::NONE);
+            self.dirty.insert(e);
+        }
+        self.slab.remove(e, at);
+        let state = self.peer(PeerId(old.peer));
+        state.accepted -= u32::from(old.post != AttrId::NONE);
+        if state.removed(old.epoch) {
+            self.scan.gone -= 1;
+        }
+        self.paths -= 1;
+        common.store.release(old.pre);
+        if let Some(post) = old.post.some() {
+            common.store.release(post);
+        }
+    }
+
+    /// Prefixes that wait for [`Table::drain`].
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// Decides for at most `budget` prefixes that changed, marks them in the update groups, and tells `consumer` of those
+    /// whose best path is another, once each however often it changed. How many were looked at.
+    pub fn drain(
+        &mut self,
+        common: &mut Common,
+        budget: usize,
+        mut consumer: impl FnMut(&Common, &Change<'_, K>),
+    ) -> usize {
+        for n in 0..budget {
+            let next = self.dirty.next(self.drained);
+            let Some(e) = next.or_else(|| self.dirty.next(0)) else {
+                return n;
+            };
+            self.dirty.remove(e);
+            self.drained = e + 1;
+            self.decide(common, e, &mut consumer);
+        }
+        budget
+    }
+
+    fn decide(
+        &mut self,
+        common: &mut Common,
+        e: u32,
+        consumer: &mut impl FnMut(&Common, &Change<'_, K>),
+    ) {
+        let flags = self.slab.get(e).flags;
+        let had = flags & TOLD != 0;
+        let mut all = std::mem::take(&mut self.candidates);
+        self.gather(common, e, &mut all);
+        let used = decision::choose(&mut all, &common.store, &common.peers, &common.options);
+        let (other, moved) = self.settle(common, e, &all[..used]);
+        self.candidates = all;
+        self.chosen = self.chosen + usize::from(used > 0) - usize::from(had);
+        if other || flags & CHANGED != 0 {
+            let mut best = std::mem::take(&mut self.best);
+            best.clear();
+            let first = self.slab.first(e).filter(|_| used > 0);
+            best.extend(first.map(|c| self.path(&c)));
+            if used > 1 {
+                let beside = self.slab.cells(e).filter(|c| c.beside);
+                best.extend(beside.map(|c| self.path(&c)));
+            }
+            let change = Change {
+                key: self.slab.get(e).key,
+                had,
+                moved: moved || flags & MOVED != 0,
+                best: &best,
+            };
+            consumer(common, &change);
+            self.best = best;
+        }
+        if used == 0 {
+            self.reap(e);
+        }
+    }
+
+    /// The paths that could be used.
+    pub(super) fn gather(&self, common: &mut Common, e: u32, all: &mut Vec<Candidate>) {
+        all.clear();
+        for (at, c) in self.slab.cells(e).enumerate() {
+            if let Ok(c) = self.candidate(common, at, &c) {
+                all.push(c);
+            }
+        }
+    }
+
+    /// Puts the chosen paths in their places. Is the set another than before; do packets go another way?
+    fn settle(&mut self, common: &Common, e: u32, chosen: &[Candidate]) -> (bool, bool) {
+        let had = self.slab.get(e).flags & TOLD != 0;
+        let entry = self.slab.get_mut(e);
+        entry.flags &= !(TOLD | CHANGED | MOVED);
+        let Some(best) = chosen.first() else {
+            self.set_beside(e, |_| false);
+            return (had, had);
+        };
+        entry.flags |= TOLD;
+        // Most prefixes have the one path that they had before.
+        let sole = self.slab.cell(e, 1).is_none();
+        if sole {
+            return (!had, !had);
+        }
+        let other = self.set_beside(e, |at| chosen[1..].iter().any(|c| c.at as usize == at));
+        if best.at == 0 {
+            return (!had || other, !had || other);
+        }
+        let hop = |at| {
+            let post = self.slab.cell(e, at)?.post.some()?;
+            Some(common.store.header(post).hop())
+        };
+        let moved = !had || other || hop(0) != hop(best.at as usize);
+        // The former best may be used beside the new one.
+        let beside = chosen[1..].iter().any(|c| c.at == 0);
+        self.slab.swap(e, 0, best.at as usize);
+        if let Some(mut c) = self.slab.cell(e, best.at as usize) {
+            c.beside = beside;
+            self.slab.set(e, best.at as usize, c);
+        }
+        (true, moved)
+    }
+
+    /// Notes which paths are used beside the best; is it another set than before?
+    fn set_beside(&mut self, e: u32, beside: impl Fn(usize) -> bool) -> bool {
+        let mut other = false;
+        let mut at = 1;
+        while let Some(mut c) = self.slab.cell(e, at) {
+            if c.beside != beside(at) {
+                c.beside = !c.beside;
+                self.slab.set(e, at, c);
+                other = true;
+            }
+            at += 1;
+        }
+        other
+    }
+
+    /// Decides again for every prefix, as after a change of [`Options`].
+    pub fn decide_all(&mut self) {
+        for e in 0..self.slab.bound() {
+            if !self.slab.is_empty(e) {
+                self.dirty.insert(e);
+            }
+        }
+    }
+
+    /// Gives an entry back that has no path and that nobody has to be told of.
+    pub(super) fn reap(&mut self, e: u32) {
+        if !self.slab.is_empty(e) || self.dirty.contains(e) {
+            return;
+        }
+        self.tree.remove(self.slab.get(e).key);
+        self.slab.release(e);
+    }
+
+    /// The paths of a neighbour.
+    #[must_use]
+    pub fn counts(&self, peer: PeerId) -> Counts {
+        let Some(p) = self.peers.get(usize::from(peer.0)) else {
+            return Counts::default();
+        };
+        Counts {
+            received: p.received(),
+            accepted: p.accepted,
+            gone: p.held() - p.received(),
+        }
+    }
+
+    /// Octets held, attributes left aside.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.slab.memory() + self.tree.memory() + self.dirty.memory()
+    }
+}
