@@ -158,6 +158,129 @@ impl AttrBuf {
         value.extend_from_slice(rest);
         self.set(flag::TRANSITIVE, code::AS_PATH, &value);
     }
+
+    /// Where the value of an attribute is, behind its header; `None` if there is no such attribute.
+    fn value_place(&self, code: u8) -> Option<(usize, usize, usize)> {
+        let (from, to) = self.place(code);
+        if from == to {
+            return None;
+        }
+        let head = match self.octets[from] & flag::EXTENDED {
+            0 => 3,
+            _ => 4,
+        };
+        Some((from, from + head, to))
+    }
+
+    /// Adds octets to the end of an attribute's value, or makes the attribute with `flags`, as [`AttrBuf::set`] does.
+    ///
+    /// Longer than 65,535 octets no value can be: then nothing is changed, and the answer is false.
+    pub fn append(&mut self, flags: u8, code: u8, more: &[u8]) -> bool {
+        let Some((from, start, end)) = self.value_place(code) else {
+            return self.set(flags, code, more);
+        };
+        let Ok(len) = u16::try_from(end - start + more.len()) else {
+            return false;
+        };
+        self.octets.splice(end..end, more.iter().copied());
+        self.write_len(from, start - from, len);
+        true
+    }
+
+    /// Keeps those items of a value, each of `N` octets, for which `keep` holds, in their order; octets behind the last
+    /// whole one go. Without any left, the attribute goes. Did anything?
+    pub fn retain_items<const N: usize>(
+        &mut self,
+        code: u8,
+        mut keep: impl FnMut(&[u8; N]) -> bool,
+    ) -> bool {
+        let Some((from, start, end)) = self.value_place(code) else {
+            return false;
+        };
+        let mut into = start;
+        for at in (start..end).step_by(N.max(1)) {
+            let kept = self.octets[at..end]
+                .first_chunk::<N>()
+                .is_some_and(&mut keep);
+            if kept {
+                self.octets.copy_within(at..at + N, into);
+                into += N;
+            }
+        }
+        match into {
+            _ if into == end => return false,
+            _ if into == start => {
+                self.octets.drain(from..end);
+            }
+            _ => {
+                self.octets.drain(into..end);
+                self.write_len(from, start - from, (into - start) as u16);
+            }
+        }
+        true
+    }
+
+    /// Writes the length of the attribute at `from`, whose header has `head` octets so far.
+    fn write_len(&mut self, from: usize, head: usize, len: u16) {
+        let [l0, l1] = len.to_be_bytes();
+        match (head, l0) {
+            (3, 0) => self.octets[from + 2] = l1,
+            (3, _) => {
+                self.octets[from] |= flag::EXTENDED;
+                self.octets.splice(from + 2..from + 3, [l0, l1]);
+            }
+            (_, 0) => {
+                self.octets[from] &= !flag::EXTENDED;
+                self.octets.splice(from + 2..from + 4, [l1]);
+            }
+            _ => self.octets[from + 2..from + 4].copy_from_slice(&[l0, l1]),
+        }
+    }
+
+    /// Puts another AS number in the place of each of the AS_PATH for which `with` has one. Did anything change?
+    pub fn replace_asns(&mut self, mut with: impl FnMut(Asn) -> Option<Asn>) -> bool {
+        let Some((_, start, end)) = self.value_place(code::AS_PATH) else {
+            return false;
+        };
+        let mut changed = false;
+        let mut rest = &mut self.octets[start..end];
+        while let Some((&mut [_, n], tail)) = rest.split_first_chunk_mut::<2>() {
+            let Some((segment, tail)) = tail.split_at_mut_checked(usize::from(n) * 4) else {
+                break;
+            };
+            for octets in segment.as_chunks_mut::<4>().0 {
+                let old = Asn(u32::from_be_bytes(*octets));
+                if let Some(new) = with(old).filter(|new| *new != old) {
+                    *octets = new.0.to_be_bytes();
+                    changed = true;
+                }
+            }
+            rest = tail;
+        }
+        changed
+    }
+
+    /// Keeps those AS numbers of the AS_PATH for which `keep` holds; a segment without any goes. Did anything?
+    pub fn retain_asns(&mut self, mut keep: impl FnMut(Asn) -> bool) -> bool {
+        let old = self.view().as_path();
+        let mut value = Vec::with_capacity(old.0.len());
+        for segment in old.segments() {
+            let head = value.len();
+            value.extend([segment.kind as u8, 0]);
+            for asn in segment.iter().filter(|asn| keep(*asn)) {
+                value.extend(asn.0.to_be_bytes());
+                value[head + 1] += 1;
+            }
+            if value[head + 1] == 0 {
+                value.truncate(head);
+            }
+        }
+        let changed = value != old.0;
+        if changed {
+            self.set(flag::TRANSITIVE, code::AS_PATH, &value);
+        }
+        changed
+    }
 }
 
 #[cfg(test)]
@@ -217,6 +340,58 @@ mod tests {
             let sequences = b.view().as_path().segments().filter(|s| s.kind == SegmentKind::Sequence);
             let most = if first == SegmentKind::Sequence { (old.len() + times).div_ceil(255) + 1 } else { times.div_ceil(255) };
             prop_assert!(sequences.count() <= most);
+        }
+
+        #[test]
+        fn items_come_and_go(
+            codes in prop::collection::btree_set(1u8..40, 0..5), first in prop::collection::vec(any::<u16>(), 0..200),
+            more in prop::collection::vec(any::<u16>(), 1..200), odd in 0u16..5,
+        ) {
+            let octets = |items: &[u16]| items.iter().flat_map(|i| i.to_be_bytes()).collect::<Vec<u8>>();
+            let mut b = AttrBuf::new();
+            for c in &codes {
+                b.set(flag::OPTIONAL, *c, &[*c; 7]);
+            }
+            b.set(flag::OPTIONAL, 20, &octets(&first));
+            b.append(flag::OPTIONAL, 20, &octets(&more));
+            let keep = |i: u16| i % 5 != odd;
+            let mut want = b.clone();
+            let all: Vec<u16> = first.iter().chain(&more).copied().collect();
+            prop_assert_eq!(b.view().get(20).unwrap(), octets(&all));
+            want.set(flag::OPTIONAL, 20, &octets(&all));
+            prop_assert_eq!(&b, &want);
+            let kept: Vec<u16> = all.iter().copied().filter(|i| keep(*i)).collect();
+            let changed = b.retain_items::<2>(20, |i| keep(u16::from_be_bytes(*i)));
+            prop_assert_eq!(changed, kept.len() != all.len());
+            if kept.is_empty() {
+                want.remove(20);
+            } else {
+                want.set(flag::OPTIONAL, 20, &octets(&kept));
+            }
+            prop_assert_eq!(b, want);
+        }
+
+        #[test]
+        fn numbers_of_a_path_are_replaced_and_taken_out(
+            path in prop::collection::vec((1u8..5, prop::collection::vec(1u32..9, 1..6)), 0..4),
+        ) {
+            let segments: Vec<(SegmentKind, Vec<Asn>)> = path
+                .into_iter()
+                .map(|(k, asns)| (SegmentKind::new(k).unwrap(), asns.into_iter().map(Asn).collect()))
+                .collect();
+            let mut b = AttrBuf::new();
+            b.set_as_path(segments.iter().map(|(k, a)| (*k, &a[..])));
+            let numbers = |b: &AttrBuf| b.view().as_path().iter().map(|a| a.0).collect::<Vec<u32>>();
+            let before = numbers(&b);
+            let mut other = b.clone();
+            let changed = other.replace_asns(|a| (a.0 < 4).then_some(Asn(7)));
+            let want: Vec<u32> = before.iter().map(|a| if *a < 4 { 7 } else { *a }).collect();
+            prop_assert_eq!(numbers(&other), want);
+            prop_assert_eq!(changed, before.iter().any(|a| *a < 4));
+            let changed = b.retain_asns(|a| a.0 > 3);
+            prop_assert_eq!(numbers(&b), before.iter().copied().filter(|a| *a > 3).collect::<Vec<_>>());
+            prop_assert_eq!(changed, before.iter().any(|a| *a < 4));
+            prop_assert!(b.view().as_path().segments().all(|s| s.iter().len() > 0));
         }
     }
 }
