@@ -7,7 +7,9 @@
 
 pub mod attrs;
 pub mod fuzz;
+pub mod policy;
 pub mod rib;
+pub mod rpki;
 pub mod session;
 pub mod types;
 pub mod wire;
