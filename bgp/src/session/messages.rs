@@ -81,10 +81,7 @@ impl Session {
         if (n.code, n.subcode) == (Code::Cease as u8, cease::MAX_PREFIXES) {
             return self.limit(now, i, limit_of(&n), out);
         }
-        let why = match agreed {
-            Some(a) => format!("an UPDATE of AS {} cannot be used", a.peer_as),
-            None => return,
-        };
+        let why = "peer sent an UPDATE that cannot be read".to_owned();
         self.refuse(now, i, (n, why), out);
     }
 

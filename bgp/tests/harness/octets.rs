@@ -132,6 +132,51 @@ pub(crate) fn show(message: &[u8]) -> String {
     }
 }
 
+/// A run of attributes as `FLAGS/CODE:VALUE`.
+pub(crate) fn attributes(mut run: &[u8]) -> String {
+    let mut all = Vec::new();
+    while let [flags, code, rest @ ..] = run {
+        let (len, rest) = match rest {
+            [h, l, rest @ ..] if flags & 0x10 != 0 => {
+                (usize::from(*h) << 8 | usize::from(*l), rest)
+            }
+            [l, rest @ ..] => (usize::from(*l), rest),
+            [] => panic!("a cut attribute"),
+        };
+        let (value, rest) = rest.split_at(len);
+        all.push(format!("{flags:02x}/{code}:{}", hex(value)));
+        run = rest;
+    }
+    assert!(run.is_empty());
+    all.join(" ")
+}
+
+/// A run of unicast prefixes, RFC 4271 4.3, RFC 7911 3.
+pub(crate) fn prefixes(mut run: &[u8], afi: u16, add_path: bool) -> String {
+    let mut all = Vec::new();
+    while !run.is_empty() {
+        let mut shown = String::new();
+        if add_path {
+            let (id, rest) = run.split_first_chunk::<4>().expect("a path identifier");
+            write!(shown, "#{} ", u32::from_be_bytes(*id)).unwrap();
+            run = rest;
+        }
+        let bits = run[0];
+        let (octets, rest) = run[1..].split_at(usize::from(bits.div_ceil(8)));
+        let mut whole = [0; 16];
+        whole[..octets.len()].copy_from_slice(octets);
+        let address = if afi == 1 {
+            std::net::IpAddr::from(*whole.first_chunk::<4>().unwrap())
+        } else {
+            whole.into()
+        };
+        write!(shown, "{address}/{bits}").unwrap();
+        all.push(shown);
+        run = rest;
+    }
+    all.join(" ")
+}
+
 fn show_open(body: &[u8]) -> String {
     let &[version, a0, a1, h0, h1, i0, i1, i2, i3, ref parameters @ ..] = body else {
         panic!("a short OPEN");

@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use bgp::attrs::AttrBuf;
 use bgp::session::{
     Budget, Conn, Down, Event, Handler, Jitter, Keep, Negotiated, Output, Session, Stop,
 };
-use bgp::types::Family;
-use bgp::wire::{Notification, Refresh};
+use bgp::types::{Family, NextHop};
+use bgp::wire::{Nlri, Notification, Refresh};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::octets::{Open, Update, framed, show, unhex};
+use crate::octets::{self, Open, Update, attributes, framed, show, unhex};
 
 /// A line of `events.jsonl`: `at` seconds, and one thing that happens.
 #[derive(Deserialize)]
@@ -102,20 +103,42 @@ struct End {
 struct Routes<'a>(&'a mut Vec<String>);
 
 impl Handler for Routes<'_> {
-    fn update(&mut self, body: &[u8], _: &Negotiated) -> Result<(), Notification> {
-        self.0.push(format!("update of {} octets", body.len()));
-        let len = |at: usize| {
-            body.get(at..at + 2)
-                .map(|l| usize::from(l[0]) << 8 | usize::from(l[1]))
-        };
-        let fits = len(0)
-            .and_then(|w| Some(4 + w + len(2 + w)?))
-            .is_some_and(|n| n <= body.len());
-        if fits {
-            Ok(())
-        } else {
-            Err(Notification::update(1, &[]))
+    /// What `wire` makes of it: errors, routes gone, routes come with their canonical attributes.
+    fn update(&mut self, body: &[u8], agreed: &Negotiated) -> Result<(), Notification> {
+        let update = bgp::wire::Update::parse(body, &agreed.context)?;
+        let errors = update.errors().iter().map(|e| format!("error: {e}"));
+        self.0.extend(errors);
+        self.0.extend(
+            update
+                .unreach()
+                .map(|n| format!("withdraw {}", prefixes(&n))),
+        );
+        let mut buf = AttrBuf::default();
+        update.canonical(&mut buf);
+        for reach in update.reach() {
+            let hop = reach
+                .next_hop
+                .map_or_else(|| "nowhere".to_owned(), shown_hop);
+            let attributes = attributes(buf.view().octets);
+            self.0.push(format!(
+                "announce {} by {hop}: {attributes}",
+                prefixes(&reach.nlri)
+            ));
         }
+        self.0
+            .extend(update.end_of_rib().map(|f| format!("end of {f}")));
+        Ok(())
+    }
+}
+
+fn prefixes(n: &Nlri<'_>) -> String {
+    octets::prefixes(n.octets, n.family.code().0, n.add_path)
+}
+
+fn shown_hop(hop: NextHop) -> String {
+    match hop {
+        NextHop::V6Both(a, l) => format!("{a} and {l}"),
+        one => one.to_string(),
     }
 }
 
