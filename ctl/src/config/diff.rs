@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use net::{Label, MacAddr};
 
+use super::bgp::{self, BgpStep};
 use super::model::{
     Dataplane, Interface, LabelRoute, NeighborParams, RouteFile, System, Target, Valid,
 };
@@ -70,6 +71,8 @@ pub struct Plan {
     pub labels: Vec<Edit<Label, Arc<LabelRoute>>>,
     /// Static routes, by prefix.
     pub routes: Vec<Edit<IpNet, Arc<Target>>>,
+    /// What changes in `[bgp]`; `next` has the whole of it.
+    pub bgp: Vec<BgpStep>,
     /// All of it, once the plan is carried out.
     pub next: Arc<Valid>,
 }
@@ -103,6 +106,8 @@ pub enum Step<'a> {
     SetLabel(&'a Edit<Label, Arc<LabelRoute>>),
     /// Add or replace a route.
     SetRoute(&'a Edit<IpNet, Arc<Target>>),
+    /// Change something of BGP.
+    Bgp(&'a BgpStep),
 }
 
 impl Plan {
@@ -134,6 +139,7 @@ impl Plan {
             + self.forgotten.len()
             + self.labels.len()
             + self.routes.len()
+            + self.bgp.len()
     }
 
     /// The steps in the order in which they can be carried out one by one.
@@ -190,6 +196,7 @@ impl Plan {
                     .filter(|e| e.to.is_some())
                     .map(Step::SetRoute),
             )
+            .chain(self.bgp.iter().map(Step::Bgp))
     }
 }
 
@@ -212,6 +219,7 @@ fn diff(from: &Valid, next: Arc<Valid>) -> Plan {
         neighbors: edits(&from.neighbors, &to.neighbors),
         labels: edits(&from.labels, &to.labels),
         routes: route_edits(from, to),
+        bgp: bgp::steps(from.bgp.as_ref(), to.bgp.as_ref()),
         ..Plan::default()
     };
     interfaces(from, to, &mut plan);

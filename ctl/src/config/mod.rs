@@ -8,8 +8,9 @@
 //! [`Store`] holds the running configuration and its file, and turns a commit into a `Plan` with the file saved first.
 //! `docs/configuration.md` lists the keys.
 //!
-//! Left out in this version, and refused in plain words: `[bgp]`, `[vrf]`, `[policy]`, `[prefix-set]`.
+//! Left out in this version, and refused in plain words: `[vrf]`, `[policy]`, `[prefix-set]`.
 
+pub mod bgp;
 mod diff;
 mod edit;
 mod error;

@@ -11,6 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use net::{Label, LabelStack, MacAddr};
 
+use super::bgp::Bgp;
+
 /// A configuration that was checked as a whole. Empty by [`Default`]: no interface, no route.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Valid {
@@ -30,6 +32,8 @@ pub struct Valid {
     pub labels: BTreeMap<Label, Arc<LabelRoute>>,
     /// `[[neighbor.static]]` by interface and address.
     pub neighbors: BTreeMap<(String, IpAddr), MacAddr>,
+    /// `[bgp]`, if BGP is spoken at all.
+    pub bgp: Option<Arc<Bgp>>,
 }
 
 impl Valid {

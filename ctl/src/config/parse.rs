@@ -18,7 +18,7 @@ use super::model::{
     TcMode, TtlMode, Workers,
 };
 use super::reader::{At, Key, Log, Table, mistyped, number, string};
-use super::terms;
+use super::{bgp, terms};
 
 /// A configuration whose parts are well formed, with their places.
 #[derive(Debug, Default)]
@@ -31,6 +31,7 @@ pub(super) struct Candidate {
     pub(super) routes: Vec<At<(IpNet, Target)>>,
     pub(super) labels: Vec<At<(Label, LabelRoute)>>,
     pub(super) neighbors: Vec<At<(String, IpAddr, MacAddr)>>,
+    pub(super) bgp: Option<bgp::Draft>,
 }
 
 #[derive(Debug)]
@@ -46,8 +47,7 @@ pub(super) struct InterfaceDraft {
 }
 
 const NO_VRF: &str = "VRFs are not in this version; leave this out";
-const LATER: [(&str, &str); 4] = [
-    ("bgp", "BGP is not in this version; leave this section out"),
+const LATER: [(&str, &str); 3] = [
     (
         "vrf",
         "VRFs are not in this version; leave this section out",
@@ -81,6 +81,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Candidate, ConfigError> {
         "interface",
         "route",
         "label",
+        "bgp",
     ];
     let root = Table::new(document.get_ref(), 0, Key::Root, &known, &LATER, &mut log);
     let mut out = Candidate::default();
@@ -92,6 +93,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Candidate, ConfigError> {
         "" => Err("the name of a file is wanted".into()),
         _ => Ok(text.to_owned()),
     });
+    out.bgp = bgp::section(&root, &mut log);
     for (index, at, entries) in root.tables("route", &mut log) {
         let list = Key::Of(&root.key, "route");
         if let Some(value) = route(entries, at, Key::Nth(&list, index), &mut log) {

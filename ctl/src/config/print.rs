@@ -296,6 +296,9 @@ impl Valid {
             .map(|(at, route)| label(*at, route))
             .collect();
         doc.insert("label", Item::ArrayOfTables(labels));
+        if let Some(bgp) = &self.bgp {
+            doc.insert("bgp", Item::Table(bgp.to_table()));
+        }
         doc.to_string()
     }
 }
@@ -430,6 +433,7 @@ impl fmt::Display for Step<'_> {
                 write!(f, "{} neigh {address} lladdr {mac} dev {dev}", sign(e))
             }
             Self::ForgetNeighbor(what) => write!(f, "- neigh {what} (learned)"),
+            Self::Bgp(step) => step.fmt(f),
         }
     }
 }

@@ -186,7 +186,7 @@ impl Store {
     /// A change can't be made, what comes out is wrong, or the file was changed by hand meanwhile.
     pub fn stage_changes(&self, changes: &[Change]) -> Result<Staged, ConfigError> {
         let disk = read(&self.path)?;
-        let keep = Files::Keep(self.running.route_file.as_ref());
+        let keep = Files::Keep(&self.running);
         if disk != *self.text {
             let same = understand(&self.path, &disk, keep).is_ok_and(|disk| disk == *self.running);
             if !same {

@@ -13,15 +13,15 @@ use super::error::ConfigError;
 use super::model::{Interface, LabelAction, NextHop, RouteFile, Target, Valid};
 use super::parse::{Candidate, InterfaceDraft};
 use super::reader::{At, Log};
-use super::{routefile, terms};
+use super::{bgp, routefile, terms};
 
 /// Where the routes of a `route-file` come from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Files<'a> {
     /// They are read.
     Read,
-    /// They are those of the running configuration, if it names the same file; a changed file is left for `config apply`.
-    Keep(Option<&'a Arc<RouteFile>>),
+    /// What the running configuration has read from the same file is taken; a changed file is left for `config apply`.
+    Keep(&'a Valid),
 }
 
 /// MTU of a port that says nothing.
@@ -54,6 +54,19 @@ impl Candidate {
         routes(self.routes, &own, &mut valid, &mut log);
         labels(self.labels, &own, &mut valid, &mut log);
         neighbors(self.neighbors, &own, &mut valid, &mut log);
+        if let Some(draft) = self.bgp {
+            let around = bgp::Around {
+                file,
+                has_id: valid.system.router_id.is_some(),
+                interfaces: &interfaces,
+                policies: Vec::new(),
+                keep: match files {
+                    Files::Keep(running) => running.bgp.as_deref(),
+                    Files::Read => None,
+                },
+            };
+            valid.bgp = Some(Arc::new(bgp::validate(draft, &around, &mut log)));
+        }
         valid.interfaces = interfaces;
         log.verdict(valid)
     }
@@ -345,11 +358,11 @@ fn route_file(
     let directory = config.parent().unwrap_or(Path::new(""));
     let path = directory.join(&written.value);
     let kept = match files {
-        Files::Keep(Some(file)) if file.path == path => Some(Arc::clone(file)),
-        _ => None,
+        Files::Keep(running) => running.route_file.as_ref().filter(|f| f.path == path),
+        Files::Read => None,
     };
     let file = match kept {
-        Some(file) => Ok(file),
+        Some(file) => Ok(Arc::clone(file)),
         None => routefile::read(&written.value, &path).map(Arc::new),
     };
     match file.and_then(|file| file.check(own).map(|()| file)) {

@@ -66,11 +66,6 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     // later versions
     (
-        "[bgp]\nas = 64512\n",
-        "6: bgp: BGP is not in this version",
-        "leave this section out",
-    ),
-    (
         "[vrf.blue]\nrd = \"1:1\"\n",
         "6: vrf: VRFs are not in this version",
         "",

@@ -197,6 +197,9 @@ fn every_key_is_documented() {
         "[[route]]",
         "[[label]]",
         "[[neighbor.static]]",
+        "[bgp]",
+        "[bgp.group.g]",
+        "[bgp.neighbor.\"192.0.2.9\"]",
     ] {
         let error = valid(&format!("{section}\nqqqqqqqqqqqq = 1\n")).unwrap_err();
         let keys = error

@@ -227,6 +227,7 @@ fn config() -> impl Strategy<Value = Valid> {
                             route_file: None,
                             labels,
                             neighbors,
+                            bgp: None,
                         }
                     },
                 )
@@ -261,6 +262,7 @@ fn carry_out(from: &Valid, plan: &Plan) -> Valid {
             Step::RemoveLabel(e) | Step::SetLabel(e) => edit_map(&mut now.labels, e),
             Step::RemoveNeighbor(e) | Step::SetNeighbor(e) => edit_map(&mut now.neighbors, e),
             Step::ForgetNeighbor(what) => panic!("{what}: no part of a configuration"),
+            Step::Bgp(step) => panic!("{step}: there is none"),
             Step::RemoveInterface(old) => {
                 assert_eq!(now.interfaces.remove(&old.name).as_ref(), Some(old));
                 let child = now.interfaces.values().find(|i| i.port_name() == old.name);
