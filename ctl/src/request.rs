@@ -186,6 +186,8 @@ pub enum Protocol {
     Connected,
     /// The configuration.
     Static,
+    /// BGP.
+    Bgp,
 }
 
 impl Protocol {
@@ -196,6 +198,7 @@ impl Protocol {
             Self::Local => "local",
             Self::Connected => "connected",
             Self::Static => "static",
+            Self::Bgp => "bgp",
         }
     }
 }

@@ -93,7 +93,7 @@ impl Router {
             prefix: v.prefix.to_string(),
             vrf: String::new(),
             protocol: v.source.name().into(),
-            distance: v.source.distance().into(),
+            distance: self.rib.distance(v.source).into(),
             installed: v.installed,
             discard: discard.unwrap_or_default().into(),
             mpls_ttl: ttl_name(&v.spec),
@@ -119,6 +119,7 @@ impl Router {
     fn next_hop(&self, p: &PathSpec, outcome: &Outcome, active: bool) -> api::NextHop {
         let (address, dev) = match p.hop {
             Hop::Via { address, dev } => (Some(address), dev),
+            Hop::Bgp { address, .. } => (Some(address), None),
             Hop::Neighbor { dev, address } => (Some(address), Some(dev)),
             Hop::Dev(i) | Hop::Local(i) => (None, Some(i)),
             Hop::Discard(_) => (None, None),
@@ -237,6 +238,7 @@ fn is_shown(source: Source, only: Option<Protocol>) -> bool {
         Source::Local => Protocol::Local,
         Source::Connected => Protocol::Connected,
         Source::Static => Protocol::Static,
+        Source::Ebgp | Source::Ibgp => Protocol::Bgp,
         Source::Neighbor => return false,
     };
     only.is_none_or(|o| o == protocol)

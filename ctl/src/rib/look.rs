@@ -59,16 +59,16 @@ impl Rib {
     /// The static route of a prefix.
     #[must_use]
     pub fn static_route(&self, p: &IpNet) -> Option<&PathsSpec> {
-        let e = self.table.0.get(p)?;
-        let (_, id) = e.routes.iter().find(|(s, _)| *s == Source::Static)?;
+        let e = &self.table[self.table.get(p)?];
+        let (_, id) = e.routes.all().iter().find(|(s, _)| *s == Source::Static)?;
         Some(&self.sets.get(*id)?.spec)
     }
 
     /// The route that packets to `address` follow (by way of a neighbour's own entry, or not).
     #[must_use]
     pub fn lookup(&self, address: IpAddr) -> Option<RouteView> {
-        let installed = |(p, e): (&IpNet, &Entry)| {
-            self.views(*p, e)
+        let installed = |(p, e): (IpNet, &Entry)| {
+            self.views(p, e)
                 .find(|v| v.installed && v.source != Source::Neighbor)
         };
         self.table.covering(address).find_map(installed)
@@ -90,19 +90,14 @@ impl Rib {
 
     /// The routes of a prefix, best first.
     pub fn routes_at(&self, p: IpNet) -> impl Iterator<Item = RouteView> {
-        self.table
-            .0
-            .get(&p)
-            .into_iter()
-            .flat_map(move |e| self.views(p, e))
+        let slot = self.table.get(&p);
+        slot.into_iter()
+            .flat_map(move |slot| self.views(p, &self.table[slot]))
     }
 
     /// The routes of all prefixes from `from` on, in order, the best of each first.
     pub fn routes_from(&self, from: Bound<IpNet>) -> impl Iterator<Item = RouteView> {
-        self.table
-            .0
-            .range((from, Bound::Unbounded))
-            .flat_map(|(p, e)| self.views(*p, e))
+        self.table.range(from).flat_map(|(p, e)| self.views(p, e))
     }
 
     /// The labels after `after`, in order.
@@ -123,7 +118,7 @@ impl Rib {
     #[must_use]
     pub fn sizes(&self) -> Sizes {
         Sizes {
-            prefixes: self.table.0.len(),
+            prefixes: self.table.len(),
             labels: self.labels.len(),
             groups: self.sets.iter().filter(|s| s.group.is_some()).count(),
             adjacencies: self.adjs.len(),
@@ -132,7 +127,7 @@ impl Rib {
 
     fn views(&self, p: IpNet, e: &Entry) -> impl Iterator<Item = RouteView> {
         let installed = e.installed;
-        e.routes.iter().filter_map(move |(source, id)| {
+        e.routes.all().iter().filter_map(move |(source, id)| {
             let spec = self.sets.get(*id)?.spec.clone();
             let paths = self.explain(&spec);
             Some(RouteView {

@@ -6,9 +6,11 @@
 //! million routes never keeps a punted frame waiting (HABITS 20).
 //!
 //! Kinds of routes: connected and local ones follow from the addresses of the interfaces, static ones are set, neighbours
-//! come from ARP and ND. Left out: VRFs and BGP routes (not in this version), metrics among routes of one source.
+//! come from ARP and ND, BGP's from its Loc-RIB (`bgp`): one for a prefix at most, with the next hops that it chose.
+//! Left out: VRFs (not in this version), metrics among routes of one source.
 
 mod adjs;
+mod bgp;
 pub mod fib;
 mod look;
 pub mod resolve;
@@ -19,7 +21,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -27,23 +29,126 @@ use net::{IfaceId, Label, MacAddr};
 
 use adjs::Adjs;
 pub use adjs::Want;
+pub use bgp::{Distances, FollowedHop};
 pub use look::{LabelView, RouteView};
 use resolve::{Resolved, Resolver, Target, View};
-use sets::{SetId, Sets};
+pub use sets::SetId;
+use sets::Sets;
 use sink::{Change, Full, OutLabel, OutPath, OutTarget, Sink};
 use spec::{Discard, Hop, IfaceSpec, LabelAction, LabelSpec, PathSpec, PathsSpec, Source, TtlMode};
-use table::{Table, bounds, host, prefix};
+use table::{Slot, Table, host, prefix};
 
 /// Sets with more prefixes than this queue them behind single changes.
 const FEW: usize = 64;
 
+/// A route: where it comes from, and its paths.
+type Route = (Source, SetId);
+
+/// The routes of a prefix, best first. Most have one.
+#[derive(Debug, Default)]
+enum Routes {
+    #[default]
+    None,
+    One(Route),
+    /// Boxed twice, so that an entry with one route is no larger for it.
+    #[expect(clippy::box_collection, reason = "a thin pointer")]
+    Many(Box<Vec<Route>>),
+}
+
+impl Routes {
+    fn all(&self) -> &[Route] {
+        match self {
+            Self::None => &[],
+            Self::One(route) => std::slice::from_ref(route),
+            Self::Many(all) => all,
+        }
+    }
+
+    fn all_mut(&mut self) -> &mut [Route] {
+        match self {
+            Self::None => &mut [],
+            Self::One(route) => std::slice::from_mut(route),
+            Self::Many(all) => all,
+        }
+    }
+
+    fn insert(&mut self, at: usize, route: Route) {
+        *self = match self.all() {
+            [] => Self::One(route),
+            all => {
+                let (before, after) = all.split_at(at);
+                Self::Many(Box::new([before, &[route], after].concat()))
+            }
+        };
+    }
+
+    fn remove(&mut self, at: usize) {
+        *self = match self.all() {
+            [] | [_] => Self::None,
+            [a, b] => Self::One(if at == 0 { *b } else { *a }),
+            all => Self::Many(Box::new([&all[..at], &all[at + 1..]].concat())),
+        };
+    }
+}
+
+/// Where a prefix waits to be looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Queued {
+    #[default]
+    No,
+    Soon,
+    Later,
+}
+
 /// What the table holds for a prefix.
 #[derive(Debug, Default)]
 struct Entry {
-    /// Its routes, best first.
-    routes: Vec<(Source, SetId)>,
+    routes: Routes,
     /// What the forwarding table has.
     installed: Option<SetId>,
+    queued: Queued,
+}
+
+// A full table has a million of them, each beside its prefix.
+const _: () = assert!(size_of::<(IpNet, Entry)>() <= 48);
+
+/// Prefixes to look at: single changes, then what hangs on great sets and full tables. One that is queued twice is looked
+/// at once: what it says itself counts.
+#[derive(Debug, Default)]
+struct Queues {
+    soon: VecDeque<Slot>,
+    later: VecDeque<Slot>,
+}
+
+impl Queues {
+    fn soon(&mut self, slot: Slot, entry: &mut Entry) {
+        if entry.queued != Queued::Soon {
+            entry.queued = Queued::Soon;
+            self.soon.push_back(slot);
+        }
+    }
+
+    fn later(&mut self, slot: Slot, entry: &mut Entry) {
+        if entry.queued == Queued::No {
+            entry.queued = Queued::Later;
+            self.later.push_back(slot);
+        }
+    }
+
+    fn pop(&mut self, which: Queued, table: &mut Table<Entry>) -> Option<Slot> {
+        let queue = match which {
+            Queued::Soon => &mut self.soon,
+            _ => &mut self.later,
+        };
+        while let Some(slot) = queue.pop_front() {
+            let entry = &mut table[slot];
+            if entry.queued == which {
+                entry.queued = Queued::No;
+                return Some(slot);
+            }
+        }
+        None
+    }
 }
 
 /// What the table holds for a label.
@@ -60,13 +165,14 @@ struct LabelEntry {
 #[derive(Debug, Default)]
 struct Slice {
     changes: Vec<Change>,
-    sets: Vec<Option<SetId>>,
+    /// Of each change: the slot, if it is of a prefix, and the set.
+    notes: Vec<(Option<Slot>, Option<SetId>)>,
 }
 
 impl Slice {
-    fn push(&mut self, change: Change, set: Option<SetId>) {
+    fn push(&mut self, change: Change, slot: Option<Slot>, set: Option<SetId>) {
         self.changes.push(change);
-        self.sets.push(set);
+        self.notes.push((slot, set));
     }
 }
 
@@ -102,31 +208,30 @@ pub struct Rib {
     labels: BTreeMap<Label, LabelEntry>,
     sets: Sets,
     adjs: Adjs,
-    /// Prefixes to look at: single changes, then what hangs on great sets.
-    soon: BTreeSet<IpNet>,
-    later: BTreeSet<IpNet>,
+    queues: Queues,
     dirty_labels: BTreeSet<Label>,
     /// What a full table refused; tried again once something was removed.
     refused_sets: BTreeSet<SetId>,
-    refused: BTreeSet<IpNet>,
+    refused: BTreeSet<Slot>,
     freed: bool,
+    followed: bgp::Followed,
+    distances: Distances,
 }
 
 impl View for Rib {
-    fn longest(
+    fn matches(
         &self,
         address: IpAddr,
-    ) -> Option<(IpNet, impl Iterator<Item = (Source, &[PathSpec])>)> {
-        let is_route = |(s, _): &&(Source, SetId)| *s != Source::Neighbor;
-        let (p, entry) = self
-            .table
-            .covering(address)
-            .find(|(_, e)| e.routes.iter().any(|r| is_route(&r)))?;
-        let routes = entry.routes.iter().filter(is_route);
-        Some((
-            *p,
-            routes.filter_map(|(s, id)| Some((*s, &self.sets.get(*id)?.spec.paths[..]))),
-        ))
+    ) -> impl Iterator<Item = (IpNet, impl Iterator<Item = (Source, &[PathSpec])>)> {
+        let is_route = |(s, _): &&Route| *s != Source::Neighbor;
+        self.table.covering(address).filter_map(move |(p, entry)| {
+            let mut routes = entry.routes.all().iter().filter(is_route).peekable();
+            routes.peek()?;
+            Some((
+                p,
+                routes.filter_map(|(s, id)| Some((*s, &self.sets.get(*id)?.spec.paths[..]))),
+            ))
+        })
     }
 
     fn is_up(&self, iface: IfaceId) -> bool {
@@ -200,25 +305,74 @@ impl Rib {
 
     /// Sets the static route of a prefix, or removes it.
     pub fn set_static(&mut self, p: IpNet, spec: Option<PathsSpec>) {
-        let p = p.trunc();
-        let old = self
-            .table
-            .0
-            .get(&p)
-            .and_then(|e| e.routes.iter().find(|(s, _)| *s == Source::Static))
-            .copied();
-        if let Some((_, id)) = old {
-            if self.sets.get(id).map(|s| &s.spec) == spec.as_ref() {
-                return;
+        let id = spec.map(|spec| self.paths(&spec));
+        self.set_static_to(p, id);
+    }
+
+    /// The set of these paths, for routes that are set before the next drain.
+    pub fn paths(&mut self, spec: &PathsSpec) -> SetId {
+        self.sets.intern(spec)
+    }
+
+    /// Sets the static route of a prefix to paths that [`Rib::paths`] gave, or removes it.
+    pub fn set_static_to(&mut self, p: IpNet, new: Option<SetId>) {
+        self.set_only(
+            p.trunc(),
+            |s| s == Source::Static,
+            new.map(|id| (Source::Static, id)),
+        );
+    }
+
+    /// Sets the one route of a prefix whose source `is_it`, or removes it.
+    fn set_only(&mut self, p: IpNet, is_it: impl Fn(Source) -> bool, new: Option<Route>) {
+        let slot = match new {
+            Some(_) => self.table.entry(p),
+            None => match self.table.get(&p) {
+                Some(slot) => slot,
+                None => return,
+            },
+        };
+        let entry = &mut self.table[slot];
+        let old = entry.routes.all().iter().position(|(s, _)| is_it(*s));
+        let old = old.map(|at| (at, entry.routes.all()[at]));
+        match (old, new) {
+            (None, None) => return,
+            (Some((_, old)), Some(new)) if old == new => return,
+            (None, Some(new)) => {
+                let at = entry.routes.all().partition_point(|(s, _)| *s < new.0);
+                entry.routes.insert(at, new);
             }
-            // The new set is held before the old is let go, so that what both share stays.
-            if let Some(spec) = spec {
-                self.add_route(p, Source::Static, spec);
-            }
-            self.remove_id(p, Source::Static, id);
-        } else if let Some(spec) = spec {
-            self.add_route(p, Source::Static, spec);
+            (Some((at, _)), Some(new)) => entry.routes.all_mut()[at] = new,
+            (Some((at, _)), None) => entry.routes.remove(at),
         }
+        // The new set is held before the old is let go, so that what both share stays.
+        if let Some((_, id)) = new {
+            self.join(slot, id);
+        }
+        if let Some((_, (_, id))) = old {
+            self.leave(id);
+        }
+        let entry = &mut self.table[slot];
+        self.queues.later(slot, entry);
+        self.sets.touch_addresses(&p);
+    }
+
+    /// A prefix has one more route with these paths.
+    fn join(&mut self, slot: Slot, id: SetId) {
+        if let Some(set) = self.sets.get_mut(id) {
+            set.refs += 1;
+            set.members.add(slot);
+        }
+    }
+
+    /// A prefix has one less route with these paths.
+    fn leave(&mut self, id: SetId) {
+        let table = &self.table;
+        if let Some(set) = self.sets.get_mut(id) {
+            let is_one = |s: Slot| table[s].routes.all().iter().any(|r| r.1 == id);
+            set.members.remove(is_one);
+        }
+        self.sets.release(id);
     }
 
     /// Sets a label's entry, or removes it.
@@ -231,7 +385,7 @@ impl Rib {
                 action: LabelAction::Forward(paths),
                 ..
             }) => {
-                let id = self.sets.intern(paths.clone());
+                let id = self.sets.intern(paths);
                 self.sets.hold(id);
                 if let Some(s) = self.sets.get_mut(id) {
                     s.labels.insert(label);
@@ -288,66 +442,45 @@ impl Rib {
     }
 
     fn add_route(&mut self, p: IpNet, source: Source, spec: PathsSpec) {
-        let id = self.sets.intern(spec.clone());
-        let entry = self.table.0.entry(p).or_default();
-        if entry.routes.contains(&(source, id)) {
+        let id = self.sets.intern(&spec);
+        let slot = self.table.entry(p);
+        let routes = &self.table[slot].routes;
+        if routes.all().contains(&(source, id)) {
             return;
         }
         // Among routes of one source the order is that of their paths, so that it does not matter which came first.
         let spec_of = |id: SetId| self.sets.get(id).map(|s| &s.spec);
-        let at = entry
-            .routes
+        let at = routes
+            .all()
             .partition_point(|(s, id)| (*s, spec_of(*id)) < (source, Some(&spec)));
-        entry.routes.insert(at, (source, id));
-        self.sets.hold(id);
-        if let Some(s) = self.sets.get_mut(id) {
-            s.prefixes.insert(p);
-        }
-        self.touch(p, source);
+        self.table[slot].routes.insert(at, (source, id));
+        self.join(slot, id);
+        self.touch(slot, p, source);
     }
 
     fn remove_route(&mut self, p: IpNet, source: Source, spec: &PathsSpec) {
-        let Some(entry) = self.table.0.get(&p) else {
+        let Some(slot) = self.table.get(&p) else {
             return;
         };
         let is_it = |id: &SetId| self.sets.get(*id).is_some_and(|s| s.spec == *spec);
-        if let Some((_, id)) = entry
-            .routes
+        let routes = &mut self.table[slot].routes;
+        let found = routes
+            .all()
             .iter()
-            .find(|(s, id)| *s == source && is_it(id))
-            .copied()
-        {
-            self.remove_id(p, source, id);
+            .position(|(s, id)| *s == source && is_it(id));
+        if let Some(at) = found {
+            let (_, id) = routes.all()[at];
+            routes.remove(at);
+            self.leave(id);
+            self.touch(slot, p, source);
         }
     }
 
-    fn remove_id(&mut self, p: IpNet, source: Source, id: SetId) {
-        let Some(entry) = self.table.0.get_mut(&p) else {
-            return;
-        };
-        let Some(at) = entry.routes.iter().position(|r| *r == (source, id)) else {
-            return;
-        };
-        entry.routes.remove(at);
-        if !entry.routes.iter().any(|r| r.1 == id)
-            && let Some(s) = self.sets.get_mut(id)
-        {
-            s.prefixes.remove(&p);
-        }
-        self.sets.release(id);
-        self.touch(p, source);
-    }
-
-    /// The routes of `p` have changed.
-    fn touch(&mut self, p: IpNet, source: Source) {
-        if source == Source::Static {
-            self.later.insert(p);
-        } else {
-            self.soon.insert(p);
-        }
+    /// The routes of `p` have changed: those of a source that has few.
+    fn touch(&mut self, slot: Slot, p: IpNet, source: Source) {
+        self.queues.soon(slot, &mut self.table[slot]);
         if source != Source::Neighbor {
-            let (first, last) = bounds(&p);
-            self.sets.touch_addresses(first, last);
+            self.sets.touch_addresses(&p);
         }
     }
 }
@@ -375,7 +508,9 @@ impl Rib {
         let mut progress = Progress::default();
         if std::mem::take(&mut self.freed) {
             self.sets.dirty.append(&mut self.refused_sets);
-            self.later.append(&mut self.refused);
+            for slot in std::mem::take(&mut self.refused) {
+                self.queues.later(slot, &mut self.table[slot]);
+            }
         }
         let mut slice = Slice::default();
         while progress.done < budget && self.step(sink, &mut slice, &mut progress.full) {
@@ -399,9 +534,9 @@ impl Rib {
     pub fn is_dirty(&self) -> bool {
         let none = self.adjs.dirty.is_empty()
             && self.sets.dirty.is_empty()
-            && self.soon.is_empty()
+            && self.queues.soon.is_empty()
             && self.dirty_labels.is_empty()
-            && self.later.is_empty();
+            && self.queues.later.is_empty();
         let retry = self.freed && !(self.refused.is_empty() && self.refused_sets.is_empty());
         !none || retry
     }
@@ -420,15 +555,14 @@ impl Rib {
             self.refresh_set(id, sink).inspect_err(|_| {
                 self.refused_sets.insert(id);
             })
-        } else if let Some(p) = self.soon.pop_first() {
-            self.later.remove(&p);
-            self.sync_prefix(p, slice);
+        } else if let Some(slot) = self.queues.pop(Queued::Soon, &mut self.table) {
+            self.sync_prefix(slot, slice);
             Ok(())
         } else if let Some(label) = self.dirty_labels.pop_first() {
             self.sync_label(label, slice);
             Ok(())
-        } else if let Some(p) = self.later.pop_first() {
-            self.sync_prefix(p, slice);
+        } else if let Some(slot) = self.queues.pop(Queued::Later, &mut self.table) {
+            self.sync_prefix(slot, slice);
             Ok(())
         } else {
             return false;
@@ -450,7 +584,11 @@ impl Rib {
         }
         let mut resolver = Resolver::new(&*self);
         let resolved = resolver.paths(&set.spec.paths);
-        let deps = std::mem::take(&mut resolver.deps);
+        let (deps, depth) = (std::mem::take(&mut resolver.deps), resolver.depth);
+        if let Some(hop) = set.followed {
+            let metric = (!resolved.is_empty()).then_some(depth);
+            self.followed.found(hop, metric);
+        }
         if resolved == set.resolved && set.group.is_some() {
             self.sets.set_deps(id, deps);
             return Ok(());
@@ -478,12 +616,14 @@ impl Rib {
         }
         let old = std::mem::replace(&mut set.resolved, resolved);
         if was_live != set.live() {
-            let queue = if set.prefixes.len() <= FEW {
-                &mut self.soon
-            } else {
-                &mut self.later
-            };
-            queue.extend(&set.prefixes);
+            let few = set.members.len() <= FEW;
+            for slot in set.members.iter() {
+                let entry = &mut self.table[slot];
+                match few {
+                    true => self.queues.soon(slot, entry),
+                    false => self.queues.later(slot, entry),
+                }
+            }
         }
         self.freed |= !old.is_empty();
         release_paths(&mut self.adjs, &old, want, sink);
@@ -553,21 +693,22 @@ impl Rib {
     }
 
     /// Puts into the slice what makes the forwarding table's entry of a prefix what it is to be.
-    fn sync_prefix(&mut self, p: IpNet, slice: &mut Slice) {
-        self.refused.remove(&p);
-        let Some(entry) = self.table.0.get(&p) else {
-            return;
-        };
+    fn sync_prefix(&mut self, slot: Slot, slice: &mut Slice) {
+        if !self.refused.is_empty() {
+            self.refused.remove(&slot);
+        }
+        let entry = &self.table[slot];
+        let p = self.table.prefix(slot);
         let live = |id: SetId| self.sets.get(id).filter(|s| s.live()).and_then(|s| s.group);
-        let best = entry
-            .routes
-            .iter()
-            .find_map(|(_, id)| Some((*id, live(*id)?)));
+        let routes = entry.routes.all();
+        let best = routes.iter().find_map(|(_, id)| Some((*id, live(*id)?)));
         match best {
             Some((id, _)) if entry.installed == Some(id) => {}
-            Some((id, group)) => slice.push(Change::Set(p, group), Some(id)),
-            None if entry.installed.is_some() => slice.push(Change::Del(p), None),
-            None if entry.routes.is_empty() => drop(self.table.0.remove(&p)),
+            Some((id, group)) => slice.push(Change::Set(p, group), Some(slot), Some(id)),
+            None if entry.installed.is_some() => slice.push(Change::Del(p), Some(slot), None),
+            None if routes.is_empty() && self.table.get(&p) == Some(slot) => {
+                self.table.remove(slot);
+            }
             None => {}
         }
     }
@@ -596,8 +737,8 @@ impl Rib {
         };
         match wanted {
             _ if wanted == entry.installed => {}
-            Some((out, set)) => slice.push(Change::SetLabel(label, out), set),
-            None => slice.push(Change::DelLabel(label), None),
+            Some((out, set)) => slice.push(Change::SetLabel(label, out), None, set),
+            None => slice.push(Change::DelLabel(label), None, None),
         }
         if entry.spec.is_none() && entry.installed.is_none() {
             self.labels.remove(&label);
@@ -606,50 +747,47 @@ impl Rib {
 
     /// Makes the changes of a slice together; where they do not fit, those that do, one by one.
     fn apply(&mut self, slice: &Slice, sink: &mut impl Sink, full: &mut Option<Full>) {
-        let each = slice.changes.iter().zip(&slice.sets);
+        let each = slice.changes.iter().zip(&slice.notes);
         if slice.changes.is_empty() {
             return;
         }
         if sink.apply(&slice.changes).is_ok() {
-            each.for_each(|(change, set)| self.note(*change, *set));
+            each.for_each(|(change, (slot, set))| self.note(*change, *slot, *set));
             return;
         }
-        for (change, set) in each {
+        for (change, (slot, set)) in each {
             match sink.apply(std::slice::from_ref(change)) {
-                Ok(()) => self.note(*change, *set),
+                Ok(()) => self.note(*change, *slot, *set),
                 Err(e) => {
                     full.get_or_insert(e);
-                    if let Change::Set(p, _) | Change::Del(p) = change {
-                        self.refused.insert(*p);
-                    }
+                    self.refused.extend(slot);
                 }
             }
         }
     }
 
     /// Notes a change that was made.
-    fn note(&mut self, change: Change, set: Option<SetId>) {
+    fn note(&mut self, change: Change, slot: Option<Slot>, set: Option<SetId>) {
         if let Some(id) = set {
             self.sets.hold(id);
         }
-        let old = match change {
-            Change::Set(p, _) | Change::Del(p) => {
-                let Some(entry) = self.table.0.get_mut(&p) else {
-                    return;
-                };
+        let old = match (change, slot) {
+            (Change::Set(..) | Change::Del(_), Some(slot)) => {
+                let entry = &mut self.table[slot];
                 self.freed |= set.is_none();
                 let old = std::mem::replace(&mut entry.installed, set);
-                if entry.routes.is_empty() && set.is_none() {
-                    self.table.0.remove(&p);
+                if set.is_none() && entry.routes.all().is_empty() {
+                    self.table.remove(slot);
                 }
                 old
             }
-            Change::SetLabel(label, out) => {
+            (Change::Set(..) | Change::Del(_), None) => None,
+            (Change::SetLabel(label, out), _) => {
                 let entry = self.labels.get_mut(&label);
                 let old = entry.and_then(|e| e.installed.replace((out, set)));
                 old.and_then(|(_, set)| set)
             }
-            Change::DelLabel(label) => {
+            (Change::DelLabel(label), _) => {
                 let old = self.labels.get_mut(&label).and_then(|e| e.installed.take());
                 if self.labels.get(&label).is_some_and(|e| e.spec.is_none()) {
                     self.labels.remove(&label);

@@ -10,6 +10,11 @@
 //! Departure: the longest prefix decides even while none of its routes is usable; the next hop is then unreachable, and
 //! does not fall back to a shorter prefix. So the answer depends on the routes only, never on the order in
 //! which they came, and a host behind a dead link is not sought behind the default route.
+//!
+//! BGP's routes are different, as they come from others. Within the subnet of an interface they lead no next hop astray: it
+//! is a neighbour on that link. And one that leads nowhere is passed over: a route that contains its own next hop would
+//! take itself away, come back, and so on for ever. Two of them may stand on one another (a next hop within the AS on one
+//! that the network below tells by BGP); with more, the work to pass over those that lead nowhere would multiply.
 
 use std::net::IpAddr;
 
@@ -21,7 +26,9 @@ use super::spec::{Discard, Hop, PathSpec, Problem, Source};
 /// How many routes may stand on one another.
 const MAX_DEPTH: usize = 8;
 /// How many look-ups one resolution may take: nested multipath routes multiply.
-const MAX_LOOKUPS: usize = 512;
+const MAX_LOOKUPS: usize = 2048;
+/// How many of BGP's routes may stand on one another.
+const MAX_BGP: usize = 2;
 /// Most paths of one group; those beyond are left out.
 pub(crate) const MAX_PATHS: usize = 64;
 
@@ -60,12 +67,12 @@ pub(crate) struct Deps {
 
 /// What resolution asks of the RIB.
 pub(crate) trait View {
-    /// The longest prefix that contains `address` and has a route (neighbours are none), and the paths of its routes,
-    /// best first.
-    fn longest(
+    /// The prefixes that contain `address` and have a route (neighbours are none), longest first, with the paths of their
+    /// routes, best first.
+    fn matches(
         &self,
         address: IpAddr,
-    ) -> Option<(IpNet, impl Iterator<Item = (Source, &[PathSpec])>)>;
+    ) -> impl Iterator<Item = (IpNet, impl Iterator<Item = (Source, &[PathSpec])>)>;
     /// Is that interface there and up?
     fn is_up(&self, iface: IfaceId) -> bool;
 }
@@ -75,7 +82,11 @@ pub(crate) struct Resolver<'a, V> {
     view: &'a V,
     pub(crate) deps: Deps,
     pub(crate) problem: Option<Problem>,
+    /// How many routes stood on one another at most; 0: all is on the link.
+    pub(crate) depth: u32,
     visited: Vec<IpNet>,
+    /// How many of those are BGP's.
+    of_bgp: usize,
     lookups: usize,
 }
 
@@ -85,7 +96,9 @@ impl<'a, V: View> Resolver<'a, V> {
             view,
             deps: Deps::default(),
             problem: None,
+            depth: 0,
             visited: Vec::new(),
+            of_bgp: 0,
             lookups: 0,
         }
     }
@@ -133,7 +146,11 @@ impl<'a, V: View> Resolver<'a, V> {
                 address,
                 dev: Some(i),
             } => single(Target::Neighbor(i, address)),
-            Hop::Via { address, dev: None } => self.recurse(address),
+            Hop::Via { address, dev: None } => self.recurse(address, true),
+            Hop::Bgp {
+                address,
+                by_default,
+            } => self.recurse(address, by_default),
             Hop::Neighbor { dev, address } => self.on_link(dev, address),
         };
         let mut out = Vec::with_capacity(below.len());
@@ -149,20 +166,52 @@ impl<'a, V: View> Resolver<'a, V> {
     }
 
     /// What the route to `address` comes down to.
-    fn recurse(&mut self, address: IpAddr) -> Vec<Resolved> {
+    fn recurse(&mut self, address: IpAddr, by_default: bool) -> Vec<Resolved> {
         self.deps.addresses.push(address);
-        self.lookups += 1;
-        if self.visited.len() >= MAX_DEPTH || self.lookups > MAX_LOOKUPS {
-            return self.fail(Problem::TooDeep(address));
-        }
         let view = self.view;
-        let Some((prefix, routes)) = view.longest(address) else {
-            return self.fail(Problem::NoRoute(address));
-        };
-        if self.visited.contains(&prefix) {
-            return self.fail(Problem::Loop(address));
+        let mut on_link = None;
+        for (prefix, routes) in view.matches(address) {
+            if prefix.prefix_len() == 0 && !by_default {
+                break;
+            }
+            let mut routes = routes.peekable();
+            let of_bgp = routes.peek().is_some_and(|(s, _)| s.is_bgp());
+            if of_bgp
+                && (self.of_bgp >= MAX_BGP
+                    || *on_link.get_or_insert_with(|| is_on_link(view, address)))
+            {
+                continue;
+            }
+            self.lookups += 1;
+            if self.visited.len() >= MAX_DEPTH || self.lookups > MAX_LOOKUPS {
+                return self.fail(Problem::TooDeep(address));
+            }
+            if self.visited.contains(&prefix) {
+                self.problem.get_or_insert(Problem::Loop(address));
+                match of_bgp {
+                    true => continue,
+                    false => return Vec::new(),
+                }
+            }
+            self.visited.push(prefix);
+            self.of_bgp += usize::from(of_bgp);
+            let found = self.first(address, routes);
+            self.of_bgp -= usize::from(of_bgp);
+            self.visited.pop();
+            if !of_bgp || !found.is_empty() {
+                return found;
+            }
         }
-        self.visited.push(prefix);
+        self.fail(Problem::NoRoute(address))
+    }
+
+    /// What the best usable of these routes to `address` comes down to.
+    fn first<'p>(
+        &mut self,
+        address: IpAddr,
+        routes: impl Iterator<Item = (Source, &'p [PathSpec])>,
+    ) -> Vec<Resolved> {
+        self.depth = self.depth.max(self.visited.len() as u32 - 1);
         let mut found = Vec::new();
         for (source, paths) in routes {
             found = if source == Source::Local {
@@ -174,7 +223,6 @@ impl<'a, V: View> Resolver<'a, V> {
                 break;
             }
         }
-        self.visited.pop();
         for r in &mut found {
             if let Target::Glean(i) = r.target {
                 r.target = Target::Neighbor(i, address);
@@ -185,7 +233,7 @@ impl<'a, V: View> Resolver<'a, V> {
 
     /// A neighbour is used only while the route to it is the link that it answered on.
     fn on_link(&mut self, dev: IfaceId, address: IpAddr) -> Vec<Resolved> {
-        let reached = self.recurse(address);
+        let reached = self.recurse(address, true);
         let target = Target::Neighbor(dev, address);
         if reached
             .iter()
@@ -196,6 +244,12 @@ impl<'a, V: View> Resolver<'a, V> {
             self.fail(Problem::Overridden)
         }
     }
+}
+
+/// Is the address in the subnet of an interface?
+fn is_on_link(view: &impl View, address: IpAddr) -> bool {
+    view.matches(address)
+        .any(|(_, mut routes)| routes.any(|(s, _)| s == Source::Connected))
 }
 
 fn single(target: Target) -> Vec<Resolved> {

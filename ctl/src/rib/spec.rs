@@ -14,19 +14,19 @@ pub enum Source {
     Connected,
     /// The configuration or `trunkctl route add`.
     Static,
+    /// BGP, from a neighbour in another AS.
+    Ebgp,
+    /// BGP, from within the AS.
+    Ibgp,
     /// A resolved neighbour: shortens the way past the glean of its connected prefix, and never overrides a route.
     Neighbor,
 }
 
 impl Source {
-    /// Its administrative distance: lower wins.
+    /// Of BGP, be it external or internal? Of those a prefix has one at most.
     #[must_use]
-    pub fn distance(self) -> u8 {
-        match self {
-            Self::Local | Self::Connected => 0,
-            Self::Static => 1,
-            Self::Neighbor => 255,
-        }
+    pub fn is_bgp(self) -> bool {
+        matches!(self, Self::Ebgp | Self::Ibgp)
     }
 
     /// Its name in the API.
@@ -36,6 +36,7 @@ impl Source {
             Self::Local => "local",
             Self::Connected => "connected",
             Self::Static => "static",
+            Self::Ebgp | Self::Ibgp => "bgp",
             Self::Neighbor => "neighbor",
         }
     }
@@ -71,6 +72,13 @@ pub enum Hop {
         address: IpAddr,
         /// The interface that it is on; needed for a link-local next hop.
         dev: Option<IfaceId>,
+    },
+    /// To this next hop that BGP has chosen, wherever the RIB says that it is.
+    Bgp {
+        /// The next hop.
+        address: IpAddr,
+        /// A way that only the default route knows is one.
+        by_default: bool,
     },
     /// The destination is itself on the link of that interface.
     Dev(IfaceId),

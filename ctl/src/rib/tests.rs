@@ -522,6 +522,8 @@ enum Event {
     Addresses(u16, Vec<IpNet>),
     Gone(u16),
     Neighbor(u16, IpAddr, bool),
+    Bgp(IpNet, Option<(Source, Vec<IpAddr>)>),
+    ByDefault(bool),
     Drain(usize),
 }
 
@@ -531,6 +533,8 @@ struct Obvious {
     ifaces: BTreeMap<u16, (bool, Vec<IpNet>)>,
     statics: BTreeMap<IpNet, PathsSpec>,
     neighbors: BTreeSet<(u16, IpAddr)>,
+    bgp: BTreeMap<IpNet, (Source, Vec<IpAddr>)>,
+    by_default: bool,
 }
 
 impl Obvious {
@@ -550,6 +554,9 @@ impl Obvious {
             }
             Event::Neighbor(i, a, true) => drop(self.neighbors.insert((*i, *a))),
             Event::Neighbor(i, a, false) => drop(self.neighbors.remove(&(*i, *a))),
+            Event::Bgp(p, Some(r)) => drop(self.bgp.insert(*p, r.clone())),
+            Event::Bgp(p, None) => drop(self.bgp.remove(p)),
+            Event::ByDefault(yes) => self.by_default = *yes,
             Event::Drain(_) => {}
         }
     }
@@ -579,6 +586,14 @@ impl Obvious {
                 .iter()
                 .map(|(p, s)| (*p, Source::Static, s.paths.clone())),
         );
+        let by_default = self.by_default;
+        let hop = |a: &IpAddr| {
+            PathSpec::new(Hop::Bgp {
+                address: *a,
+                by_default,
+            })
+        };
+        v.extend((self.bgp.iter()).map(|(p, (s, hops))| (*p, *s, hops.iter().map(hop).collect())));
         v.sort_by_key(|(p, s, _)| (*p, *s));
         v
     }
@@ -588,7 +603,7 @@ impl Obvious {
     }
 
     /// What a list of paths comes down to, unweighted: target, labels, whether it is a backup.
-    fn resolve(&self, paths: &[PathSpec], seen: &[IpNet]) -> BTreeSet<Found> {
+    fn resolve(&self, paths: &[PathSpec], seen: &[(IpNet, bool)]) -> BTreeSet<Found> {
         let mut out = BTreeSet::new();
         for p in paths {
             let own: Vec<u32> = p
@@ -604,7 +619,11 @@ impl Obvious {
                     address,
                     dev: Some(i),
                 } if self.up(i) => [(Target::Neighbor(i, address), vec![], false)].into(),
-                Hop::Via { address, dev: None } => self.follow(address, seen),
+                Hop::Via { address, dev: None } => self.follow(address, seen, true),
+                Hop::Bgp {
+                    address,
+                    by_default,
+                } => self.follow(address, seen, by_default),
                 Hop::Discard(d) => [(Target::Discard(d), vec![], false)].into(),
                 _ => BTreeSet::new(),
             };
@@ -622,25 +641,47 @@ impl Obvious {
         out
     }
 
-    fn follow(&self, address: IpAddr, seen: &[IpNet]) -> BTreeSet<Found> {
+    fn follow(&self, address: IpAddr, seen: &[(IpNet, bool)], by_default: bool) -> BTreeSet<Found> {
         let routes = self.routes();
-        let Some(longest) = routes
-            .iter()
-            .map(|r| r.0)
-            .filter(|p| p.contains(&address))
-            .max_by_key(|p| p.prefix_len())
-        else {
-            return BTreeSet::new();
-        };
-        if seen.contains(&longest) || seen.len() >= 8 {
-            return BTreeSet::new();
+        let mut around: Vec<_> = routes.iter().filter(|r| r.0.contains(&address)).collect();
+        around.sort_by_key(|r| (std::cmp::Reverse(r.0.prefix_len()), r.1));
+        let connected = around.iter().any(|r| r.1 == Source::Connected);
+        let mut prefixes: Vec<IpNet> = around.iter().map(|r| r.0).collect();
+        prefixes.dedup();
+        for longest in prefixes {
+            let here: Vec<_> = around.iter().filter(|r| r.0 == longest).collect();
+            let of_bgp = here[0].1.is_bgp();
+            if longest.prefix_len() == 0 && !by_default || seen.len() >= 8 {
+                return BTreeSet::new();
+            }
+            let deep = seen.iter().filter(|s| s.1).count() >= 2;
+            let looped = seen.iter().any(|s| s.0 == longest);
+            if of_bgp && (connected || looped || deep) {
+                continue;
+            }
+            if looped {
+                return BTreeSet::new();
+            }
+            let seen = [seen, &[(longest, of_bgp)]].concat();
+            let found = self.first(address, &here, &seen);
+            if !of_bgp || !found.is_empty() {
+                return found;
+            }
         }
-        let seen = [seen, &[longest]].concat();
-        for (_, source, paths) in routes.iter().filter(|r| r.0 == longest) {
+        BTreeSet::new()
+    }
+
+    fn first(
+        &self,
+        address: IpAddr,
+        routes: &[&&(IpNet, Source, Vec<PathSpec>)],
+        seen: &[(IpNet, bool)],
+    ) -> BTreeSet<Found> {
+        for (_, source, paths) in routes {
             if *source == Source::Local {
                 return BTreeSet::new();
             }
-            let found = self.resolve(paths, &seen);
+            let found = self.resolve(paths, seen);
             if !found.is_empty() {
                 let on_link = |(t, l, b)| match t {
                     Target::Glean(i) => (Target::Neighbor(i, address), l, b),
@@ -674,7 +715,7 @@ impl Obvious {
         }
         for (i, a) in &self.neighbors {
             let target = Target::Neighbor(IfaceId(*i), *a);
-            let reached = self.follow(*a, &[]);
+            let reached = self.follow(*a, &[], true);
             if [true, false]
                 .map(|b| reached.contains(&(target, vec![], b)))
                 .contains(&true)
@@ -709,11 +750,19 @@ fn path() -> impl Strategy<Value = PathSpec> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let p = (
-        address(),
-        prop_oneof![Just(8u8), Just(23), Just(24), Just(31), Just(32)],
-    )
-        .prop_map(|(a, l)| prefix(a, l));
+    let p = || {
+        (
+            address(),
+            prop_oneof![Just(0u8), Just(8), Just(23), Just(24), Just(31), Just(32)],
+        )
+            .prop_map(|(a, l)| prefix(a, l))
+    };
+    let source = prop_oneof![Just(Source::Ebgp), Just(Source::Ibgp)];
+    let hops = proptest::collection::btree_set(address(), 1..3);
+    let bgp = proptest::option::weighted(
+        0.8,
+        (source, hops).prop_map(|(s, h)| (s, h.into_iter().collect())),
+    );
     let spec = proptest::option::weighted(
         0.75,
         proptest::collection::vec(path(), 1..3).prop_map(|paths| PathsSpec {
@@ -727,7 +776,9 @@ fn event() -> impl Strategy<Value = Event> {
     )
         .prop_map(|(a, l)| IpNet::new(a, l).unwrap());
     prop_oneof![
-        8 => (p, spec).prop_map(|(p, s)| Event::Static(p, s)),
+        8 => (p(), spec).prop_map(|(p, s)| Event::Static(p, s)),
+        8 => (p(), bgp).prop_map(|(p, r)| Event::Bgp(p, r)),
+        1 => any::<bool>().prop_map(Event::ByDefault),
         3 => (1u16..4, any::<bool>()).prop_map(|(i, up)| Event::Up(i, up)),
         3 => (1u16..4, proptest::collection::vec(with_len, 0..3)).prop_map(|(i, a)| Event::Addresses(i, a)),
         1 => (1u16..4).prop_map(Event::Gone),
@@ -736,12 +787,21 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+fn followed(address: IpAddr) -> FollowedHop {
+    FollowedHop { address, dev: None }
+}
+
+fn is_even(hop: &FollowedHop) -> bool {
+    matches!(hop.address, IpAddr::V4(a) if a.to_bits() % 2 == 0)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn equals_the_obvious_rib(events in proptest::collection::vec(event(), 1..60)) {
         let (mut rib, mut mirror, mut obvious) = (Rib::new(), Mirror::default(), Obvious::default());
+        let mut told = BTreeMap::new();
         for e in &events {
             // Neighbours are learned on interfaces that are there; addresses come as a set.
             let mut e = e.clone();
@@ -763,10 +823,28 @@ proptest! {
                 Event::Gone(i) => rib.remove_interface(IfaceId(i)),
                 Event::Neighbor(i, a, true) => rib.neighbor(IfaceId(i), a, mac(i as u8)),
                 Event::Neighbor(i, a, false) => rib.neighbor_lost(IfaceId(i), a),
-                Event::Drain(n) => drop(rib.drain(&mut mirror, n)),
+                Event::Bgp(p, route) => {
+                    let route = route.map(|(s, hops)| {
+                        // Every second one is followed, as all are that BGP has.
+                        let hops: Vec<_> = hops.into_iter().map(followed).collect();
+                        hops.iter().filter(|h| is_even(h)).for_each(|h| rib.follow(*h));
+                        (s, rib.bgp_paths(&hops))
+                    });
+                    rib.set_bgp(p, route);
+                }
+                Event::ByDefault(yes) => rib.set_next_hop_by_default(yes),
+                Event::Drain(n) => {
+                    rib.drain(&mut mirror, n);
+                    told.extend(rib.take_followed());
+                }
             }
         }
         settle(&mut rib, &mut mirror);
+        told.extend(rib.take_followed());
+        for (hop, metric) in &told {
+            let found = obvious.follow(hop.address, &[], obvious.by_default);
+            prop_assert_eq!(metric.is_some(), !found.is_empty(), "{:?}", hop);
+        }
         let found: BTreeMap<_, BTreeSet<_>> = mirror
             .all()
             .into_iter()
@@ -777,6 +855,12 @@ proptest! {
         // Everything goes again, and nothing is left behind.
         for p in obvious.statics.keys() {
             rib.set_static(*p, None);
+        }
+        for p in obvious.bgp.keys() {
+            rib.set_bgp(*p, None);
+        }
+        for hop in told.keys() {
+            rib.unfollow(*hop);
         }
         for i in obvious.ifaces.keys() {
             rib.remove_interface(IfaceId(*i));

@@ -148,14 +148,10 @@ fn route_query(query: &api::RouteQuery) -> Result<RouteQuery, Refusal> {
         "local" => Some(Protocol::Local),
         "connected" => Some(Protocol::Connected),
         "static" => Some(Protocol::Static),
-        "bgp" => {
-            return Err(Refusal::No(
-                "BGP is not in this version; the protocols are connected, local, static".into(),
-            ));
-        }
+        "bgp" => Some(Protocol::Bgp),
         other => {
             return Err(Refusal::Unclear(format!(
-                "unknown protocol {other:?}; the protocols are connected, local, static"
+                "unknown protocol {other:?}; the protocols are bgp, connected, local, static"
             )));
         }
     };

@@ -1,0 +1,188 @@
+//! BGP's part of the RIB: its routes, and the next hops that it follows.
+//!
+//! BGP asks of each next hop whether it can be reached, and how far it is (RFC 4271 9.1.2, 5.1.3): [`Rib::follow`] has that
+//! told, again whenever it changes. Routes by a next hop that is followed share its path set, so that setting a route is
+//! one look-up in the table.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use net::IfaceId;
+
+use super::sets::SetId;
+use super::spec::{Hop, PathSpec, PathsSpec, Source, TtlMode};
+use super::{Rib, resolve};
+
+/// A next hop of BGP's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FollowedHop {
+    /// Its address.
+    pub address: IpAddr,
+    /// Where, if it is link-local.
+    pub dev: Option<IfaceId>,
+}
+
+/// The administrative distances of BGP's routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Distances {
+    /// Of external ones.
+    pub ebgp: u8,
+    /// Of internal ones.
+    pub ibgp: u8,
+}
+
+impl Default for Distances {
+    fn default() -> Self {
+        Self {
+            ebgp: 20,
+            ibgp: 200,
+        }
+    }
+}
+
+/// The next hops that are followed.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    hops: HashMap<FollowedHop, One>,
+    /// Those of which something is to be told.
+    news: BTreeSet<FollowedHop>,
+    /// Whether the default route leads to next hops.
+    by_default: bool,
+}
+
+#[derive(Debug)]
+struct One {
+    set: SetId,
+    metric: Option<u32>,
+    /// What was told last; `None`: nothing yet.
+    told: Option<Option<u32>>,
+}
+
+impl Followed {
+    /// A next hop was resolved.
+    pub(super) fn found(&mut self, hop: FollowedHop, metric: Option<u32>) {
+        if let Some(one) = self.hops.get_mut(&hop) {
+            one.metric = metric;
+            if one.told != Some(metric) {
+                self.news.insert(hop);
+            }
+        }
+    }
+}
+
+impl Rib {
+    /// Sets the distances that routes of BGP's are shown with. Any of them is between static routes and nothing.
+    pub fn set_distances(&mut self, distances: Distances) {
+        self.distances = distances;
+    }
+
+    /// The administrative distance of a source: lower wins.
+    #[must_use]
+    pub fn distance(&self, source: Source) -> u8 {
+        match source {
+            Source::Local | Source::Connected => 0,
+            Source::Static => 1,
+            Source::Ebgp => self.distances.ebgp,
+            Source::Ibgp => self.distances.ibgp,
+            Source::Neighbor => 255,
+        }
+    }
+
+    /// Whether a next hop that only the default route leads to can be reached. All are resolved anew if that changes.
+    pub fn set_next_hop_by_default(&mut self, by_default: bool) {
+        self.followed.by_default = by_default;
+        self.sets.rewrite(|spec| {
+            let mut any = false;
+            for path in &mut spec.paths {
+                if let Hop::Bgp { by_default: is, .. } = &mut path.hop
+                    && *is != by_default
+                {
+                    *is = by_default;
+                    any = true;
+                }
+            }
+            any
+        });
+    }
+
+    /// Has it told by [`Rib::take_followed`] whether a next hop can be reached, now and whenever that changes.
+    pub fn follow(&mut self, hop: FollowedHop) {
+        if self.followed.hops.contains_key(&hop) {
+            return;
+        }
+        let spec = PathsSpec::single(self.bgp_hop(hop));
+        let set = self.sets.intern(&spec);
+        self.sets.hold(set);
+        if let Some(s) = self.sets.get_mut(set) {
+            s.followed = Some(hop);
+        }
+        self.sets.dirty.insert(set);
+        let one = One {
+            set,
+            metric: None,
+            told: None,
+        };
+        self.followed.hops.insert(hop, one);
+    }
+
+    /// Is it of no more interest?
+    pub fn unfollow(&mut self, hop: FollowedHop) {
+        if let Some(one) = self.followed.hops.remove(&hop) {
+            if let Some(s) = self.sets.get_mut(one.set) {
+                s.followed = None;
+            }
+            self.sets.release(one.set);
+            self.followed.news.remove(&hop);
+        }
+    }
+
+    /// What has changed of the next hops that are followed: how many routes stand on one another to reach each (0: it is on
+    /// a link), or that it can't be reached. Up to date after a drain.
+    pub fn take_followed(&mut self) -> BTreeMap<FollowedHop, Option<u32>> {
+        let mut out = BTreeMap::new();
+        for hop in std::mem::take(&mut self.followed.news) {
+            if let Some(one) = self.followed.hops.get_mut(&hop)
+                && one.told != Some(one.metric)
+            {
+                one.told = Some(one.metric);
+                out.insert(hop, one.metric);
+            }
+        }
+        out
+    }
+
+    fn bgp_hop(&self, hop: FollowedHop) -> Hop {
+        match hop.dev {
+            Some(dev) => Hop::Via {
+                address: hop.address,
+                dev: Some(dev),
+            },
+            None => Hop::Bgp {
+                address: hop.address,
+                by_default: self.followed.by_default,
+            },
+        }
+    }
+
+    /// The path set of a route by these next hops, for routes that are set before the next drain.
+    pub fn bgp_paths(&mut self, hops: &[FollowedHop]) -> SetId {
+        if let [hop] = hops
+            && let Some(one) = self.followed.hops.get(hop)
+        {
+            return one.set;
+        }
+        let hops = hops.iter().take(resolve::MAX_PATHS);
+        let paths = hops.map(|h| PathSpec::new(self.bgp_hop(*h))).collect();
+        self.sets.intern(&PathsSpec {
+            paths,
+            ttl: TtlMode::Uniform,
+        })
+    }
+
+    /// Sets BGP's route of a prefix, of either of its sources and by paths that [`Rib::bgp_paths`] gave, or removes it.
+    pub fn set_bgp(&mut self, p: IpNet, route: Option<(Source, SetId)>) {
+        debug_assert!(route.is_none_or(|r| r.0.is_bgp()));
+        self.set_only(p, Source::is_bgp, route);
+    }
+}
