@@ -4,6 +4,7 @@
 //! frees exactly that, in one call.
 
 use crate::mbuf::Mbuf;
+use crate::select::{self, Bits};
 use dpdk_sys as sys;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
@@ -131,6 +132,25 @@ impl Burst {
         }
     }
 
+    /// Room for more frames.
+    #[inline]
+    #[must_use]
+    pub fn room(&self) -> usize {
+        BURST - self.len()
+    }
+
+    /// Lets frames be taken out by their positions; those that are left close up when it is over.
+    #[inline]
+    pub fn open(&mut self) -> Open<'_> {
+        if self.head != 0 {
+            self.compact();
+        }
+        let live = select::lowest(self.tail);
+        // Until it is over, the frames are not the burst's.
+        self.tail = 0;
+        Open { burst: self, live }
+    }
+
     /// Frees all the frames, in one call.
     #[inline]
     pub fn clear(&mut self) {
@@ -238,6 +258,62 @@ impl Drop for Burst {
 impl std::fmt::Debug for Burst {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// Takes frames out of a burst by their positions: see [`Burst::open`].
+pub struct Open<'a> {
+    burst: &'a mut Burst,
+    /// Positions whose frame is still here.
+    live: u64,
+}
+
+impl Open<'_> {
+    /// Takes the frame at a position.
+    #[inline]
+    pub fn take_one(&mut self, at: usize) -> Option<Mbuf> {
+        if at >= BURST || self.live >> at & 1 == 0 {
+            return None;
+        }
+        self.live &= !(1 << at);
+        // SAFETY: it was live and is so no longer.
+        Some(unsafe { self.burst.slots[at].assume_init_read() })
+    }
+
+    /// Moves the frames at these positions to the end of another burst, in order; as many as it has room for.
+    #[inline]
+    pub fn take(&mut self, which: u64, to: &mut Burst) {
+        if to.head != 0 {
+            to.compact();
+        }
+        let mut some = which & self.live;
+        if some.count_ones() as usize > to.room() {
+            some = select::lowest_set(some, to.room());
+        }
+        self.live &= !some;
+        // SAFETY: these slots are live, and are so no longer; there is room for them from the tail of `to` on; two bursts
+        // do not overlap. An `Mbuf` is a pointer.
+        unsafe {
+            let end = to.slots.as_mut_ptr().add(to.tail);
+            select::pointers(self.burst.slots.as_ptr().cast(), some, end.cast());
+        }
+        to.tail += some.count_ones() as usize;
+    }
+}
+
+impl Drop for Open<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        for i in Bits(self.live) {
+            let at = self.burst.tail;
+            // SAFETY: slot `i` is live and moves to a place that is not, or its own: `at <= i`, and those before `i` have
+            // moved.
+            unsafe {
+                let base = self.burst.slots.as_mut_ptr();
+                base.add(at).copy_from(base.add(i), 1);
+            }
+            self.burst.tail = at + 1;
+        }
     }
 }
 

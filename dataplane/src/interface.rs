@@ -88,6 +88,8 @@ pub(crate) struct Bloom([u32; 16]);
 impl Bloom {
     /// Fibonacci hashing, Knuth 6.4: 2^32 over the golden ratio.
     pub(crate) const FACTOR4: u32 = 0x9e37_79b9;
+    /// Of the two halves of an IPv6 address, 2^64 over the golden ratio.
+    pub(crate) const FACTOR6: u64 = 0x9e37_79b9_7f4a_7c15;
 
     /// Two of the 512 bits, by the upper bits of a hash.
     #[inline]
@@ -102,7 +104,7 @@ impl Bloom {
 
     #[inline]
     fn hash6(addr: u128) -> u32 {
-        (fold(addr).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+        (fold(addr).wrapping_mul(Self::FACTOR6) >> 32) as u32
     }
 
     fn insert(&mut self, hash: u32) {
@@ -122,6 +124,12 @@ impl Bloom {
     #[inline]
     pub(crate) fn may_contain4(&self, addr: u32) -> bool {
         self.may_contain(Self::hash4(addr))
+    }
+
+    /// Whether the IPv6 address (host order) may be in it.
+    #[inline]
+    pub(crate) fn may_contain6(&self, addr: u128) -> bool {
+        self.may_contain(Self::hash6(addr))
     }
 
     /// Its bits: number `b` is bit `b % 32` of word `b / 32`.
@@ -256,10 +264,10 @@ impl InterfaceTable {
         &self.bloom4
     }
 
-    /// Whether the address (host order) may be the router's own; false means that [`own6`](Self::own6) says `None`.
+    /// Says of an IPv6 address whether [`own6`](Self::own6) may be anything but `None`.
     #[inline]
-    pub(crate) fn may_own6(&self, addr: u128) -> bool {
-        self.bloom6.may_contain(Bloom::hash6(addr))
+    pub(crate) fn own_filter6(&self) -> &Bloom {
+        &self.bloom6
     }
 
     /// What the address (host order) is to the router. Cheap for most addresses that are nothing to it.
@@ -278,7 +286,7 @@ impl InterfaceTable {
     #[inline]
     #[must_use]
     pub fn own6(&self, addr: u128) -> Option<IfaceId> {
-        if !self.may_own6(addr) {
+        if !self.bloom6.may_contain6(addr) {
             return None;
         }
         self.own6

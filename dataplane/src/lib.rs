@@ -18,6 +18,7 @@ pub mod plan;
 pub mod port;
 pub mod punt;
 pub mod runtime;
+mod select;
 pub mod stats;
 pub mod tap;
 pub mod worker;

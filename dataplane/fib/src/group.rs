@@ -240,12 +240,9 @@ impl Group {
         self.lines.is_empty()
     }
 
-    /// Its adjacency, when it is one path over one, without labels.
-    pub(crate) fn plain(&self) -> Option<AdjId> {
-        match self.first.target {
-            Target::Adjacency(id) if self.is_single() && self.first.push.is_empty() => Some(id),
-            _ => None,
-        }
+    /// Its path, when it has but one.
+    pub(crate) fn only(&self) -> Option<&Path> {
+        self.is_single().then_some(&self.first)
     }
 
     /// Bytes of it, those that it points to included.

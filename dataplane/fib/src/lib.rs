@@ -34,6 +34,7 @@
 mod adjacency;
 mod batch;
 mod error;
+mod express;
 mod group;
 mod lfib;
 mod prefetch;
@@ -48,6 +49,7 @@ mod writer;
 pub use adjacency::{AdjState, Adjacency};
 pub use batch::{BatchError, FibBatch, Op, Refused};
 pub use error::{FibError, NewError};
+pub use express::Express;
 pub use group::{Discard, Group, MAX_PATHS, Path, Target, TcMode, TtlMode};
 pub use lfib::{LabelEntry, LabelOp};
 /// What a [`FibWriter`] is made for, and looked into with.

@@ -1,7 +1,7 @@
 //! The tables as workers see them.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use net::{AdjId, GroupId, Label};
 use rcu::{Domain, Reader};
@@ -9,7 +9,7 @@ use rcu::{Domain, Reader};
 use crate::lfib::Lfib;
 use crate::v4::Table4;
 use crate::v6::Table6;
-use crate::{Adjacency, Group, LabelEntry};
+use crate::{Adjacency, Express, Group, LabelEntry};
 
 /// How much fits. Tables are mapped at full size and cost memory as they fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +47,8 @@ pub struct Tables {
     pub(crate) labels: Lfib,
     pub(crate) groups: rcu::Table<Group>,
     pub(crate) adjs: rcu::Table<Adjacency>,
-    /// By group: the adjacency and one more, where the group is that and nothing else; else 0.
-    express: Box<[AtomicU32]>,
+    /// By group: the word of [`Express`], where the group is no more than that; else 0.
+    express: Box<[AtomicU64]>,
     pub(crate) node: u32,
 }
 
@@ -66,7 +66,7 @@ impl Tables {
             // Group 0 is "no route": its slot stays empty.
             groups: rcu::Table::new(domain, sizes.groups + 1),
             adjs: rcu::Table::new(domain, sizes.adjacencies),
-            express: (0..=sizes.groups).map(|_| AtomicU32::new(0)).collect(),
+            express: (0..=sizes.groups).map(|_| AtomicU64::new(0)).collect(),
             node,
         })
     }
@@ -85,10 +85,10 @@ impl Tables {
         }
     }
 
-    /// Notes that a group is one path over an adjacency without labels, or that it is something else.
-    pub(crate) fn set_express(&self, group: GroupId, adj: Option<AdjId>) {
+    /// Notes the short way of a group, or that there is none.
+    pub(crate) fn set_express(&self, group: GroupId, way: Option<Express>) {
         // Release: pairs with the Acquire load in `View::express`; who finds the adjacency finds it complete.
-        self.express[group.index()].store(adj.map_or(0, |a| a.0 + 1), Ordering::Release);
+        self.express[group.index()].store(Express::word(way), Ordering::Release);
     }
 
     /// The NUMA node that the replica was made for.
@@ -171,12 +171,11 @@ impl<'r> View<'r> {
         self.groups.get(id.index())
     }
 
-    /// The short way: the adjacency of a group that is one path over it, without labels. `None`: look at the group.
+    /// The short way of a group that is one path to a neighbour, with one label at most. `None`: look at the group.
     #[inline]
-    pub fn express(self, id: GroupId) -> Option<AdjId> {
+    pub fn express(self, id: GroupId) -> Option<Express> {
         // Acquire: pairs with the Release store in `Tables::set_express`.
-        let found = self.tables.express.get(id.index())?.load(Ordering::Acquire);
-        found.checked_sub(1).map(AdjId)
+        Express::from_word(self.tables.express.get(id.index())?.load(Ordering::Acquire))
     }
 
     /// Asks for the cache line of [`View::express`].

@@ -105,7 +105,7 @@ fn what_backs_up_is_in_use() {
     assert_eq!(w.interface_up(IfaceId(1)), 0);
 }
 
-/// The short way leads where the group does, and there is none where there is a choice, or labels.
+/// The short way leads where the group does, and there is none where there is a choice, or a stack of labels.
 #[test]
 fn the_short_way_is_the_same_way() {
     let (domain, mut w) = writer(&[0, 1]);
@@ -117,22 +117,26 @@ fn the_short_way_is_the_same_way() {
     let express = |reader: &rcu::Reader, g| {
         let [x, y] = [0, 1].map(|i| tables[i].read(reader).express(g));
         assert_eq!(x, y, "in every replica");
-        x
+        x.map(|e| (e.adj(), e.label()))
     };
-    assert_eq!(express(&reader, g), Some(a));
+    assert_eq!(express(&reader, g), Some((a, None)));
     w.interface_down(IfaceId(1));
-    assert_eq!(express(&reader, g), Some(b));
+    assert_eq!(express(&reader, g), Some((b, None)));
     w.replace_group(g, &[over(a), over(b)]).unwrap();
     w.interface_up(IfaceId(1));
     assert_eq!(express(&reader, g), None, "a choice");
     let mut labelled = over(a);
-    labelled.0.push.push(net::Label::new(16).unwrap());
+    let label = net::Label::new(16).unwrap();
+    labelled.0.push.push(label);
+    w.replace_group(g, &[labelled.clone()]).unwrap();
+    assert_eq!(express(&reader, g), Some((a, Some(label))));
+    labelled.0.push.push(label);
     w.replace_group(g, &[labelled]).unwrap();
-    assert_eq!(express(&reader, g), None, "a label");
+    assert_eq!(express(&reader, g), None, "two labels");
     w.replace_group(g, &[(blackhole(), 1)]).unwrap();
     assert_eq!(express(&reader, g), None, "nowhere");
     w.replace_group(g, &[over(b)]).unwrap();
-    assert_eq!(express(&reader, g), Some(b));
+    assert_eq!(express(&reader, g), Some((b, None)));
     w.remove_group(g).unwrap();
     assert_eq!(express(&reader, g), None, "gone");
     assert!(

@@ -26,6 +26,8 @@ pub mod ethertype {
 
 /// Bytes of an untagged header.
 pub const HEADER_LEN: usize = 14;
+/// Of which the two addresses are the first.
+pub const MAC_PAIR: usize = 12;
 /// Bytes of a VLAN tag.
 pub const VLAN_LEN: usize = 4;
 /// Shortest frame on a wire, without FCS; shorter ones are padded by the driver.

@@ -3,13 +3,15 @@
 //! The tag is taken out of the frame here, so that nobody after this has to know of it. A priority tag (VLAN 0) counts as
 //! no tag. Left out on purpose: Q-in-Q, and 802.2 LLC framing, which RFC 1812 3.3.3 only asks for where it is in use.
 
+use super::express::{self, Lane};
 use super::frame::{Cast, Frame};
-use super::{Cx, Lists, Output, express};
-use crate::burst::{BURST, Burst};
+use super::{Cx, Lists, Output};
+use crate::burst::Burst;
 use crate::drops::Drop;
 use crate::interface::{Interface, NO_IFACE};
 use crate::mbuf::Mbuf;
 use crate::punt::PuntReason;
+use crate::select;
 use net::eth::ethertype::{ARP, IPV4, IPV6, MPLS, QINQ, VLAN};
 use net::eth::{Eth, HEADER_LEN, Tci, VLAN_LEN};
 use net::{IfaceId, PortId};
@@ -50,7 +52,7 @@ pub(super) fn classify<O: Output>(
     cx: &mut Cx<'_, O>,
     port: PortId,
     burst: &mut Burst,
-    lists: &mut Lists,
+    (lane, lists): (&mut Lane, &mut Lists),
 ) {
     let mut tally = Tally {
         iface: NO_IFACE,
@@ -59,25 +61,22 @@ pub(super) fn classify<O: Output>(
     };
     let untagged = cx.env.ifaces.untagged(port);
     let untagged = untagged.filter(|i| i.up && cx.express);
-    let express = untagged.map(|iface| {
-        let express = express::run(cx, iface, burst);
-        let packets = u64::from(express.plain.count_ones());
+    let mut counted = 0;
+    if let Some(iface) = untagged {
+        let n = burst.len();
+        let done = express::run(cx, lane, iface, burst);
+        let packets = u64::from(done.plain.count_ones());
         if packets > 0 {
-            cx.out.counters().rx(iface.id, packets, express.bytes);
+            cx.out.counters().rx(iface.id, packets, done.bytes);
         }
-        express
-    });
-    let (hops, plain) = express.map_or(([None; BURST], 0), |e| (e.hops, e.plain));
-    for (i, (mut m, hop)) in burst.drain().zip(hops).enumerate() {
-        if let Some(adj) = hop {
-            cx.out.tx(adj.port, adj.iface, m);
-            continue;
-        }
+        counted = select::close_up(done.plain, select::lowest(n) & !done.left);
+    }
+    for (i, mut m) in burst.drain().enumerate() {
         let bytes = m.len();
         let found = untag(&mut m).and_then(|vlan| find(cx, port, vlan));
         match found {
             Ok(iface) => {
-                if plain >> i & 1 == 0 {
+                if counted >> i & 1 == 0 {
                     tally.count(cx, iface.id, bytes);
                 }
                 one(cx, iface, m, lists);

@@ -37,12 +37,13 @@ mod send;
 #[cfg(test)]
 mod tests;
 
-use crate::burst::Burst;
+use crate::burst::{BURST, Burst, Open};
 use crate::counters::WorkerCounters;
 use crate::drops::Drop;
 use crate::interface::InterfaceTable;
 use crate::mbuf::Mbuf;
 use crate::mempool::Mempool;
+use crate::select::Bits;
 use crate::worker::meter::Stage;
 use bucket::Bucket;
 use fib::{Tables, TtlMode, View};
@@ -55,6 +56,22 @@ use net::{IfaceId, PortId};
 pub trait Output {
     /// A complete Ethernet frame, to leave by `port`; `iface` is the interface to count it on.
     fn tx(&mut self, port: PortId, iface: IfaceId, frame: Mbuf);
+    /// Frames of a burst, `which` by their positions, as [`tx`](Self::tx) of each. `lens` are their lengths, by position.
+    #[inline]
+    fn tx_some(
+        &mut self,
+        (port, iface): (PortId, IfaceId),
+        frames: &mut Open<'_>,
+        which: u64,
+        lens: &[u32; BURST],
+    ) {
+        let _ = lens;
+        for i in Bits(which) {
+            if let Some(m) = frames.take_one(i) {
+                self.tx(port, iface, m);
+            }
+        }
+    }
     /// A frame for the control thread; its metadata says why (see [`crate::punt`]).
     fn punt(&mut self, frame: Mbuf);
     /// The counters of this worker.
@@ -115,6 +132,7 @@ pub struct Pipeline {
     express: bool,
     bucket: Bucket,
     lists: Box<Lists>,
+    lane: Box<express::Lane>,
     dead: Burst,
 }
 
@@ -180,13 +198,15 @@ impl Pipeline {
             express: true,
             bucket: Bucket::new(cfg.icmp_rate),
             lists: Box::default(),
+            lane: Box::default(),
             dead: Burst::new(),
         }
     }
 
-    /// Where its lists lie.
-    pub(crate) fn lists_at(&self) -> std::ops::Range<usize> {
-        crate::worker::place(&*self.lists)
+    /// Where its lists lie, and what the express lane writes.
+    pub(crate) fn written_at(&self) -> Vec<std::ops::Range<usize>> {
+        use crate::worker::place;
+        vec![place(&*self.lists), place(&*self.lane)]
     }
 
     /// Runs a burst that came from `port` to completion; leaves it empty.
@@ -196,6 +216,7 @@ impl Pipeline {
             express,
             bucket,
             lists,
+            lane,
             dead,
         } = self;
         let mut cx = Cx {
@@ -206,7 +227,7 @@ impl Pipeline {
             mpls_ttl: *mpls_ttl,
             express: *express,
         };
-        ether::classify(&mut cx, port, burst, lists);
+        ether::classify(&mut cx, port, burst, (lane, lists));
         lists.run(&mut cx);
         dead.clear();
     }
@@ -228,8 +249,9 @@ impl Pipeline {
             mpls_ttl: self.mpls_ttl,
             express: true,
         };
-        let hops = express::run(&mut cx, iface, burst).hops;
-        hops.iter().map(Option::is_some).collect()
+        let left = express::run(&mut cx, &mut self.lane, iface, burst).left;
+        burst.clear();
+        (0..BURST).map(|i| left >> i & 1 != 0).collect()
     }
 
     /// Runs a frame that came from the control thread to completion.

@@ -21,15 +21,15 @@ const EVERY: u32 = 32;
 pub enum Stage {
     /// The driver's receiving.
     Rx,
-    /// Reading the headers of the express lane.
-    Classify,
-    /// IPv4 in the express lane.
-    Ip4,
-    /// IPv6 in the express lane.
-    Ip6,
-    /// Labels in the express lane.
-    Mpls,
-    /// Handing frames to TX buffers, and the stages for frames that are out of the ordinary.
+    /// The express lane reads and checks the headers.
+    Headers,
+    /// It looks destinations and labels up.
+    Lookup,
+    /// It goes from groups to neighbours, and writes the new headers.
+    Rewrite,
+    /// It hands frames to the TX buffers.
+    Enqueue,
+    /// The stages proper, for frames that are out of the ordinary.
     Other,
     /// The driver's sending.
     Tx,
@@ -41,10 +41,10 @@ impl Stage {
     /// All of them, in the order of a loop.
     pub const ALL: [Self; 7] = [
         Self::Rx,
-        Self::Classify,
-        Self::Ip4,
-        Self::Ip6,
-        Self::Mpls,
+        Self::Headers,
+        Self::Lookup,
+        Self::Rewrite,
+        Self::Enqueue,
         Self::Other,
         Self::Tx,
     ];
@@ -54,10 +54,10 @@ impl Stage {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rx => "rx",
-            Self::Classify => "classify",
-            Self::Ip4 => "ip4",
-            Self::Ip6 => "ip6",
-            Self::Mpls => "mpls",
+            Self::Headers => "headers",
+            Self::Lookup => "lookup",
+            Self::Rewrite => "rewrite",
+            Self::Enqueue => "enqueue",
             Self::Other => "other",
             Self::Tx => "tx",
         }
@@ -311,6 +311,6 @@ mod tests {
         }
         let r = cells.read();
         assert_eq!(r.frames, 640);
-        assert!(r.stage(Stage::Rx) > 0.0 && r.stage(Stage::Ip6) == 0.0);
+        assert!(r.stage(Stage::Rx) > 0.0 && r.stage(Stage::Lookup) == 0.0);
     }
 }

@@ -67,7 +67,7 @@ impl Stages for Pipeline {
     }
 
     fn written(&self) -> Vec<Range<usize>> {
-        vec![self.lists_at()]
+        self.written_at()
     }
 }
 

@@ -6,13 +6,14 @@
 use super::command::{Answer, Outcome, Way};
 use super::meter::{Meter, Stage};
 use super::park::Bed;
-use crate::burst::{BURST, Burst};
+use crate::burst::{BURST, Burst, Open};
 use crate::counters::WorkerCounters;
 use crate::drops::Drop;
 use crate::interface::NO_IFACE;
 use crate::mbuf::Mbuf;
 use crate::pipeline::Output;
 use crate::port::{AnyTx, Tx};
+use crate::select::{self, Bits};
 use crate::stats::WorkerCells;
 use arrayvec::ArrayVec;
 use net::{IfaceId, PortId, WorkerId};
@@ -30,19 +31,28 @@ pub(crate) struct Handed {
     pub iface: IfaceId,
 }
 
-/// What is to be counted once the driver has a frame and we can't look at it any more.
+/// What is to be counted once the driver has a frame and we can't look at it any more: its interface, and above that its
+/// bytes, of which no frame has more than 65,535.
 #[derive(Clone, Copy)]
-#[repr(align(4))]
-struct Tag {
-    iface: IfaceId,
-    /// No frame is longer than 65,535 bytes.
-    bytes: u16,
-}
+#[repr(transparent)]
+struct Tag(u32);
 
-const NO_TAG: Tag = Tag {
-    iface: NO_IFACE,
-    bytes: 0,
-};
+impl Tag {
+    #[inline]
+    fn new(iface: IfaceId, bytes: u32) -> Self {
+        Self(u32::from(iface.0) | bytes << 16)
+    }
+
+    #[inline]
+    fn iface(self) -> IfaceId {
+        IfaceId(self.0 as u16)
+    }
+
+    #[inline]
+    fn bytes(self) -> u32 {
+        self.0 >> 16
+    }
+}
 
 /// A TX queue that is to be given back, and what must leave by it before.
 struct Closing {
@@ -69,11 +79,54 @@ impl TxBuffer {
         if self.frames.is_full() {
             self.make_room(now, counters);
         }
-        let (at, bytes) = (self.frames.len(), frame.len() as u16);
+        let (at, bytes) = (self.frames.len(), frame.len() as u32);
         if self.frames.push(frame).is_err() {
             return counters.drop(iface, Drop::NoTxRoom);
         }
-        self.tags[at % BURST] = Tag { iface, bytes };
+        self.tags[at % BURST] = Tag::new(iface, bytes);
+    }
+
+    /// [`push`](Self::push) of several, `which` by their positions, of the lengths that are given by position, too.
+    #[inline]
+    fn push_some(
+        &mut self,
+        from: &mut Open<'_>,
+        which: u64,
+        iface: IfaceId,
+        lens: &[u32; BURST],
+        (now, counters): (u64, &mut WorkerCounters),
+    ) {
+        let n = which.count_ones() as usize;
+        if n > self.frames.room() {
+            self.make_room(now, counters);
+        }
+        let at = self.frames.len();
+        if n > BURST - at {
+            return self.push_each(from, which, iface, now, counters);
+        }
+        from.take(which, &mut self.frames);
+        let mut bytes = [0; BURST];
+        let n = select::words(lens, which, &mut bytes);
+        for (tag, bytes) in self.tags[at..].iter_mut().zip(&bytes[..n]) {
+            *tag = Tag::new(iface, *bytes);
+        }
+    }
+
+    /// The same where there may be no room for all.
+    #[inline(never)]
+    fn push_each(
+        &mut self,
+        from: &mut Open<'_>,
+        which: u64,
+        iface: IfaceId,
+        now: u64,
+        counters: &mut WorkerCounters,
+    ) {
+        for i in Bits(which) {
+            if let Some(m) = from.take_one(i) {
+                self.push(m, iface, now, counters);
+            }
+        }
     }
 
     /// Offers the frames to the driver before there are too many.
@@ -115,7 +168,7 @@ impl TxBuffer {
         self.frames.clear();
         self.stuck_since = None;
         for t in &self.tags[..waiting] {
-            counters.drop(t.iface, why);
+            counters.drop(t.iface(), why);
         }
         waiting
     }
@@ -124,20 +177,20 @@ impl TxBuffer {
 /// Counts what the driver took: mostly all for one interface, so in one sum.
 #[inline]
 fn count_sent(tags: &[Tag], counters: &mut WorkerCounters) {
-    let Some(first) = tags.first().map(|t| t.iface) else {
+    let Some(&first) = tags.first() else {
         return;
     };
     let (mut others, mut bytes) = (0, 0);
     for t in tags {
-        others |= t.iface.0 ^ first.0;
-        bytes += u32::from(t.bytes);
+        others |= t.0 ^ first.0;
+        bytes += t.bytes();
     }
-    if others == 0 {
-        return counters.tx(first, tags.len() as u64, bytes.into());
+    if others & 0xffff == 0 {
+        return counters.tx(first.iface(), tags.len() as u64, bytes.into());
     }
-    for run in tags.chunk_by(|a, b| a.iface == b.iface) {
-        let bytes = run.iter().map(|t| u64::from(t.bytes)).sum();
-        counters.tx(run[0].iface, run.len() as u64, bytes);
+    for run in tags.chunk_by(|a, b| a.iface() == b.iface()) {
+        let bytes = run.iter().map(|t| u64::from(t.bytes())).sum();
+        counters.tx(run[0].iface(), run.len() as u64, bytes);
     }
 }
 
@@ -248,7 +301,7 @@ impl Out {
                 Exit::Own(Box::new(TxBuffer {
                     queue,
                     frames: Burst::new(),
-                    tags: [NO_TAG; BURST],
+                    tags: [Tag::new(NO_IFACE, 0); BURST],
                     stuck_since: None,
                     closing: None,
                 }))
@@ -401,6 +454,29 @@ impl Output for Out {
                 b.push(frame, iface, self.now, &mut self.counters)
             }
             _ => self.tx_elsewhere(port, iface, frame),
+        }
+    }
+
+    #[inline]
+    fn tx_some(
+        &mut self,
+        (port, iface): (PortId, IfaceId),
+        frames: &mut Open<'_>,
+        which: u64,
+        lens: &[u32; BURST],
+    ) {
+        match self.exits.get_mut(port.index()) {
+            Some(Exit::Own(b)) if b.closing.is_none() => {
+                let count = (self.now, &mut self.counters);
+                b.push_some(frames, which, iface, lens, count);
+            }
+            _ => {
+                for i in Bits(which) {
+                    if let Some(m) = frames.take_one(i) {
+                        self.tx_elsewhere(port, iface, m);
+                    }
+                }
+            }
         }
     }
 

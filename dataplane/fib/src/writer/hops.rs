@@ -16,7 +16,7 @@ use net::{AdjId, GroupId, IfaceId};
 
 use super::{DEAD, FibWriter, What};
 use crate::group::check;
-use crate::{Adjacency, FibError, Group, MAX_PATHS, Path, Target};
+use crate::{Adjacency, Express, FibError, Group, MAX_PATHS, Path, Target};
 
 /// A path that a group may use.
 #[derive(Debug, Clone)]
@@ -370,7 +370,7 @@ impl FibWriter {
             let next = Some(Box::new(group.clone()));
             t.groups
                 .publish_weighed(&mut self.rcu, id.index(), next, Group::bytes);
-            t.set_express(id, group.plain());
+            t.set_express(id, Express::of(&group));
         }
     }
 

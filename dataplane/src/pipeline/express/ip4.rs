@@ -1,66 +1,63 @@
 //! IPv4 in the express lane. What RFC 1812 5.2.2 and 5.3.4 to 5.3.7 want of a packet, [`Heads`] has checked.
 
 use super::super::Scene;
-use super::super::send::imposed;
-use super::{Bits, Hops, Keys, neighbour, pushed, rewrite, ways};
-use crate::burst::BURST;
+use super::super::send::{self, imposed};
+use super::rewrite::{self, untagged};
+use super::{Groups, Leaving, Push, way};
 use crate::heads::Heads;
 use crate::mbuf::Mbuf;
+use crate::select::Bits;
 use fib::{Adjacency, Path};
 use net::eth::HEADER_LEN as ETH;
 use net::eth::ethertype::{IPV4, MPLS};
 use net::ip4::{HEADER_LEN, Ip4, Ip4Mut};
-use net::{GroupId, Lse, flow};
+use net::{Lse, flow};
 
-pub(super) fn run<'a>(env: &Scene<'a>, heads: &Heads, frames: &mut [Mbuf], hops: &mut Hops<'a>) {
-    let mut keys = Keys::new();
+/// Where [`Heads::word`] belongs: TTL, protocol, checksum.
+const AT: usize = ETH + 8;
+
+/// Writes the new headers. Returns who leaves.
+pub(super) fn rewrite(
+    env: &Scene<'_>,
+    heads: &Heads,
+    groups: &Groups,
+    frames: &mut [Mbuf],
+    leaving: &mut Leaving,
+) -> u64 {
+    let mut left = 0;
     for i in Bits(heads.good4) {
-        keys.push(i, heads.dst[i], true);
-    }
-    let mut groups = [GroupId::NONE; BURST];
-    let groups = &mut groups[..keys.keys().len()];
-    env.fib.lookup4_burst(keys.keys(), groups);
-    let hash = |k: usize| {
-        let i = usize::from(keys.at[k]);
+        let Some(m) = frames.get_mut(i) else { break };
+        let (total, word) = (heads.total[i] as usize, heads.word[i]);
         // Without the link's padding, which is no part of the flow.
-        let packet = frames[i].data().get(ETH..ETH + heads.total[i] as usize);
-        flow::hash_ip4(packet.unwrap_or(&[]))
-    };
-    let ways = ways(env, groups, hash);
-    for (i, (adj, path)) in keys.positions().zip(ways) {
-        let Some(adj) = neighbour(env, adj) else {
+        let hash = || flow::hash_ip4(m.data().get(ETH..ETH + total).unwrap_or(&[]));
+        let Some((adj, push)) = way(env, groups[i], hash) else {
             continue;
         };
-        let Some(m) = frames.get_mut(i) else { continue };
-        if leave(m, adj, path, heads.total[i] as usize).is_some() {
-            hops[i] = Some(adj);
+        let len = match push {
+            Push::Nothing if untagged(adj) => rewrite::stay::<AT>(m, adj, total, word),
+            Push::One(label) if untagged(adj) => {
+                let class = m.data().get(ETH + 1).map_or(0, |tos| tos >> 5);
+                let ttl = word.to_ne_bytes()[0];
+                rewrite::push::<AT>(m, adj, label, total, (word, ttl, class))
+            }
+            Push::Nothing => changed(m, adj, None, total),
+            Push::One(_) => changed(m, adj, send::pick(env, groups[i], || 0), total),
+            Push::Path(path) => changed(m, adj, Some(path), total),
+        };
+        if let Some(len) = len {
+            left |= leaving.note(i, adj, len);
         }
     }
+    left
 }
 
-/// TTL, labels, link header. `None`, and nothing has changed, where the packet does not fit.
-#[inline]
-fn leave(m: &mut Mbuf, adj: &Adjacency, path: Option<&Path>, total: usize) -> Option<()> {
-    let simple = pushed(path).is_empty() & rewrite::stays(m, adj, ETH + total);
-    if !simple {
-        return leave_changed(m, adj, path, total);
-    }
-    if total > usize::from(adj.mtu) {
-        return None;
-    }
-    let (link, packet) = m.data_mut().split_first_chunk_mut()?;
-    rewrite::link(link, adj, IPV4);
-    Ip4Mut::new(packet).ok()?.decrement_ttl();
-    adj.mark_used();
-    Some(())
-}
-
-/// The same for a frame whose length changes: labels, a tag, or padding that goes.
+/// TTL, labels, link header of any kind. Returns the length of the frame; `None`, and nothing has changed, where the packet
+/// does not fit.
 #[inline(never)]
-fn leave_changed(m: &mut Mbuf, adj: &Adjacency, path: Option<&Path>, total: usize) -> Option<()> {
+fn changed(m: &mut Mbuf, adj: &Adjacency, path: Option<&Path>, total: usize) -> Option<usize> {
     let ip: &[u8; HEADER_LEN] = m.data().get(ETH..)?.first_chunk()?;
     let h = Ip4::new(ip).ok()?;
-    let labels = pushed(path).len() * Lse::LEN;
+    let labels = path.map_or(0, |p| p.push.len() * Lse::LEN);
     if total + labels > usize::from(adj.mtu) {
         return None;
     }
@@ -73,6 +70,5 @@ fn leave_changed(m: &mut Mbuf, adj: &Adjacency, path: Option<&Path>, total: usiz
         _ => rewrite::front(m, adj, (ETH, 0, total), IPV4)?,
     };
     Ip4Mut::new(packet).ok()?.decrement_ttl();
-    adj.mark_used();
-    Some(())
+    Some(m.len())
 }

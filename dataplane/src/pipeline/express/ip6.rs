@@ -1,72 +1,64 @@
-//! IPv6 in the express lane: RFC 8200 3, RFC 4291 2.4 to 2.8.
+//! IPv6 in the express lane: RFC 8200 3, RFC 4291 2.4 to 2.8. Headers and addresses, [`Heads`] has checked.
 
 use super::super::Scene;
-use super::super::send::imposed;
-use super::{Bits, Hops, Keys, neighbour, pushed, rewrite, ways};
-use crate::burst::BURST;
-use crate::interface::InterfaceTable;
+use super::super::send::{self, imposed};
+use super::rewrite::{self, untagged};
+use super::{Groups, Leaving, Push, way};
+use crate::heads::Heads;
 use crate::mbuf::Mbuf;
+use crate::select::Bits;
 use fib::{Adjacency, Path};
 use net::eth::HEADER_LEN as ETH;
 use net::eth::ethertype::{IPV6, MPLS};
-use net::ip6::{self, HEADER_LEN, Ip6, Ip6Mut, ext, is_link_local, is_multicast};
-use net::{GroupId, Lse, flow};
+use net::ip6::{Ip6, Ip6Mut};
+use net::{Lse, flow};
 
-pub(super) fn run<'a>(env: &Scene<'a>, which: u64, frames: &mut [Mbuf], hops: &mut Hops<'a>) {
-    let keys = pick(env.ifaces, which, frames);
-    let mut groups = [GroupId::NONE; BURST];
-    let groups = &mut groups[..keys.keys().len()];
-    env.fib.lookup6_burst(keys.keys(), groups);
-    let hash = |k: usize| {
-        let m = &frames[usize::from(keys.at[k])];
+/// Where [`Heads::word`] belongs: payload length, next header, hop limit.
+const AT: usize = ETH + 4;
+
+/// Writes the new headers. Returns who leaves.
+pub(super) fn rewrite(
+    env: &Scene<'_>,
+    heads: &Heads,
+    groups: &Groups,
+    frames: &mut [Mbuf],
+    leaving: &mut Leaving,
+) -> u64 {
+    let mut left = 0;
+    for i in Bits(heads.good6) {
+        let Some(m) = frames.get_mut(i) else { break };
+        let (total, word) = (heads.total[i] as usize, heads.word[i]);
         // Without the link's padding, which is no part of the flow.
-        let packet = ip6::check(m.data().get(ETH..).unwrap_or(&[]));
-        packet.map_or(0, |p| flow::hash_ip6(p.bytes()))
-    };
-    let ways = ways(env, groups, hash);
-    for (i, (adj, path)) in keys.positions().zip(ways) {
-        let Some(adj) = neighbour(env, adj) else {
+        let hash = || flow::hash_ip6(m.data().get(ETH..ETH + total).unwrap_or(&[]));
+        let Some((adj, push)) = way(env, groups[i], hash) else {
             continue;
         };
-        let Some(m) = frames.get_mut(i) else { continue };
-        if leave(m, adj, path).is_some() {
-            hops[i] = Some(adj);
+        let len = match push {
+            Push::Nothing if untagged(adj) => rewrite::stay::<AT>(m, adj, total, word),
+            Push::One(label) if untagged(adj) => {
+                // The upper three bits of the traffic class, of which the version's byte has four.
+                let class = m.data().get(ETH).map_or(0, |b| b >> 1 & 7);
+                let hops = word.to_ne_bytes()[3];
+                rewrite::push::<AT>(m, adj, label, total, (word, hops, class))
+            }
+            Push::Nothing => changed(m, adj, None, total),
+            Push::One(_) => changed(m, adj, send::pick(env, groups[i], || 0), total),
+            Push::Path(path) => changed(m, adj, Some(path), total),
+        };
+        if let Some(len) = len {
+            left |= leaving.note(i, adj, len);
         }
     }
+    left
 }
 
-/// An address that packets come from or go to beyond a link: not ::, ::1, a group, link-local, or IPv4 in disguise.
-#[inline]
-fn is_global(addr: u128) -> bool {
-    ip6::is_host_source(addr) & !is_multicast(addr) & !is_link_local(addr) & (addr >> 32 != 0xffff)
-}
-
-/// The packets that are to be looked up, and their destinations.
-#[inline]
-fn pick(ifaces: &InterfaceTable, which: u64, frames: &[Mbuf]) -> Keys<u128> {
-    let mut keys = Keys::new();
-    for i in Bits(which) {
-        let Some(m) = frames.get(i) else { break };
-        let Some(ip) = m.data().get(ETH..) else {
-            continue;
-        };
-        let Ok(h) = Ip6::new(ip) else { continue };
-        let (src, dst) = (h.src_bits(), h.dst_bits());
-        let len = h.payload_len();
-        let jumbo = (len == 0) & (h.next_header() == ext::HOP_BY_HOP);
-        let shape = (h.version() == 6) & (HEADER_LEN + len <= ip.len()) & !jumbo;
-        let places = is_global(src) & is_global(dst) & !ifaces.may_own6(src);
-        keys.push(i, dst, shape & places & (h.hop_limit() > 1));
-    }
-    keys
-}
-
-/// Hop limit, labels, link header. `None`, and nothing has changed, where the packet does not fit.
-#[inline]
-fn leave(m: &mut Mbuf, adj: &Adjacency, path: Option<&Path>) -> Option<()> {
+/// Hop limit, labels, link header of any kind. Returns the length of the frame; `None`, and nothing has changed, where the
+/// packet does not fit.
+#[inline(never)]
+fn changed(m: &mut Mbuf, adj: &Adjacency, path: Option<&Path>, total: usize) -> Option<usize> {
     let h = Ip6::new(m.data().get(ETH..)?).ok()?;
-    let (total, hops) = (HEADER_LEN + h.payload_len(), h.hop_limit() - 1);
-    let labels = pushed(path).len() * Lse::LEN;
+    let hops = h.hop_limit() - 1;
+    let labels = path.map_or(0, |p| p.push.len() * Lse::LEN);
     if total + labels > usize::from(adj.mtu) {
         return None;
     }
@@ -79,6 +71,5 @@ fn leave(m: &mut Mbuf, adj: &Adjacency, path: Option<&Path>) -> Option<()> {
         _ => rewrite::front(m, adj, (ETH, 0, total), IPV6)?,
     };
     Ip6Mut::new(packet).ok()?.set_hop_limit(hops);
-    adj.mark_used();
-    Some(())
+    Some(m.len())
 }

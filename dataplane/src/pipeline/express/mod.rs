@@ -2,19 +2,18 @@
 //!
 //! A frame takes it when nothing about it is out of the ordinary: untagged, for this router's address, of a version and
 //! length that are right, without options, its TTL above 1, its destination reached by a known neighbour, and not too long.
-//! Such a frame is rewritten where it lies, and its way out noted. Everything else is left *untouched* to the stages proper,
-//! which say what is wrong with it. So the lane decides nothing that they would decide otherwise, and a property test holds
-//! it to that: with the lane and without, the same frames leave, and the same is counted.
+//! Such a frame is rewritten where it lies, and sent. Everything else is left *untouched* to the stages proper, which say
+//! what is wrong with it. So the lane decides nothing that they would decide otherwise, and a property test holds it to
+//! that: with the lane and without, the same frames leave, and the same is counted.
 //!
 //! The passes, each a short loop over arrays, without a branch that traffic could make unpredictable:
 //!
 //! | pass | from | to |
 //! |------|------|----|
-//! | [`Heads::read`] | headers | which frames are whose, a bit for each; IPv4 is judged here altogether |
-//! | `pick` of [`ip4`], [`ip6`], [`mpls`] | those of a kind | those to look up, and their keys |
-//! | lookup | keys | groups (prefetch passes are in `lookup*_burst`) |
-//! | [`ways`] | groups | ways; adjacencies are asked for |
-//! | `leave` of the family | ways | TTL, labels, link header; [`Hops`] |
+//! | [`Heads::read`] | headers | which frames are whose and right, a bit for each; what is to be written |
+//! | lookup | destinations, labels | groups |
+//! | `rewrite` of [`ip4`], [`ip6`], [`mpls`] | groups | adjacencies; TTL, labels, link header; who leaves, and where |
+//! | [`Leaving::send`] | who leaves | the TX buffers, all frames for an interface in one move |
 //!
 //! Left out on purpose: tagged frames that come in, stacks that end here, and what goes to the control thread.
 
@@ -27,145 +26,189 @@ use super::{Cx, Output, Scene, send};
 use crate::burst::{BURST, Burst};
 use crate::heads::Heads;
 use crate::interface::Interface;
-use crate::mbuf::Mbuf;
+use crate::select::{self, Bits};
 use crate::worker::meter::Stage;
-use fib::{Adjacency, Path, Target};
-use net::{AdjId, GroupId, Label};
-
-/// The way out of each frame of a burst, by its position; `None`: the stages proper see to it.
-pub(super) type Hops<'a> = [Option<&'a Adjacency>; BURST];
+use fib::{Adjacency, Express, Path, Target};
+use net::{AdjId, GroupId, IfaceId, PortId};
 
 /// What the lane did with a burst.
-pub(super) struct Express<'a> {
-    /// Who leaves, and where.
-    pub(super) hops: Hops<'a>,
-    /// Frames that belong to the interface of the port's untagged frames, a bit for each position.
+pub(super) struct Done {
+    /// Frames that left, a bit for each position. Those that remain have closed up.
+    pub(super) left: u64,
+    /// Frames that belong to the interface of the port's untagged frames, likewise.
     pub(super) plain: u64,
     /// Their bytes.
     pub(super) bytes: u64,
 }
 
-/// Packets to look up: where they are in the burst, and by what.
-struct Keys<K> {
-    at: [u8; BURST],
-    key: [K; BURST],
-    len: usize,
+/// By position: the group that a frame goes to.
+type Groups = [GroupId; BURST];
+
+/// What the passes hand on. Made once: to write zeros first would take as long as a pass does.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub(super) struct Lane {
+    heads: Heads,
+    groups: Groups,
+    leaving: Leaving,
 }
 
-impl<K: Copy + Default> Keys<K> {
-    #[inline]
-    fn new() -> Self {
+impl Default for Lane {
+    fn default() -> Self {
         Self {
-            at: [0; BURST],
-            key: [K::default(); BURST],
-            len: 0,
+            heads: Heads::default(),
+            groups: [GroupId::NONE; BURST],
+            leaving: Leaving {
+                to: [0; BURST],
+                lens: [0; BURST],
+            },
         }
-    }
-
-    /// Adds one if `really`, without a branch.
-    #[inline]
-    fn push(&mut self, at: usize, key: K, really: bool) {
-        let slot = self.len % BURST;
-        self.at[slot] = at as u8;
-        self.key[slot] = key;
-        self.len += usize::from(really);
-    }
-
-    #[inline]
-    fn keys(&self) -> &[K] {
-        &self.key[..self.len.min(BURST)]
-    }
-
-    #[inline]
-    fn positions(&self) -> impl Iterator<Item = usize> + '_ {
-        let at = &self.at[..self.len.min(BURST)];
-        at.iter().map(|&i| usize::from(i) % BURST)
     }
 }
 
-/// The positions of the bits that are set, lowest first.
-struct Bits(u64);
+/// Where frames leave to.
+#[derive(Debug)]
+struct Leaving {
+    /// By position: the port, and the interface to count on.
+    to: [u32; BURST],
+    /// By position: bytes of the frame.
+    lens: [u32; BURST],
+}
 
-impl Iterator for Bits {
-    type Item = usize;
+impl Leaving {
+    /// The frame at that position leaves to the neighbour. Returns its bit.
     #[inline]
-    fn next(&mut self) -> Option<usize> {
-        if self.0 == 0 {
-            return None;
+    fn note(&mut self, at: usize, adj: &Adjacency, len: usize) -> u64 {
+        adj.mark_used();
+        self.to[at % BURST] = u32::from(adj.port.0) << 16 | u32::from(adj.iface.0);
+        self.lens[at % BURST] = len as u32;
+        1 << at
+    }
+
+    /// Sends those of `which`, all for one interface together.
+    #[inline]
+    fn send<O: Output>(&self, which: u64, out: &mut O, burst: &mut Burst) {
+        let mut frames = burst.open();
+        let mut left = which;
+        while left != 0 {
+            let to = self.to[left.trailing_zeros() as usize % BURST];
+            let same = select::equal(&self.to, to) & left;
+            left &= !same;
+            let way = (PortId((to >> 16) as u16), IfaceId(to as u16));
+            out.tx_some(way, &mut frames, same, &self.lens);
         }
-        let at = self.0.trailing_zeros() as usize;
-        self.0 &= self.0 - 1;
-        Some(at)
     }
 }
 
 /// Runs the burst, which came in by `iface`, through the lane.
 #[inline]
-pub(super) fn run<'a, O: Output>(
-    cx: &mut Cx<'a, O>,
+pub(super) fn run<O: Output>(
+    cx: &mut Cx<'_, O>,
+    lane: &mut Lane,
     iface: &Interface,
     burst: &mut Burst,
-) -> Express<'a> {
-    let env = cx.env;
-    let env = &env;
-    let frames: &mut [Mbuf] = burst;
-    let heads = Heads::read(env.ifaces, iface, frames);
-    cx.out.mark(Stage::Classify);
-    let mut hops = [None; BURST];
+) -> Done {
+    let env = &cx.env;
+    let Lane {
+        heads,
+        groups,
+        leaving,
+    } = lane;
+    heads.read(env.ifaces, iface, burst);
+    cx.out.mark(Stage::Headers);
+
+    let n = burst.len();
     if heads.good4 != 0 {
-        ip4::run(env, &heads, frames, &mut hops);
-        cx.out.mark(Stage::Ip4);
+        let look = |keys: &[u32], found: &mut [GroupId]| env.fib.lookup4_burst(keys, found);
+        lookup((heads.good4, n), &heads.dst, groups, look);
     }
-    if heads.ip6 != 0 {
-        ip6::run(env, heads.ip6, frames, &mut hops);
-        cx.out.mark(Stage::Ip6);
+    if heads.good6 != 0 {
+        let look = |keys: &[u128], found: &mut [GroupId]| env.fib.lookup6_burst(keys, found);
+        lookup((heads.good6, n), &heads.dst6, groups, look);
     }
-    if heads.mpls != 0 && iface.mpls {
-        mpls::run(env, heads.mpls, frames, &mut hops);
-        cx.out.mark(Stage::Mpls);
+    let labelled = if iface.mpls { heads.labelled } else { 0 };
+    let pipe = mpls::lookup(env, labelled, &heads.word, groups);
+    cx.out.mark(Stage::Lookup);
+
+    let mut left = 0;
+    if heads.good4 != 0 {
+        left |= ip4::rewrite(env, heads, groups, burst, leaving);
     }
-    Express {
-        hops,
+    if heads.good6 != 0 {
+        left |= ip6::rewrite(env, heads, groups, burst, leaving);
+    }
+    if labelled != 0 {
+        left |= mpls::rewrite(env, (heads, labelled, pipe), groups, burst, leaving);
+    }
+    cx.out.mark(Stage::Rewrite);
+    leaving.send(left, cx.out, burst);
+    cx.out.mark(Stage::Enqueue);
+    Done {
+        left,
         plain: heads.plain(),
         bytes: heads.bytes,
     }
 }
 
-/// Where a packet goes: to that adjacency, if it is there, by that path, if it has labels to push.
-type Way<'a> = (Option<AdjId>, Option<&'a Path>);
-
-/// The way of each group; its adjacency is asked for. `hash` is of the flow with that number, where there is a choice.
+/// Looks up the frames of `which`, of `n`; their keys and groups are by position.
 #[inline]
-fn ways<'a>(env: &Scene<'a>, groups: &[GroupId], hash: impl Fn(usize) -> u32) -> [Way<'a>; BURST] {
-    let mut out = [(None, None); BURST];
-    for (k, (out, &group)) in out.iter_mut().zip(groups).enumerate() {
-        *out = match env.fib.express(group) {
-            Some(id) => (Some(id), None),
-            None => by_path(send::pick(env, group, || hash(k))),
-        };
-        if let Some(id) = out.0 {
-            env.fib.prefetch_adj(id);
-        }
+fn lookup<K: Copy + Default>(
+    (which, n): (u64, usize),
+    keys: &[K; BURST],
+    groups: &mut Groups,
+    look: impl Fn(&[K], &mut [GroupId]),
+) {
+    if which == select::lowest(n) {
+        return look(&keys[..n], &mut groups[..n]);
     }
-    out
-}
-
-#[inline]
-fn by_path(path: Option<&Path>) -> Way<'_> {
-    match path.map(|p| p.target) {
-        Some(Target::Adjacency(id)) => (Some(id), path),
-        _ => (None, None),
+    let (mut some, mut found, mut len) = ([K::default(); BURST], [GroupId::NONE; BURST], 0);
+    for i in Bits(which) {
+        some[len % BURST] = keys[i];
+        len += 1;
+    }
+    look(&some[..len], &mut found[..len]);
+    for (i, found) in Bits(which).zip(found) {
+        groups[i] = found;
     }
 }
 
-/// The neighbour, if frames can go there at once.
-#[inline]
-fn neighbour<'a>(env: &Scene<'a>, id: Option<AdjId>) -> Option<&'a Adjacency> {
-    env.fib.adj(id?).filter(|adj| adj.is_complete())
+/// What a way pushes.
+enum Push<'a> {
+    /// Nothing.
+    Nothing,
+    /// A label.
+    One(Express),
+    /// What the path says.
+    Path(&'a Path),
 }
 
-/// The labels that a path pushes.
+/// The way of a group: a neighbour that frames can go to at once, and what is pushed. `hash` is of the flow, where there is
+/// a choice.
 #[inline]
-fn pushed(path: Option<&Path>) -> &[Label] {
-    path.map_or(&[], |p| p.push.as_slice())
+fn way<'a>(
+    env: &Scene<'a>,
+    group: GroupId,
+    hash: impl FnOnce() -> u32,
+) -> Option<(&'a Adjacency, Push<'a>)> {
+    let (id, push) = match env.fib.express(group) {
+        Some(e) if e.is_plain() => (e.adj(), Push::Nothing),
+        Some(e) => (e.adj(), Push::One(e)),
+        None => by_path(send::pick(env, group, hash)?)?,
+    };
+    let adj = env.fib.adj(id)?;
+    adj.is_complete().then_some((adj, push))
+}
+
+#[inline]
+fn by_path(path: &Path) -> Option<(AdjId, Push<'_>)> {
+    let Target::Adjacency(id) = path.target else {
+        return None;
+    };
+    let plain = path.push.is_empty();
+    let push = if plain {
+        Push::Nothing
+    } else {
+        Push::Path(path)
+    };
+    Some((id, push))
 }

@@ -1,98 +1,104 @@
 //! Labels in the express lane: one swapped for another, or one popped. RFC 3031 3, RFC 3032 2 and 3, RFC 3443.
 //!
-//! As in [`super::super::mpls`], a stack is read to its bottom first.
+//! As in [`super::super::mpls`], a stack is read to its bottom first; [`Heads`] does that.
 
 use super::super::Scene;
-use super::{Bits, Hops, Keys, neighbour, pushed, rewrite, ways};
+use super::rewrite::{self, untagged};
+use super::{Groups, Leaving, Push, way};
 use crate::burst::BURST;
+use crate::heads::Heads;
 use crate::mbuf::Mbuf;
-use fib::{Adjacency, LabelEntry, LabelOp, TtlMode};
+use crate::select::Bits;
+use fib::{Adjacency, LabelOp, TtlMode};
 use net::eth::HEADER_LEN as ETH;
 use net::eth::ethertype::{IPV4, IPV6, MPLS};
 use net::ip4::{self, Ip4Mut};
 use net::ip6::{self, Ip6Mut};
-use net::mpls::{Under, stack_len, top, under};
+use net::mpls::{Under, under};
 use net::{GroupId, Label, Lse, flow};
 
-pub(super) fn run<'a>(env: &Scene<'a>, which: u64, frames: &mut [Mbuf], hops: &mut Hops<'a>) {
-    let keys = pick(env, which, frames);
-    let mut entries = [LabelEntry::UNKNOWN; BURST];
-    let mut groups = [GroupId::NONE; BURST];
-    for ((entry, group), &label) in entries.iter_mut().zip(&mut groups).zip(keys.keys()) {
-        *entry = env.fib.label(label);
-        if entry.op() == LabelOp::Forward {
-            *group = entry.group();
-        }
-    }
-    let hash = |k: usize| {
-        let m = &frames[usize::from(keys.at[k])];
-        flow::hash_mpls(m.data().get(ETH..).unwrap_or(&[]))
-    };
-    let ways = ways(env, &groups[..keys.keys().len()], hash);
-    for ((i, (adj, path)), entry) in keys.positions().zip(ways).zip(entries) {
-        let Some(adj) = neighbour(env, adj) else {
-            continue;
-        };
-        let Some(m) = frames.get_mut(i) else { continue };
-        let done = match pushed(path) {
-            [] => pop(m, adj, entry.ttl()),
-            &[label] => swap(m, adj, label),
-            _ => None,
-        };
-        if done.is_some() {
-            adj.mark_used();
-            hops[i] = Some(adj);
-        }
-    }
-}
-
-/// The packets that are to be looked up, and their top labels.
+/// Groups of the labels that are switched; returns of which of them the label leaves the TTL beneath alone.
 #[inline]
-fn pick(env: &Scene<'_>, which: u64, frames: &[Mbuf]) -> Keys<Label> {
-    let mut keys = Keys::new();
+pub(super) fn lookup(env: &Scene<'_>, which: u64, tops: &[u32; BURST], groups: &mut Groups) -> u64 {
     for i in Bits(which) {
-        let Some(m) = frames.get(i) else { break };
-        let Some(labelled) = m.data().get(ETH..) else {
-            continue;
-        };
-        let (Ok(lse), Ok(len)) = (top(labelled), stack_len(labelled)) else {
-            continue;
-        };
-        env.fib.prefetch_label(lse.label());
-        let whole = len < labelled.len();
-        keys.push(
-            i,
-            lse.label(),
-            whole & !lse.label().is_reserved() & (lse.ttl() > 1),
-        );
+        env.fib.prefetch_label(Lse(tops[i]).label());
     }
-    keys
+    let mut pipe = 0;
+    for i in Bits(which) {
+        let entry = env.fib.label(Lse(tops[i]).label());
+        groups[i] = match entry.op() {
+            LabelOp::Forward => entry.group(),
+            _ => GroupId::NONE,
+        };
+        pipe |= u64::from(entry.ttl() == TtlMode::Pipe) << i;
+    }
+    pipe
 }
 
-/// Another label in the place of the top one, which keeps its TC.
-#[inline]
-fn swap(m: &mut Mbuf, adj: &Adjacency, label: Label) -> Option<()> {
-    let labelled = m.data().get(ETH..)?;
-    let (lse, len) = (top(labelled).ok()?, labelled.len());
+/// Writes the new headers. Returns who leaves.
+pub(super) fn rewrite(
+    env: &Scene<'_>,
+    (heads, which, pipe): (&Heads, u64, u64),
+    groups: &Groups,
+    frames: &mut [Mbuf],
+    leaving: &mut Leaving,
+) -> u64 {
+    let mut left = 0;
+    for i in Bits(which) {
+        let Some(m) = frames.get_mut(i) else { break };
+        let lse = Lse(heads.word[i]);
+        let hash = || flow::hash_mpls(m.data().get(ETH..).unwrap_or(&[]));
+        let Some((adj, push)) = way(env, groups[i], hash) else {
+            continue;
+        };
+        let label = match push {
+            Push::Nothing => None,
+            Push::One(e) => e.label(),
+            Push::Path(path) => match path.push.as_slice() {
+                &[label] => Some(label),
+                _ => continue,
+            },
+        };
+        let len = match label {
+            Some(label) if untagged(adj) => {
+                let to = lse.with_label(label).with_ttl(lse.ttl() - 1);
+                let word = u32::from_ne_bytes(to.to_bytes());
+                rewrite::stay::<ETH>(m, adj, m.len() - ETH, word)
+            }
+            Some(label) => swap(m, adj, lse, label),
+            None => {
+                let ttl = if pipe >> i & 1 == 0 {
+                    lse.ttl() - 1
+                } else {
+                    u8::MAX // lowers nothing
+                };
+                pop(m, adj, lse, ttl)
+            }
+        };
+        if let Some(len) = len {
+            left |= leaving.note(i, adj, len);
+        }
+    }
+    left
+}
+
+/// Another label in the place of the top one, which keeps its TC; the frame gets a tag.
+#[inline(never)]
+fn swap(m: &mut Mbuf, adj: &Adjacency, lse: Lse, label: Label) -> Option<usize> {
+    let len = m.len().checked_sub(ETH)?;
     if len > usize::from(adj.mtu) {
         return None;
     }
     let data = rewrite::front(m, adj, (ETH, 0, len), MPLS)?;
     let to = lse.with_label(label).with_ttl(lse.ttl() - 1);
     *data.first_chunk_mut()? = to.to_bytes();
-    Some(())
+    Some(m.len())
 }
 
 /// The top label off: to the labels beneath, or to the packet, which loses the link's padding.
 #[inline]
-fn pop(m: &mut Mbuf, adj: &Adjacency, mode: TtlMode) -> Option<()> {
-    let labelled = m.data().get(ETH..)?;
-    let lse = top(labelled).ok()?;
-    let ttl = match mode {
-        TtlMode::Uniform => lse.ttl() - 1,
-        TtlMode::Pipe => u8::MAX, // lowers nothing
-    };
-    let beneath = labelled.get(Lse::LEN..)?;
+fn pop(m: &mut Mbuf, adj: &Adjacency, lse: Lse, ttl: u8) -> Option<usize> {
+    let beneath = m.data().get(ETH + Lse::LEN..)?;
     let (len, ethertype) = if !lse.bottom() {
         (beneath.len(), MPLS)
     } else {
@@ -107,7 +113,7 @@ fn pop(m: &mut Mbuf, adj: &Adjacency, mode: TtlMode) -> Option<()> {
     }
     let data = rewrite::front(m, adj, (ETH + Lse::LEN, 0, len), ethertype)?;
     lower(data, ethertype, ttl);
-    Some(())
+    Some(m.len())
 }
 
 /// Gives what was beneath the label its TTL, unless that is lower already.

@@ -1,0 +1,180 @@
+//! Picking out of the 64 things of a burst those whose bits are set: the positions, equal words, and moving them together.
+//!
+//! To read: Intel's "Optimization Reference Manual" on compress instructions. Where there is no AVX-512, bit by bit; a test
+//! compares the two.
+
+use crate::burst::BURST;
+
+/// The positions of the bits that are set, lowest first.
+pub(crate) struct Bits(pub(crate) u64);
+
+impl Iterator for Bits {
+    type Item = usize;
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let at = self.0.trailing_zeros() as usize;
+        self.0 &= self.0 - 1;
+        Some(at)
+    }
+}
+
+/// The lowest `n` bits, at most 64.
+#[inline]
+pub(crate) fn lowest(n: usize) -> u64 {
+    if n >= 64 { u64::MAX } else { (1 << n) - 1 }
+}
+
+/// `of` with its lowest `n` set bits alone.
+#[inline]
+pub(crate) fn lowest_set(of: u64, n: usize) -> u64 {
+    let mut rest = of;
+    for _ in 0..n {
+        rest &= rest.wrapping_sub(1);
+    }
+    of & !rest
+}
+
+/// The bits of `of` at the positions of `which`, closed up.
+#[inline]
+pub(crate) fn close_up(of: u64, which: u64) -> u64 {
+    let bits = Bits(which).enumerate();
+    bits.fold(0, |closed, (k, i)| closed | (of >> i & 1) << k)
+}
+
+/// Which of the words are that one.
+#[inline]
+pub(crate) fn equal(words: &[u32; BURST], word: u32) -> u64 {
+    let mut found = 0;
+    for (i, eight) in words.as_chunks::<8>().0.iter().enumerate() {
+        let mut bits = 0u8;
+        for (j, &w) in eight.iter().enumerate() {
+            bits |= u8::from(w == word) << j;
+        }
+        found |= u64::from(bits) << (8 * i);
+    }
+    found
+}
+
+/// Whether the CPU has the instructions of [`wide`].
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn is_wide() -> bool {
+    is_x86_feature_detected!("avx512f")
+}
+
+/// Copies the selected words to the front of `to`, in order, as many as fit. Returns how many.
+#[inline]
+pub(crate) fn words(from: &[u32; BURST], which: u64, to: &mut [u32]) -> usize {
+    let n = which.count_ones() as usize;
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() && n <= to.len() {
+        // SAFETY: the CPU was asked; there is room for all.
+        unsafe { wide::words(from, which, to.as_mut_ptr()) };
+        return n;
+    }
+    for (to, i) in to.iter_mut().zip(Bits(which)) {
+        *to = from[i];
+    }
+    n.min(to.len())
+}
+
+/// Copies the selected pointers to `to` on, in order.
+///
+/// # Safety
+/// All of `from` up to the last that is selected can be read, and `to` has room for as many as are selected. They do not
+/// overlap.
+#[inline]
+pub(crate) unsafe fn pointers(from: *const usize, which: u64, to: *mut usize) {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        // SAFETY: as the caller says; the CPU was asked.
+        return unsafe { wide::pointers(from, which, to) };
+    }
+    for (k, i) in Bits(which).enumerate() {
+        // SAFETY: as the caller says.
+        unsafe { to.add(k).write(from.add(i).read()) };
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use super::BURST;
+    use std::arch::x86_64::*;
+
+    /// # Safety
+    /// AVX-512F; `to` has room for as many as bits are set.
+    #[target_feature(enable = "avx512f,popcnt")]
+    pub(super) unsafe fn words(from: &[u32; BURST], which: u64, mut to: *mut u32) {
+        for (i, sixteen) in from.as_chunks::<16>().0.iter().enumerate() {
+            let some = (which >> (16 * i)) as __mmask16;
+            let n = some.count_ones();
+            // SAFETY: 16 words are loaded, and as many stored as are selected.
+            unsafe {
+                let v =
+                    _mm512_maskz_compress_epi32(some, _mm512_loadu_si512(sixteen.as_ptr().cast()));
+                _mm512_mask_storeu_epi32(to.cast(), ((1u32 << n) - 1) as __mmask16, v);
+                to = to.add(n as usize);
+            }
+        }
+    }
+
+    /// # Safety
+    /// AVX-512F; as [`super::pointers`].
+    #[target_feature(enable = "avx512f,popcnt")]
+    pub(super) unsafe fn pointers(from: *const usize, which: u64, mut to: *mut usize) {
+        let mut left = which;
+        let mut from = from.cast::<i64>();
+        while left != 0 {
+            let some = left as __mmask8;
+            let n = some.count_ones();
+            // SAFETY: masked to what is selected, on both sides; `from` goes on only while something is selected there.
+            unsafe {
+                let v = _mm512_maskz_compress_epi64(some, _mm512_maskz_loadu_epi64(some, from));
+                _mm512_mask_storeu_epi64(to.cast(), ((1u32 << n) - 1) as __mmask8, v);
+                to = to.add(n as usize);
+                from = from.wrapping_add(8);
+            }
+            left >>= 8;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+        #[test]
+        fn as_bit_by_bit(which: u64, from: [u32; 32], n in 0usize..80) {
+            let from: [u32; BURST] = std::array::from_fn(|i| from[i % 32] % 5 + (i / 32) as u32);
+            let want: Vec<u32> = Bits(which).map(|i| from[i]).collect();
+            let mut to = [77; BURST];
+            prop_assert_eq!(words(&from, which, &mut to), want.len());
+            prop_assert_eq!(&to[..want.len()], &want[..]);
+            prop_assert!(to[want.len()..].iter().all(|&w| w == 77));
+            let mut few = [0; 3];
+            prop_assert_eq!(words(&from, which, &mut few), want.len().min(3));
+            prop_assert_eq!(&few[..want.len().min(3)], &want[..want.len().min(3)]);
+
+            let wide = from.map(|w| w as usize);
+            let mut to = [77usize; BURST];
+            // SAFETY: both have 64.
+            unsafe { pointers(wide.as_ptr(), which, to.as_mut_ptr()) };
+            prop_assert!(to.iter().zip(&want).all(|(a, b)| *a == *b as usize));
+            prop_assert!(to[want.len()..].iter().all(|&w| w == 77));
+
+            let same = Bits(u64::MAX).filter(|&i| from[i] == 3).fold(0, |m, i| m | 1 << i);
+            prop_assert_eq!(equal(&from, 3), same);
+            prop_assert_eq!(lowest(n).count_ones() as usize, n.min(64));
+            let some = lowest_set(which, n);
+            prop_assert_eq!(some & !which, 0);
+            prop_assert_eq!(some.count_ones(), which.count_ones().min(n as u32));
+            prop_assert!(some == which || some < 1 << (which & !some).trailing_zeros());
+        }
+    }
+}
