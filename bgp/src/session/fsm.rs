@@ -8,7 +8,7 @@ use super::{
     Cause, Conn, Down, Event, Keep, Lane, Output, Reset, Rest, Session, Stage, State, Stop,
 };
 use crate::types::Family;
-use crate::wire::{Kind, Message, Refresh, RouteRefresh};
+use crate::wire::{Kind, Message, Open, Refresh, RouteRefresh};
 
 /// The "large value" that RFC 4271 8.2.2 has for the hold timer before an OPEN came.
 const LARGE_HOLD: Duration = Duration::from_secs(240);
@@ -243,7 +243,7 @@ impl Session {
     }
 
     pub(super) fn send_open(&mut self, now: Instant, i: usize, out: &mut Vec<Output>) {
-        let open = negotiate::open(&self.config, self.restarting, self.bare);
+        let open = self.our_open();
         let Some(lane) = &mut self.lanes[i] else {
             return;
         };
@@ -253,6 +253,16 @@ impl Session {
         lane.open = Some(open.clone());
         let conn = lane.conn;
         self.send(conn, &Message::Open(open), out);
+    }
+
+    /// What our OPEN says. Once there was a session, the forwarding state is there whatever became of the session: without
+    /// the F bits the neighbour would drop our routes just when the new session comes up (RFC 4724 4.2, RFC 8538 4).
+    pub(super) fn our_open(&self) -> Open {
+        let mut restarting = self.restarting;
+        if self.counters.established > 0 {
+            restarting.forwarding = self.config.families.iter().map(|f| f.family).collect();
+        }
+        negotiate::open(&self.config, restarting, self.bare)
     }
 
     /// Room for a connection from the neighbour, if there is to be one.

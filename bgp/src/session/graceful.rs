@@ -272,3 +272,219 @@ impl Restarter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::PeerGraceful;
+    use crate::types::{Asn, Relation, RouterId};
+    use crate::wire::{Capabilities, Context, LongLived};
+    use Family::{Ipv4Unicast as V4, Ipv6Unicast as V6};
+
+    const fn secs(s: u64) -> Duration {
+        Duration::from_secs(s)
+    }
+
+    fn keep(family: Family, restart: u64, long: u64) -> Keep {
+        Keep {
+            family,
+            restart: secs(restart),
+            long_lived: secs(long),
+        }
+    }
+
+    fn agreed(forwarding: &[Family], long: &[Family]) -> Negotiated {
+        let id = RouterId::new([192, 0, 2, 1].into()).unwrap();
+        let families = FamilySet::from_iter([V4, V6]);
+        let long_lived = long.iter().map(|family| LongLived {
+            family: *family,
+            forwarding: true,
+            time: 1000,
+        });
+        Negotiated {
+            context: Context::new(Relation::External, families),
+            local_as: Asn(64512),
+            router_id: id,
+            peer_as: Asn(64513),
+            peer_id: id,
+            hold_time: secs(90),
+            keepalive: secs(30),
+            refresh: true,
+            enhanced_refresh: true,
+            role: None,
+            graceful: Some(PeerGraceful {
+                families,
+                forwarding: forwarding.iter().copied().collect(),
+                long_lived: long_lived.collect(),
+                ..PeerGraceful::default()
+            }),
+            offered: Capabilities::default(),
+        }
+    }
+
+    /// A helper, a clock, and what it said.
+    struct Watch(Helper, Instant, Vec<Step>);
+
+    impl Watch {
+        fn new() -> Self {
+            Self(Helper::new(secs(300)), Instant::now(), Vec::new())
+        }
+
+        fn down(&mut self, keep: &[Keep]) -> &mut Self {
+            self.0.down(self.1, keep, &mut self.2);
+            self
+        }
+
+        fn up(&mut self, agreed: &Negotiated) -> &mut Self {
+            self.0.up(self.1, agreed, &mut self.2);
+            self
+        }
+
+        fn wait(&mut self, s: u64) -> &mut Self {
+            let end = self.1 + secs(s);
+            while let Some(at) = self.0.poll_at().filter(|at| *at <= end) {
+                self.1 = at;
+                self.0.tick(at, &mut self.2);
+            }
+            self.1 = end;
+            self
+        }
+
+        fn said(&mut self) -> Vec<Step> {
+            std::mem::take(&mut self.2)
+        }
+    }
+
+    #[test]
+    fn routes_stay_until_the_restart_time_is_over() {
+        let mut w = Watch::new();
+        w.down(&[keep(V4, 120, 0), keep(V6, 60, 0)]);
+        assert_eq!(w.said(), [Step::Mark(V4), Step::Mark(V6)]);
+        assert!(w.0.is_waiting());
+        assert_eq!(w.wait(59).said(), []);
+        assert_eq!(w.wait(1).said(), [Step::Sweep(V6)]);
+        assert_eq!(w.wait(59).said(), []);
+        assert_eq!(w.wait(1).said(), [Step::Sweep(V4)]);
+        assert_eq!((w.0.poll_at(), w.0.is_waiting()), (None, false));
+    }
+
+    #[test]
+    fn a_neighbour_that_is_back_has_time_until_its_end_of_rib() {
+        let mut w = Watch::new();
+        w.down(&[keep(V4, 120, 0), keep(V6, 120, 0)]).said();
+        w.wait(100).up(&agreed(&[V4, V6], &[]));
+        assert_eq!(w.said(), []);
+        w.wait(100);
+        w.0.end(V6, &mut w.2);
+        assert_eq!(w.said(), [Step::Sweep(V6)]);
+        w.0.end(V6, &mut w.2);
+        assert_eq!(w.said(), [], "once");
+        assert_eq!(w.wait(199).said(), []);
+        assert_eq!(w.wait(1).said(), [Step::Sweep(V4)], "it takes too long");
+    }
+
+    #[test]
+    fn what_it_did_not_forward_by_goes_when_it_is_back() {
+        let mut w = Watch::new();
+        w.down(&[keep(V4, 120, 0), keep(V6, 120, 0)]).said();
+        assert_eq!(w.up(&agreed(&[V6], &[])).said(), [Step::Sweep(V4)]);
+        let mut none = agreed(&[V4, V6], &[]);
+        none.graceful = None;
+        assert_eq!(w.up(&none).said(), [Step::Sweep(V6)]);
+    }
+
+    #[test]
+    fn a_second_restart_before_the_end_marks_anew() {
+        let mut w = Watch::new();
+        w.down(&[keep(V4, 120, 0)]).said();
+        w.up(&agreed(&[V4], &[])).wait(10);
+        assert_eq!(w.down(&[keep(V4, 120, 0)]).said(), [Step::Mark(V4)]);
+        assert_eq!(w.wait(119).said(), []);
+        assert_eq!(w.wait(1).said(), [Step::Sweep(V4)]);
+        // Nothing kept: the caller drops all, and no timer is left.
+        w.down(&[keep(V4, 120, 0)]).down(&[]).said();
+        assert_eq!(w.0.poll_at(), None);
+    }
+
+    #[test]
+    fn long_lived_routes_outstay_the_restart_time() {
+        let mut w = Watch::new();
+        w.down(&[keep(V4, 120, 1000), keep(V6, 0, 50)]);
+        let said = [Step::Mark(V4), Step::Mark(V6), Step::LongLived(V6)];
+        assert_eq!(w.said(), said, "no restart time: long-lived at once");
+        let until: Vec<_> = w.0.stale().map(|(f, at)| (f, at - w.1)).collect();
+        assert_eq!(until, [(V4, secs(1120)), (V6, secs(50))]);
+        assert_eq!(w.wait(50).said(), [Step::Sweep(V6)]);
+        assert_eq!(w.wait(70).said(), [Step::LongLived(V4)]);
+        assert_eq!(w.wait(999).said(), []);
+        assert_eq!(w.wait(1).said(), [Step::Sweep(V4)]);
+    }
+
+    #[test]
+    fn back_in_the_long_lived_time_the_bit_of_rfc_9494_counts() {
+        let mut w = Watch::new();
+        w.down(&[keep(V4, 120, 1000), keep(V6, 120, 1000)]);
+        w.wait(500).said();
+        let said = w.up(&agreed(&[V4, V6], &[V6])).said();
+        assert_eq!(said, [Step::Sweep(V4)]);
+        w.0.end(V6, &mut w.2);
+        assert_eq!(w.said(), [Step::Sweep(V6)]);
+    }
+
+    #[test]
+    fn a_refresh_is_swept_at_its_end_or_when_it_takes_too_long() {
+        let mut w = Watch::new();
+        for end in [true, false] {
+            w.0.begin(w.1, V4, &mut w.2);
+            assert_eq!(w.said(), [Step::Mark(V4)]);
+            assert_eq!(w.wait(299).said(), []);
+            if end {
+                w.0.end(V4, &mut w.2);
+            } else {
+                w.wait(1);
+            }
+            assert_eq!(w.said(), [Step::Sweep(V4)]);
+        }
+    }
+
+    #[test]
+    fn choosing_waits_for_every_neighbour_that_may_still_send() {
+        let (a, b, c) = (PeerId(1), PeerId(2), PeerId(3));
+        let both = FamilySet::from_iter([V4, V6]);
+        let now = Instant::now();
+        let mut r = Restarter::new(now, secs(360), both, [(a, both), (b, both), (c, both)]);
+        let mut out = Vec::new();
+        assert!(r.restarting().restarting && r.defers(V4) && r.defers(V6));
+        r.up(a, &agreed(&[], &[]), &mut out);
+        // b restarts as well, and waits for us.
+        let mut restarts = agreed(&[], &[]);
+        restarts.graceful.as_mut().unwrap().restarting = true;
+        r.up(b, &restarts, &mut out);
+        r.gone(c, &mut out);
+        assert_eq!(out, []);
+        r.end_of_rib(a, V6, &mut out);
+        assert_eq!(out, [V6]);
+        assert!(!r.defers(V6) && r.defers(V4) && r.restarting().restarting);
+        r.end_of_rib(a, V4, &mut out);
+        assert_eq!(out, [V6, V4]);
+        assert_eq!(r.poll_at(), None);
+        assert!(!r.restarting().restarting, "the R bit is for restarts only");
+        assert_eq!(r.restarting().forwarding, both);
+    }
+
+    #[test]
+    fn choosing_does_not_wait_for_ever() {
+        let now = Instant::now();
+        let v4 = FamilySet::from_iter([V4]);
+        let mut r = Restarter::new(now, secs(360), v4, [(PeerId(1), v4)]);
+        let mut out = Vec::new();
+        r.tick(now + secs(359), &mut out);
+        assert_eq!((out.len(), r.poll_at()), (0, Some(now + secs(360))));
+        r.tick(now + secs(360), &mut out);
+        assert_eq!(out, [V4]);
+        let idle = Restarter::idle();
+        assert!(!idle.defers(V4) && !idle.restarting().restarting);
+        let nobody = Restarter::new(now, secs(360), v4, []);
+        assert!(!nobody.defers(V4) && nobody.poll_at().is_none());
+    }
+}

@@ -96,8 +96,7 @@ impl Session {
         };
         let delayed = self.stage(i) == Some(Stage::Delaying);
         let ours = self.lanes[i].as_ref().and_then(|l| l.open.clone());
-        let ours =
-            ours.unwrap_or_else(|| negotiate::open(&self.config, self.restarting, self.bare));
+        let ours = ours.unwrap_or_else(|| self.our_open());
         let agreed = match negotiate::agree(&self.config, &ours, theirs) {
             Ok(agreed) => agreed,
             Err(refusal) => return self.refuse(now, i, refusal, out),

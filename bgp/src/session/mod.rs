@@ -285,7 +285,8 @@ impl Session {
         self.config = config;
     }
 
-    /// What our OPENs say of a restart of ours, from the next one on.
+    /// What our OPENs say of a restart of ours, from the next one on. It is for the first session after the restart: later
+    /// ones say by themselves that forwarding went on.
     pub fn set_restarting(&mut self, restarting: Restarting) {
         self.restarting = restarting;
     }

@@ -275,7 +275,8 @@ impl Case {
             .split_once(", ")
             .expect("\"at\" first, then the event")
             .1;
-        let event = event.trim_end_matches('}').replace('"', "");
+        let event = event.strip_suffix('}').unwrap_or(event).replace('"', "");
+        let event = event.strip_suffix(": {}").unwrap_or(&event).to_owned();
         self.write(event, did);
     }
 
