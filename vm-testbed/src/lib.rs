@@ -13,6 +13,7 @@ pub mod frame;
 pub mod fuzz;
 pub mod judge;
 pub mod lab;
+pub mod peers;
 pub mod progress;
 pub mod scenarios;
 pub mod setup;

@@ -198,6 +198,22 @@ impl Lab {
         Ok(ns)
     }
 
+    /// A veth between two Linux hosts, `a` and `b`: a namespace, a device, its addresses.
+    ///
+    /// # Errors
+    /// When the kernel refuses a part of it.
+    pub fn link(&mut self, a: (&Netns, &str, &[&str]), b: (&Netns, &str, &[&str])) -> Result<()> {
+        self.veth((a.0, a.1), (b.0, b.1), "")?;
+        for (ns, dev, addresses) in [a, b] {
+            ns.ip(&format!("link set {dev} up"))?;
+            for address in addresses {
+                let nodad = if address.contains(':') { " nodad" } else { "" };
+                ns.ip(&format!("addr add {address} dev {dev}{nodad}"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// A veth between two routers.
     ///
     /// # Errors
