@@ -6,6 +6,7 @@
 //! one machine mean anything. `docs/benches.md` has the rest.
 #![forbid(unsafe_code)]
 
+pub mod bgp;
 pub mod contest;
 pub mod family;
 pub mod forward;

@@ -16,6 +16,8 @@ pub enum Programme {
     Rcu,
     /// Frames a second through the appliance, with testpmd and l3fwd beside it
     Forward,
+    /// The BGP speaker, with BIRD 2, FRR and GoBGP beside it
+    Bgp,
 }
 
 impl Programme {
@@ -24,6 +26,7 @@ impl Programme {
             Self::Fib => "bench-fib",
             Self::Rcu => "bench-rcu",
             Self::Forward => "bench-forward",
+            Self::Bgp => "bench-bgp",
         }
     }
 }

@@ -1,0 +1,184 @@
+//! The results as text, rows and bars.
+
+use super::case::{Case, What};
+use super::device::Kind;
+use super::run::Turn;
+use crate::report::{Bar, Grid, Report, Row, with_spread};
+use crate::stats::Sample;
+
+/// The turns of everybody in a case.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The case.
+    pub case: Case,
+    /// By contestant, its turns.
+    pub turns: Vec<(Kind, Vec<Turn>)>,
+}
+
+/// Something that a turn gave.
+type Get = fn(&Turn) -> f64;
+
+impl Outcome {
+    /// What is compared in a case like this.
+    fn metrics(&self) -> &'static [(&'static str, &'static str, Get)] {
+        match self.case.what {
+            What::Converge => &[
+                ("time", "s", |t| t.seconds),
+                ("cpu", "s", |t| t.cpu),
+                ("peak memory", "MiB", |t| t.peak),
+                ("memory a path", "bytes", |t| t.path_bytes),
+                ("prefixes a message", "", |t| t.packing),
+            ],
+            What::Failover => &[
+                ("time", "s", |t| t.seconds),
+                ("cpu", "s", |t| t.cpu),
+                ("peak memory", "MiB", |t| t.peak),
+                ("prefixes a message", "", |t| t.packing),
+            ],
+            What::Churn => &[
+                ("p50", "ms", |t| t.latency.unwrap_or_default()[0]),
+                ("p99", "ms", |t| t.latency.unwrap_or_default()[1]),
+                ("max", "ms", |t| t.latency.unwrap_or_default()[2]),
+                ("cpu", "s", |t| t.cpu),
+                ("peak memory", "MiB", |t| t.peak),
+            ],
+        }
+    }
+
+    fn sample(&self, kind: Kind, get: Get) -> Option<Sample> {
+        let (_, turns) = self.turns.iter().find(|(k, _)| *k == kind)?;
+        (!turns.is_empty()).then(|| Sample(turns.iter().map(get).collect()))
+    }
+
+    /// The table of the case.
+    pub fn text(&self) -> String {
+        let Case {
+            name,
+            peers,
+            prefixes,
+            ..
+        } = self.case;
+        let mut grid = Grid::new([format!("{name}: {peers} x {prefixes} routes")]);
+        for (kind, turns) in &self.turns {
+            let mut cells: Vec<(&str, String)> = vec![("turns", turns.len().to_string())];
+            let heads = self.metrics().iter().map(|&(metric, unit, get)| {
+                let head: &str = match (metric, unit) {
+                    ("time", _) => "time s",
+                    ("cpu", _) => "cpu s",
+                    ("peak memory", _) => "peak MiB",
+                    ("memory a path", _) => "bytes a path",
+                    ("p50", _) => "p50 ms",
+                    ("p99", _) => "p99 ms",
+                    ("max", _) => "max ms",
+                    (other, _) => other,
+                };
+                let sample = Sample(turns.iter().map(get).collect());
+                (head, with_spread(&sample))
+            });
+            cells.extend(heads);
+            if let (Some(ours), true) = (
+                self.sample(Kind::Trunkline, self.metrics()[0].2),
+                *kind != Kind::Trunkline,
+            ) && let Some(theirs) = self.sample(*kind, self.metrics()[0].2)
+            {
+                cells.push(("its time/ours", format!("{:.2}", ours.ratio(&theirs))));
+            }
+            grid.named(kind.name(), cells);
+        }
+        grid.text()
+    }
+
+    /// The comparisons of ours with everybody's.
+    pub fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for &(metric, unit, get) in self.metrics() {
+            let Some(ours) = self.sample(Kind::Trunkline, get) else {
+                continue;
+            };
+            for (kind, _) in self.turns.iter().filter(|(k, _)| *k != Kind::Trunkline) {
+                let rival = self.sample(*kind, get).map(|s| (kind.name(), s));
+                rows.push(Row {
+                    case: self.case.name.to_owned(),
+                    metric,
+                    unit,
+                    ours: ours.clone(),
+                    rival,
+                });
+            }
+        }
+        rows
+    }
+}
+
+/// What is to be reached, and what was.
+pub fn bars(report: &Report, cases: &[Case]) -> Vec<Bar> {
+    let bird = Kind::Bird.name();
+    let part = |case: &str, metric: &str| {
+        let row = report.find(case, metric, bird)?;
+        row.ratio().map(|r| 1.0 / r)
+    };
+    let ours = |case: &str, metric: &str| Some(report.find(case, metric, bird)?.ours.median());
+    let at_most = |what: String, want: f64, got: Option<f64>, unit: &'static str| Bar {
+        what,
+        want,
+        got,
+        at_most: true,
+        unit,
+    };
+    let mut bars: Vec<Bar> = cases
+        .iter()
+        .filter_map(|c| {
+            let what = format!("{}: part of {bird}'s time", c.name);
+            Some(at_most(what, c.time?, part(c.name, "time"), "x"))
+        })
+        .collect();
+    let case = |name: &str, what: &str| format!("{name}: {what}");
+    bars.push(at_most(
+        case("1x1m", "part of BIRD 2's memory"),
+        0.5,
+        part("1x1m", "peak memory"),
+        "x",
+    ));
+    bars.push(at_most(
+        case("1x1m", "bytes a path"),
+        65.0,
+        ours("1x1m", "memory a path"),
+        "",
+    ));
+    // The first path of each prefix at 65 bytes, three more at 40.
+    bars.push(at_most(
+        case("4x1m", "bytes a path"),
+        (65.0 + 3.0 * 40.0) / 4.0,
+        ours("4x1m", "memory a path"),
+        "",
+    ));
+    bars.push(at_most(
+        case("failover-1m", "time"),
+        0.7,
+        ours("failover-1m", "time"),
+        " s",
+    ));
+    let packing = report
+        .find("failover-1m", "prefixes a message", bird)
+        .and_then(|r| Some(r.ours.median() / r.rival.as_ref()?.1.median()));
+    bars.push(Bar {
+        what: case("failover-1m", "prefixes a message, part of BIRD 2's"),
+        want: 0.9,
+        got: packing,
+        at_most: false,
+        unit: "x",
+    });
+    bars.push(at_most(
+        case("churn-500k", "p50, part of BIRD 2's"),
+        1.0,
+        part("churn-500k", "p50"),
+        "x",
+    ));
+    bars.push(at_most(
+        case("churn-500k", "p99"),
+        0.5,
+        ours("churn-500k", "p99"),
+        " ms",
+    ));
+    bars
+}
