@@ -102,9 +102,32 @@ impl BitSet {
         (rest != 0).then(|| n / 64 * 64 + rest.trailing_zeros() as usize)
     }
 
+    /// The places of what is true.
+    pub(super) fn from_bools(all: impl Iterator<Item = bool>) -> Self {
+        let mut out = Self::new();
+        let (mut word, mut n) = (0u64, 0u32);
+        let mut put = |word: u64, n: u32| {
+            if word != 0 {
+                let w = (n - 1) as usize / 64;
+                out.insert(w as u32 * 64 + word.trailing_zeros());
+                out.words[w] = word;
+                out.len += word.count_ones() as usize - 1;
+            }
+        };
+        for bit in all {
+            word |= u64::from(bit) << (n % 64);
+            n += 1;
+            if n.is_multiple_of(64) {
+                put(word, n);
+                word = 0;
+            }
+        }
+        put(word, n);
+        out
+    }
+
     /// All of them, the least first.
-    #[cfg(test)]
-    fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         let mut from = Some(0);
         std::iter::from_fn(move || {
             let n = self.next(from?)?;

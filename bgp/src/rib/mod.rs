@@ -13,13 +13,17 @@
 //!    [`Table::withdraw`] each prefix, [`Store::release`] what was interned.
 //! 2. [`NextHops::events`]: resolve what is wanted, [`Rib::set_next_hop`]. Routes whose next hop was not resolved are not used.
 //! 3. [`Table::work`] while [`Table::working`], then [`Table::drain`], each with a budget.
+//! 4. For each update group [`Table::advertise`], while it says that there is more and somebody can take it.
 //!
 //! Left out: policy and what else becomes of attributes on the way in and out (`policy`, `speaker`), messages (`wire`).
 
+mod adj;
+mod advertise;
 mod arena;
 mod bits;
 mod chunks;
 mod decision;
+mod group;
 mod hops;
 mod key;
 mod peers;
@@ -33,7 +37,9 @@ mod tests;
 mod tree;
 mod view;
 
+pub use advertise::{Audience, Export, Room, Sink};
 pub use decision::{Fate, Options, Step};
+pub use group::{Advertise, GroupId};
 pub use hops::{HopEvent, NextHopId, NextHops};
 pub use key::{Key, V4, V6, V6Slot};
 pub use peers::{PeerInfo, Peers, Staleness};

@@ -58,7 +58,12 @@ pub(super) struct Scan {
     import: BitSet,
     /// Paths that are to be taken out.
     pub(super) gone: usize,
+    /// Until this round what is told to others waits, so that it is packed.
+    hold: u64,
 }
+
+/// From so many paths on that go at once it pays to wait.
+const MANY: usize = 1024;
 
 impl Scan {
     fn add(&mut self, errand: Errand) {
@@ -90,6 +95,20 @@ impl Scan {
         });
     }
 
+    /// More paths are to go.
+    fn leaving(&mut self, paths: u32) {
+        if self.gone < MANY && self.gone + paths as usize >= MANY {
+            // However often sessions come and go, the others wait no longer than the first walk takes.
+            self.hold = self.rounds + 2;
+        }
+        self.gone += paths as usize;
+    }
+
+    /// Shall nothing be told for now?
+    pub(super) fn holds(&self) -> bool {
+        self.gone > 0 && self.rounds < self.hold
+    }
+
     /// Nothing to do?
     pub(super) fn is_idle(&self) -> bool {
         self.gone == 0 && self.errands.is_empty()
@@ -103,9 +122,9 @@ impl<K: Key> Table<K> {
         let gone = p.set(|s| s != Status::Free, Status::Gone);
         let now = p.paths[usize::from(p.current)];
         let turned = p.turn(Status::Gone);
-        self.scan.gone += gone as usize;
+        self.scan.leaving(gone);
         if turned {
-            self.scan.gone += now as usize;
+            self.scan.leaving(now);
         } else {
             self.sweep(common);
             self.peer_down(common, peer);
@@ -133,7 +152,7 @@ impl<K: Key> Table<K> {
         let gone = p.set(stale, Status::Gone);
         p.set(|s| s == Status::Refreshing, Status::Stale);
         let turned = p.turn(Status::Stale);
-        self.scan.gone += gone as usize;
+        self.scan.leaving(gone);
         if !turned {
             self.sweep(common);
             self.peer(peer).turn(Status::Stale);
@@ -144,7 +163,7 @@ impl<K: Key> Table<K> {
     pub fn sweep_stale(&mut self, peer: PeerId) {
         let stale = |s| matches!(s, Status::Stale | Status::LongLived);
         let gone = self.peer(peer).set(stale, Status::Gone);
-        self.scan.gone += gone as usize;
+        self.scan.leaving(gone);
     }
 
     /// Stale paths are kept on as the last choice; those that have NO_LLGR go (RFC 9494 4.2).
@@ -166,7 +185,7 @@ impl<K: Key> Table<K> {
         let gone = self
             .peer(peer)
             .set(|s| s == Status::Refreshing, Status::Gone);
-        self.scan.gone += gone as usize;
+        self.scan.leaving(gone);
     }
 
     /// The import policy of a neighbour is another: [`Table::work`] asks for every path of it again.

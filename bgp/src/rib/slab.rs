@@ -24,6 +24,8 @@ pub(super) const TOLD: u8 = 1 << 4;
 pub(super) const CHANGED: u8 = 1 << 5;
 /// And so that packets may go another way.
 pub(super) const MOVED: u8 = 1 << 6;
+/// The entry has a key.
+const LIVE: u8 = 1 << 7;
 
 /// An entry as it is kept.
 #[derive(Clone, Debug)]
@@ -130,6 +132,7 @@ impl<K: Key> Slab<K> {
     pub(super) fn alloc(&mut self, key: K) -> u32 {
         let e = Entry {
             key,
+            flags: LIVE,
             ..Entry::default()
         };
         match self.free.pop() {
@@ -162,6 +165,12 @@ impl<K: Key> Slab<K> {
     #[inline]
     pub(super) fn is_empty(&self, e: u32) -> bool {
         self.get(e).flags & HAS == 0
+    }
+
+    /// A key without paths?
+    #[inline]
+    pub(super) fn is_unused(&self, e: u32) -> bool {
+        self.get(e).flags & (HAS | LIVE) == LIVE
     }
 
     /// The words of the further paths, and whether they have identifiers.

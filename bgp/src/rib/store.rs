@@ -280,6 +280,11 @@ impl Store {
         self.by_content.is_empty()
     }
 
+    /// Numbers are less than this.
+    pub(super) fn bound(&self) -> u32 {
+        self.headers.len()
+    }
+
     /// How many hold that set.
     #[must_use]
     pub fn count(&self, id: AttrId) -> u32 {

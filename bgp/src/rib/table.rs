@@ -7,6 +7,7 @@
 
 use super::bits::BitSet;
 use super::decision::{self, Candidate, Fate, Input, Options};
+use super::group::Group;
 use super::key::Key;
 use super::peers::{PeerState, Peers, Staleness, Status};
 use super::scan::Scan;
@@ -105,6 +106,7 @@ pub struct Table<K: Key> {
     drained: u32,
     pub(super) peers: Vec<PeerState>,
     pub(super) scan: Scan,
+    pub(super) groups: Vec<Option<Group>>,
     /// A group sends more than the best path: every change concerns it.
     pub(super) sensitive: bool,
     candidates: Vec<Candidate>,
@@ -131,6 +133,7 @@ impl<K: Key> Table<K> {
             drained: 0,
             peers: Vec::new(),
             scan: Scan::default(),
+            groups: Vec::new(),
             sensitive: false,
             candidates: Vec::new(),
             best: Vec::new(),
@@ -435,6 +438,9 @@ impl<K: Key> Table<K> {
             };
             consumer(common, &change);
             self.best = best;
+            self.mark(e);
+        } else if self.sensitive {
+            self.mark_sensitive(e);
         }
         if used == 0 {
             self.reap(e);
@@ -511,9 +517,13 @@ impl<K: Key> Table<K> {
 
     /// Gives an entry back that has no path and that nobody has to be told of.
     pub(super) fn reap(&mut self, e: u32) {
-        if !self.slab.is_empty(e) || self.dirty.contains(e) {
+        if !self.slab.is_unused(e) || self.dirty.contains(e) {
             return;
         }
+        if self.groups.iter().flatten().any(|g| g.holds(e)) {
+            return;
+        }
+        self.groups.iter_mut().flatten().for_each(|g| g.forget(e));
         self.tree.remove(self.slab.get(e).key);
         self.slab.release(e);
     }
@@ -534,6 +544,7 @@ impl<K: Key> Table<K> {
     /// Octets held, attributes left aside.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.slab.memory() + self.tree.memory() + self.dirty.memory()
+        let groups: usize = self.groups.iter().flatten().map(Group::memory).sum();
+        self.slab.memory() + self.tree.memory() + self.dirty.memory() + groups
     }
 }

@@ -1,5 +1,6 @@
 //! Tables against an obvious model.
 
+mod groups;
 mod obvious;
 mod tables;
 

@@ -59,9 +59,9 @@ pub(super) fn options() -> impl Strategy<Value = Options> {
 }
 
 #[derive(Clone, Debug)]
-struct Known {
-    spec: Spec,
-    stale: Staleness,
+pub(super) struct Known {
+    pub(super) spec: Spec,
+    pub(super) stale: Staleness,
     refreshing: bool,
     learnt: u32,
 }
@@ -70,7 +70,7 @@ struct Known {
 pub(super) struct Pair {
     pub(super) rib: Rib,
     /// Of a key, of a neighbour and identifier.
-    model: BTreeMap<(u8, u16, u32), Known>,
+    pub(super) model: BTreeMap<(u8, u16, u32), Known>,
     metrics: [Option<u32>; 4],
     policy: [bool; PEERS as usize],
     pub(super) told: BTreeMap<u8, Vec<(u16, u32)>>,
@@ -90,7 +90,7 @@ fn import(second: bool, k: u8, s: &Spec) -> Option<Spec> {
     Some(s)
 }
 
-fn key_number(k: V4) -> u8 {
+pub(super) fn key_number(k: V4) -> u8 {
     (0..8).find(|n| key(*n) == k).unwrap()
 }
 
@@ -247,7 +247,7 @@ impl Pair {
         self.events();
     }
 
-    fn work(&mut self, budget: usize) {
+    pub(super) fn work(&mut self, budget: usize) {
         let Rib { common, v4, .. } = &mut self.rib;
         let (policy, model) = (&self.policy, &self.model);
         let mut again = |c: &mut Common, p: PeerId, id: u32, k: V4, pre: AttrId| {
@@ -283,7 +283,7 @@ impl Pair {
         }
     }
 
-    fn contenders(&self, k: u8) -> Vec<Contender> {
+    pub(super) fn contenders(&self, k: u8) -> Vec<Contender> {
         let paths = self.model.range((k, 0, 0)..(k + 1, 0, 0));
         let usable = paths.filter_map(|((_, p, id), known)| {
             let spec = import(self.policy[usize::from(*p)], k, &known.spec)?;
