@@ -47,7 +47,7 @@ impl Form {
     }
 }
 
-/// The short name of a line that has none.
+/// The short name of a line that has none. Nothing is ever stored where it leads to: who follows it finds no leaf.
 pub(crate) const LONG: u16 = u16::MAX;
 
 /// Which lines have short names, and what these mean.
@@ -80,6 +80,12 @@ impl Naming {
         }
     }
 
+    /// The words that [`LONG`] leads to.
+    pub(crate) fn hole(self) -> std::ops::Range<usize> {
+        let first = usize::from(LONG) * self.step() as usize;
+        first..first + self.step() as usize
+    }
+
     /// The entry that a short name stands for; none for [`LONG`].
     #[inline(always)]
     pub(crate) fn entry(self, name: u16) -> Option<u32> {
@@ -108,8 +114,11 @@ impl Naming {
 pub(crate) fn leaf(entry: u32, slot: usize, word: impl Fn(usize) -> u64) -> u32 {
     let first = (entry & FIRST) as usize;
     match Form::of(entry) {
-        Form::Byte => byte(first, slot, word),
-        Form::Half => half(first, slot, word),
+        Form::Byte => (word(first + slot / 8) >> (slot % 8 * 8)) as u32 & 0xff,
+        Form::Half => {
+            let at = rank(word(first), slot);
+            (word(first + 1 + at / 4) >> (at % 4 * 16)) as u32 & 0xffff
+        }
         Form::Word => {
             let at = rank(word(first), slot);
             (word(first + 1 + at / 2) >> (at % 2 * 32)) as u32
@@ -117,22 +126,9 @@ pub(crate) fn leaf(entry: u32, slot: usize, word: impl Fn(usize) -> u64) -> u32 
     }
 }
 
-/// [`leaf`] of a line of bytes that begins at word `first`.
-#[inline(always)]
-pub(crate) fn byte(first: usize, slot: usize, word: impl Fn(usize) -> u64) -> u32 {
-    (word(first + slot / 8) >> (slot % 8 * 8)) as u32 & 0xff
-}
-
-/// [`leaf`] of a line of halves that begins at word `first`.
-#[inline(always)]
-pub(crate) fn half(first: usize, slot: usize, word: impl Fn(usize) -> u64) -> u32 {
-    let at = rank(word(first), slot);
-    (word(first + 1 + at / 4) >> (at % 4 * 16)) as u32 & 0xffff
-}
-
 /// How many answers differ from the one before, up to that of a /24.
 #[inline(always)]
-fn rank(map: u64, slot: usize) -> usize {
+pub(crate) fn rank(map: u64, slot: usize) -> usize {
     (map << (SLOTS - 1 - slot)).count_ones() as usize
 }
 

@@ -25,7 +25,7 @@ mod write;
 pub(crate) use write::{Gone, Writer4, touches};
 
 use std::io;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 use hugepages::HugeSlice;
 use hugepages::slice::Backing;
@@ -38,9 +38,6 @@ use line::{LONG, LONGEST, MORE, Naming, SLOTS};
 const INDEX: u32 = 18;
 /// Lengths up to this are in the short table: today's Internet has no prefix shorter than /8.
 const SHORT: u8 = 7;
-/// Addresses looked up together by the scalar path: their misses overlap.
-const LANES: usize = 32;
-
 /// Words that a short name can reach, by any rule.
 const REACH: usize = LONG as usize * Naming::Byte.step() as usize + LONGEST;
 
@@ -102,19 +99,29 @@ impl Table4 {
         self.lookup_burst_scalar(dst, out);
     }
 
-    /// [`Self::lookup_burst`] for any CPU: the names of all first, then the leaves.
+    /// [`Self::lookup_burst`] for any CPU, without a branch that depends on an address: their misses overlap.
     pub(crate) fn lookup_burst_scalar(&self, dst: &[u32], out: &mut [GroupId]) {
-        // An array, so that what a name reaches needs no check: it is long enough for all of them.
+        // Arrays, so that what a name reaches needs no check: they are long enough for all of them.
         let words: &[AtomicU64; REACH] = self.words.first_chunk().expect("as long as that");
-        let word = |at: usize| words[at].load(Ordering::Relaxed); // as in `word`
+        // SAFETY: as many bytes, atomics all. One is stored to only where the line is nobody's, as the word that it is
+        // part of; then the rule of naming has changed, and what was loaded here is not taken (`is_still`).
+        let bytes: &[AtomicU8; 8 * REACH] = unsafe { &*std::ptr::from_ref(words).cast() };
+        // SAFETY: likewise.
+        let halves: &[AtomicU16; 4 * REACH] = unsafe { &*std::ptr::from_ref(words).cast() };
+        let first = |name: u16, naming: Naming| usize::from(name) * naming.step() as usize;
+        // Relaxed, all: as in `word`.
         loop {
             let seen = self.naming();
             match Naming::of(seen) {
                 Naming::Byte => self.named(dst, out, |name, slot| {
-                    line::byte(usize::from(name) * Naming::Byte.step() as usize, slot, word)
+                    let at = 8 * first(name, Naming::Byte) + slot;
+                    bytes[at].load(Ordering::Relaxed).into()
                 }),
                 Naming::Half => self.named(dst, out, |name, slot| {
-                    line::half(usize::from(name) * Naming::Half.step() as usize, slot, word)
+                    let at = first(name, Naming::Half);
+                    let map = words[at].load(Ordering::Relaxed);
+                    let leaf = 4 * (at + 1) + line::rank(map, slot);
+                    halves[leaf].load(Ordering::Relaxed).into()
                 }),
                 Naming::Long => {
                     for (out, &ip) in out.iter_mut().zip(dst) {
@@ -132,30 +139,18 @@ impl Table4 {
     #[inline(always)]
     fn named(&self, dst: &[u32], out: &mut [GroupId], leaf: impl Fn(u16, usize) -> u32) {
         let names = &self.short_names[0];
-        let (whole, rest) = dst.as_chunks::<LANES>();
-        let (whole_out, rest_out) = out.as_chunks_mut::<LANES>();
-        for (dst, out) in whole.iter().zip(whole_out) {
+        for (out, &ip) in out.iter_mut().zip(dst) {
             // Acquire: pairs with the Release store in `Writer4::name`; the line named here was written before.
-            let names = dst.map(|ip| names[block(ip)].load(Ordering::Acquire));
-            for ((out, &ip), &name) in out.iter_mut().zip(dst).zip(&names) {
-                out.0 = leaf(name, slot(ip));
-            }
-            // Few have no leaf or no short name; what the latter have got is nothing.
-            let odd = |(out, &name): (&GroupId, &u16)| out.is_none() | (name == LONG);
-            if out
-                .iter()
-                .zip(&names)
-                .fold(false, |any, one| any | odd(one))
-            {
-                for ((out, &ip), &name) in out.iter_mut().zip(dst).zip(&names) {
-                    if odd((out, &name)) {
-                        *out = self.lookup(ip);
-                    }
+            let name = names[block(ip)].load(Ordering::Acquire);
+            out.0 = leaf(name, slot(ip));
+        }
+        // Few have no leaf, or no short name, which leads to none.
+        if out.iter().fold(false, |any, group| any | group.is_none()) {
+            for (out, &ip) in out.iter_mut().zip(dst) {
+                if out.is_none() {
+                    *out = self.lookup(ip);
                 }
             }
-        }
-        for (out, &ip) in rest_out.iter_mut().zip(rest) {
-            *out = self.lookup(ip);
         }
     }
 

@@ -5,6 +5,7 @@
 //! empty. What is in use is known to the caller only by the first word's number; readers never come here.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use crate::FibError;
 
@@ -23,12 +24,15 @@ pub(crate) struct Slab {
     /// For each length, the pages that have room.
     partial: Vec<BTreeSet<u32>>,
     words: usize,
+    /// Words that are never handed out.
+    holes: Vec<Range<usize>>,
 }
 
-/// A page: the length of its runs, and which of them are free.
+/// A page: the length of its runs, how many are out and how many never will be, and which of them are free.
 struct Page {
     len: u16,
     live: u16,
+    barred: u16,
     free: [u64; PAGE / 64],
 }
 
@@ -36,8 +40,9 @@ impl Slab {
     /// Words of the longest run.
     pub(crate) const LONGEST: usize = 64;
 
-    /// Room for so many words (rounded down to pages), a sixteenth of it for those who may take the reserve.
-    pub(crate) fn new(what: &'static str, capacity: usize) -> Self {
+    /// Room for so many words (rounded down to pages), a sixteenth of it for those who may take the reserve; what overlaps
+    /// with `holes` is never handed out.
+    pub(crate) fn new(what: &'static str, capacity: usize, holes: Vec<Range<usize>>) -> Self {
         Self {
             what,
             capacity: capacity / PAGE,
@@ -46,6 +51,7 @@ impl Slab {
             empty: BTreeSet::new(),
             partial: vec![BTreeSet::new(); Self::LONGEST + 1],
             words: 0,
+            holes,
         }
     }
 
@@ -63,7 +69,7 @@ impl Slab {
         let run = group * 64 + bits.trailing_zeros();
         *bits &= *bits - 1;
         p.live += 1;
-        if p.live as usize == PAGE / len {
+        if usize::from(p.live + p.barred) == PAGE / len {
             self.partial[len].remove(&page);
         }
         self.words += len;
@@ -115,6 +121,7 @@ impl Slab {
                 self.pages.push(Page {
                     len: 0,
                     live: 0,
+                    barred: 0,
                     free: [0; PAGE / 64],
                 });
                 self.pages.len() as u32 - 1
@@ -124,8 +131,15 @@ impl Slab {
         let p = &mut self.pages[page as usize];
         p.len = len as u16;
         p.free = [0; PAGE / 64];
+        p.barred = 0;
         for run in 0..PAGE / len {
-            p.free[run / 64] |= 1 << (run % 64);
+            let first = page as usize * PAGE + run * len;
+            let is_barred = |hole: &Range<usize>| hole.start < first + len && first < hole.end;
+            if self.holes.iter().any(is_barred) {
+                p.barred += 1;
+            } else {
+                p.free[run / 64] |= 1 << (run % 64);
+            }
         }
         self.partial[len].insert(page);
         Ok(page)
@@ -146,7 +160,7 @@ mod tests {
 
     #[test]
     fn it_ends_and_comes_back() {
-        let mut s = Slab::new("word", 2 * PAGE + 7);
+        let mut s = Slab::new("word", 2 * PAGE + 7, vec![]);
         let eights: Vec<u32> = (0..64).map(|_| s.take(8, false).unwrap()).collect();
         assert!(eights.iter().all(|at| at % 8 == 0));
         let three = s.take(3, false).unwrap();
@@ -166,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_reserve_is_not_for_everybody() {
-        let mut s = Slab::new("word", 16 * PAGE);
+        let mut s = Slab::new("word", 16 * PAGE, vec![]);
         for _ in 0..15 * PAGE / 64 {
             s.take(64, false).unwrap();
         }
@@ -179,13 +193,15 @@ mod tests {
     proptest! {
         #[test]
         fn runs_never_overlap(ops in proptest::collection::vec((any::<bool>(), 1usize..=64, any::<usize>()), 1..400)) {
-            let mut s = Slab::new("word", 64 * PAGE);
+            let holes = vec![700..708, 3 * PAGE + 500..4 * PAGE + 1];
+            let mut s = Slab::new("word", 64 * PAGE, holes.clone());
             let mut out: Vec<(u32, usize)> = vec![];
             for (take, len, which) in ops {
                 if take || out.is_empty() {
                     if let Ok(at) = s.take(len, true) {
                         let end = at as usize + len;
                         prop_assert!(out.iter().all(|&(a, l)| end <= a as usize || a as usize + l <= at as usize));
+                        prop_assert!(holes.iter().all(|h| end <= h.start || h.end <= at as usize));
                         prop_assert!(!len.is_power_of_two() || (at as usize).is_multiple_of(len));
                         out.push((at, len));
                     }

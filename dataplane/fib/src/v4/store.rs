@@ -9,7 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use hugepages::HugeSlice;
 use hugepages::slice::Backing;
 
-use super::line::{self, Encoded, FIRST, Form};
+use super::line::{self, Encoded, FIRST, Form, Naming};
 use super::slab::Slab;
 use crate::{FibError, Tables};
 
@@ -35,8 +35,9 @@ impl Store {
     /// # Errors
     /// No memory.
     pub(crate) fn new(words: usize) -> std::io::Result<Self> {
+        let holes = [Naming::Byte, Naming::Half].map(Naming::hole).to_vec();
         let mut store = Self {
-            slab: Slab::new("word of lines of the IPv4 table", words),
+            slab: Slab::new("word of lines of the IPv4 table", words, holes),
             users: HugeSlice::zeroed(words, Backing::Small, None)?,
             known: HashTable::with_capacity(1 << 16),
             hasher: DefaultHashBuilder::default(),
