@@ -146,6 +146,19 @@ impl<'r> View<'r> {
         self.tables.v6.lookup_burst(dst, out);
     }
 
+    /// [`View::lookup6_burst`] of addresses as they are in frames, without turning them into integers first.
+    #[inline]
+    pub fn lookup6_burst_bytes(self, dst: &[[u8; 16]], out: &mut [GroupId]) {
+        self.tables.v6.lookup_burst(dst, out);
+    }
+
+    /// [`View::lookup6_burst_bytes`] without vector instructions, to be measured beside it.
+    #[doc(hidden)]
+    #[inline]
+    pub fn lookup6_burst_bytes_scalar(self, dst: &[[u8; 16]], out: &mut [GroupId]) {
+        self.tables.v6.lookup_burst_scalar(dst, out);
+    }
+
     /// [`View::lookup6_burst`] without vector instructions, to be measured beside it.
     #[doc(hidden)]
     #[inline]

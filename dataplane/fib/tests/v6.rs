@@ -77,9 +77,20 @@ impl Bench {
             view.lookup6_burst(probes, &mut burst);
             let mut scalar = vec![GroupId(99); probes.len()];
             view.lookup6_burst_scalar(probes, &mut scalar);
+            let wire: Vec<[u8; 16]> = probes.iter().map(|a| a.to_be_bytes()).collect();
+            let mut bytes = vec![GroupId(99); probes.len()];
+            view.lookup6_burst_bytes(&wire, &mut bytes);
+            let mut bytes_scalar = vec![GroupId(99); probes.len()];
+            view.lookup6_burst_bytes_scalar(&wire, &mut bytes_scalar);
             for (i, &a) in probes.iter().enumerate() {
-                let found = (view.lookup6(a), burst[i], scalar[i]);
-                assert_eq!(found, (right[i], right[i], right[i]), "{a:x}, lane {i}");
+                let found = [
+                    view.lookup6(a),
+                    burst[i],
+                    scalar[i],
+                    bytes[i],
+                    bytes_scalar[i],
+                ];
+                assert_eq!(found, [right[i]; 5], "{a:x}, lane {i}");
             }
         }
     }
@@ -233,6 +244,14 @@ fn bursts_of_every_size_with_wide_groups() {
         let from = n * 7 % (probes.len() - 256);
         let mut found = vec![GroupId(99); n + 1];
         view.lookup6_burst(&probes[from..from + n], &mut found);
+        assert_eq!(found[..n], right[from..from + n], "a burst of {n}");
+        assert_eq!(found[n], GroupId(99), "nothing is written past the end");
+        let wire: Vec<[u8; 16]> = probes[from..from + n]
+            .iter()
+            .map(|a| a.to_be_bytes())
+            .collect();
+        found.fill(GroupId(99));
+        view.lookup6_burst_bytes(&wire, &mut found);
         assert_eq!(found[..n], right[from..from + n], "a burst of {n}");
         assert_eq!(found[n], GroupId(99), "nothing is written past the end");
         view.lookup6_burst(&probes[from..from + 256], &mut found[..n]);

@@ -1,28 +1,30 @@
-//! Many lookups at once with AVX-512: 16 addresses go through the index and the pages together by gathers; then a
+//! Many lookups at once with AVX-512: 8 addresses go through the index and the pages together by gathers; then a
 //! line of 16 words is compared with an address's key by one instruction.
 //!
 //! To read: Intel's "Optimization Reference Manual", chapter on AVX-512 (gathers, masks). Every lane takes the same
-//! steps, so that no branch depends on what was loaded: a lane that has no choice compares with the dummy line, and a
-//! lane that has its answer compares with it twice. Lanes that need more than that (a wide tree, the next window, the
-//! short table) are looked up again one by one.
+//! steps through the index, so that no branch depends on what was loaded; then lists are made of those that are at a tree,
+//! and of those that have a choice there. Lanes that need more than that (a wide tree, the next window) are taken through
+//! their steps together afterwards; who finds nothing is answered by the short table.
+//!
+//! Vectors of 8 rather than 16: where gathers are slow (Intel), those of 8 elements take less for each.
 //!
 //! Gathers and loads of whole lines stand for Acquire loads here: an aligned word is loaded as one, and x86 does not
 //! reorder loads; the compiler has no other access to reorder them with.
 
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{Ordering, fence};
 
 use net::GroupId;
 
+use super::burst::Address;
 use super::node::{Entry, NARROW, NARROW_GROUPS, PAGE_BITS};
-use super::{INDEX_PAGE, SHORT, Table6};
+use super::{INDEX, INDEX_PAGE, SHORT, Table6, top};
 use crate::prefetch::prefetch;
 
-/// Addresses looked up together, in groups of 16.
-const LANES: usize = 64;
-const GROUP: usize = 16;
-/// Boundaries of a narrow leaf, as a mask of words.
-const BOUNDARIES: __mmask16 = (1 << NARROW) - 1;
+/// Addresses looked up together, in groups of 8.
+pub(super) const LANES: usize = 64;
+const GROUP: usize = 8;
 
 /// Whether the CPU has the instructions.
 pub(super) fn detected() -> bool {
@@ -30,12 +32,12 @@ pub(super) fn detected() -> bool {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("bmi1")
 }
 
-/// A word for each address; a vector of them is one line.
+/// A word for each address, and room for a vector that begins at the last.
 #[repr(align(64))]
-struct Lanes(MaybeUninit<[u32; LANES]>);
+struct Lanes(MaybeUninit<[u32; LANES + GROUP]>);
 
 impl Lanes {
     #[inline(always)]
@@ -44,21 +46,58 @@ impl Lanes {
     }
 
     #[inline(always)]
-    fn at(&mut self, lane: usize) -> *mut u32 {
+    fn at(&self, lane: usize) -> *const u32 {
+        self.0.as_ptr().cast::<u32>().wrapping_add(lane)
+    }
+
+    #[inline(always)]
+    fn at_mut(&mut self, lane: usize) -> *mut u32 {
         self.0.as_mut_ptr().cast::<u32>().wrapping_add(lane)
+    }
+
+    /// Puts some of 8 words behind the first `len`. Returns how many there are then.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl")]
+    fn append(&mut self, len: usize, words: __m256i, which: __mmask8) -> usize {
+        debug_assert!(len <= LANES);
+        let some = _mm256_maskz_compress_epi32(which, words);
+        // SAFETY: there is room for 8 after the last.
+        unsafe { _mm256_storeu_si256(self.at_mut(len).cast(), some) };
+        len + which.count_ones() as usize
+    }
+
+    /// 8 lanes from that one on, a multiple of 8, which were set.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn get(&self, lane: usize) -> __m256i {
+        debug_assert!(lane < LANES && lane.is_multiple_of(GROUP));
+        // SAFETY: 8 lanes, aligned.
+        unsafe { _mm256_load_si256(self.at(lane).cast()) }
+    }
+
+    /// Sets as many.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn set(&mut self, lane: usize, to: __m256i) {
+        debug_assert!(lane < LANES && lane.is_multiple_of(GROUP));
+        // SAFETY: 8 lanes, aligned.
+        unsafe { _mm256_store_si256(self.at_mut(lane).cast(), to) }
     }
 }
 
-/// What the index says of each address.
+/// Where each address is.
 struct Found {
-    /// The entry.
+    /// The entry; in the end the answer.
     entry: Lanes,
     key: Lanes,
-    /// Where the choice is, in bytes; the dummy line where there is none.
-    choice: Lanes,
-    /// Where the first leaf is, in bytes; the dummy line where the entry names no tree.
+    /// Where the choice is, then the leaf, in bytes; of those who are at a tree.
     leaf: Lanes,
-    /// Lanes that need more than the two steps.
+    /// Who is at a tree with narrow leaves, and how many are; and which of these at one with a choice.
+    tree: Lanes,
+    trees: usize,
+    choice: Lanes,
+    choices: usize,
+    /// Lanes that need more than that.
     rest: u64,
 }
 
@@ -67,15 +106,19 @@ impl Table6 {
     ///
     /// # Safety
     /// [`detected`].
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,popcnt")]
-    pub(super) unsafe fn lookup_burst_avx512(&self, dst: &[u128], out: &mut [GroupId]) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+    pub(super) unsafe fn lookup_burst_avx512<A: Address>(&self, dst: &[A], out: &mut [GroupId]) {
         let n = dst.len().min(out.len());
         let (dst, out) = (&dst[..n], &mut out[..n]);
+        let changes = self.short.changes(); // before any entry is loaded: see `Short::resolve`
         let mut found = Found {
             entry: Lanes::new(),
             key: Lanes::new(),
-            choice: Lanes::new(),
             leaf: Lanes::new(),
+            tree: Lanes::new(),
+            trees: 0,
+            choice: Lanes::new(),
+            choices: 0,
             rest: 0,
         };
         let mut next = dst.chunks(LANES);
@@ -85,159 +128,204 @@ impl Table6 {
                 prefetch(ip); // four to a line
             }
             // SAFETY: the features are ours; `out` is as long as `dst`, which has `LANES` or fewer.
-            unsafe {
-                if dst.len() == LANES {
-                    self.chunk::<true>(dst, out, &mut found);
-                } else {
-                    self.chunk::<false>(dst, out, &mut found);
-                }
+            unsafe { self.chunk(dst, out, &mut found) };
+        }
+        if !self.answer_short(dst, out) {
+            return;
+        }
+        // The short table may have been changed after an entry was found empty: then its answer is one of no time.
+        fence(Ordering::Acquire); // pairs with the Release store in `Short::store`
+        if self.short.changes() != changes {
+            for (dst, out) in dst.iter().zip(out) {
+                *out = self.lookup(dst.host());
             }
         }
-        for (dst, out) in dst.chunks(GROUP).zip(out.chunks_mut(GROUP)) {
-            let all = mask(out.len());
+    }
+
+    /// Asks the short table for those that have nothing yet. Returns whether there were any.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+    fn answer_short<A: Address>(&self, dst: &[A], out: &mut [GroupId]) -> bool {
+        const WIDE: usize = 16;
+        let mut any = false;
+        for (dst, out) in dst.chunks(WIDE).zip(out.chunks_mut(WIDE)) {
+            let all = ((1u32 << out.len()) - 1) as __mmask16;
             // SAFETY: masked to what there is of `out`, whose elements are u32s.
             let groups = unsafe { _mm512_maskz_loadu_epi32(all, out.as_ptr().cast()) };
             let mut none = _mm512_mask_testn_epi32_mask(all, groups, groups);
+            any |= none != 0;
             while none != 0 {
                 let i = none.trailing_zeros() as usize;
-                out[i] = self.fall_back(dst[i]);
+                // Acquire: as in `Short::resolve`.
+                out[i] = GroupId(self.short.slots()[top(dst[i].host())].load(Ordering::Acquire));
                 none &= none - 1;
             }
         }
+        any
     }
 
-    /// As many addresses as there are lanes, or fewer.
+    /// As many addresses as there are lanes, or fewer. One step of all after the other, so that no load waits for one of
+    /// the same step.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,popcnt")]
-    unsafe fn chunk<const FULL: bool>(&self, dst: &[u128], out: &mut [GroupId], found: &mut Found) {
-        found.rest = 0;
-        for (g, dst) in dst.chunks(GROUP).enumerate() {
-            // SAFETY: the features are ours; a chunk has at most `LANES / GROUP` groups.
-            unsafe { self.index_group::<FULL>(dst, g, found) };
-        }
-        let lines = self.lines.as_ptr().cast::<u8>();
-        let n = if FULL { LANES } else { dst.len() };
-        let out = &mut out[..n];
-        for i in 0..n {
-            // SAFETY: `index_group` has set all lanes up to the next multiple of 16. An entry names a line of the
-            // table with all that its tree has; the key's place among a choice's boundaries is that of a leaf.
-            unsafe {
-                let words = _mm512_load_si512(lines.add(*found.choice.at(i) as usize).cast());
-                let key = _mm512_set1_epi32(*found.key.at(i) as i32);
-                let place = u32::from(_mm512_cmplt_epu32_mask(words, key)).count_ones();
-                let leaf = found.leaf.at(i);
-                // Volatile, or else the compiler counts the bits of two lanes together, in ten steps instead of two.
-                leaf.write_volatile(*leaf + place * 64);
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+    unsafe fn chunk<A: Address>(&self, dst: &[A], out: &mut [GroupId], found: &mut Found) {
+        let (whole, last) = dst.as_chunks::<GROUP>();
+        let groups = dst.len().div_ceil(GROUP);
+        // SAFETY: the features are ours; a chunk has at most `LANES / GROUP` groups.
+        unsafe {
+            for (g, group) in whole.iter().enumerate() {
+                self.index_group(group, g, found);
+            }
+            if let Some(&ip) = last.last() {
+                // Filled up with one of them.
+                let mut group = [ip; GROUP];
+                group[..last.len()].copy_from_slice(last);
+                self.index_group(&group, whole.len(), found);
+            }
+            // Of so many addresses some nearly always meet two pages, and hardly ever one meets three.
+            let mut steps = 0;
+            let mut pages = 0;
+            while steps < 2 || pages != 0 {
+                pages = 0;
+                for g in 0..groups {
+                    pages |= self.page_group(g, found);
+                }
+                steps += 1;
+            }
+            (found.rest, found.trees, found.choices) = (0, 0, 0);
+            for g in 0..groups {
+                self.tree_group(g, found);
             }
         }
-        for (i, out) in out.iter_mut().enumerate() {
-            // SAFETY: as above; at most 10 boundaries are below the key, and there are 11 groups.
-            unsafe {
+        let n = out.len();
+        // SAFETY: the lanes up to the next multiple of 8 were set above, and those in the lists are of them. An entry names
+        // a line of the table with all that its tree has; the key's place among a choice's boundaries is that of a leaf;
+        // at most 10 boundaries of a leaf are below the key, and there are 11 groups.
+        unsafe {
+            let lines = self.lines.as_ptr().cast::<u8>();
+            for j in 0..found.choices {
+                let i = *found.choice.at(j) as usize;
+                let key = _mm512_set1_epi32(*found.key.at(i) as i32);
+                let leaf = *found.leaf.at(i);
+                let words = _mm512_load_si512(lines.add(leaf as usize).cast());
+                *found.leaf.at_mut(i) = leaf + 64 + place::<16>(words, key) * 64;
+            }
+            for j in 0..found.trees {
+                let i = *found.tree.at(j) as usize;
+                let key = _mm512_set1_epi32(*found.key.at(i) as i32);
                 let leaf = lines.add(*found.leaf.at(i) as usize);
                 let words = _mm512_load_si512(leaf.cast());
-                let key = _mm512_set1_epi32(*found.key.at(i) as i32);
-                let below = _mm512_mask_cmplt_epu32_mask(BOUNDARIES, words, key);
                 let groups = leaf.add(NARROW_GROUPS).cast::<u16>();
-                out.0 = (*groups.add(u32::from(below).count_ones() as usize)).into();
+                let group = *groups.add(place::<NARROW>(words, key) as usize);
+                *found.entry.at_mut(i) = group.into();
+            }
+            for (g, out) in out.chunks_mut(GROUP).enumerate() {
+                let all = ((1u32 << out.len()) - 1) as __mmask8;
+                let groups = found.entry.get(g * GROUP);
+                _mm256_mask_storeu_epi32(out.as_mut_ptr().cast(), all, groups);
             }
         }
-        // Where the entry was the answer, the above was for nothing.
-        for (g, out) in out.chunks_mut(GROUP).enumerate() {
-            // SAFETY: `index_group` has set the entries; masked to what there is of `out`.
-            unsafe {
-                let entry = _mm512_load_si512(found.entry.at(g * GROUP).cast());
-                let answers = !_mm512_movepi32_mask(entry) & mask(out.len());
-                _mm512_mask_storeu_epi32(out.as_mut_ptr().cast(), answers, entry);
-            }
-        }
-        while found.rest != 0 {
-            let i = found.rest.trailing_zeros() as usize;
-            out[i] = self.lookup(dst[i]);
-            found.rest &= found.rest - 1;
+        let rest = found.rest & (!0 >> (LANES - n));
+        if rest != 0 {
+            // SAFETY: set for the lanes that there are addresses for; `tree_group` leaves them out of its lists.
+            let at = |i| unsafe { (Entry(*found.entry.at(i)), *found.key.at(i)) };
+            self.finish(dst, out, rest, at);
         }
     }
 
-    /// Takes up to 16 addresses through the index and the pages.
+    /// Takes 8 addresses through the index.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,popcnt")]
-    unsafe fn index_group<const FULL: bool>(&self, dst: &[u128], g: usize, found: &mut Found) {
-        let n = if FULL { GROUP } else { dst.len() };
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+    unsafe fn index_group<A: Address>(&self, dst: &[A; GROUP], g: usize, found: &mut Found) {
         // SAFETY: the features are ours.
-        let (top, mut key) = unsafe { bits::<FULL>(dst) };
-        let slot = _mm512_and_si512(
-            _mm512_srli_epi32::<8>(top),
-            _mm512_set1_epi32(INDEX_PAGE as i32 - 1),
+        let (top, key) = unsafe { bits(dst) };
+        let slot = _mm256_and_si256(
+            _mm256_srli_epi32::<{ 32 - INDEX as i32 }>(top),
+            _mm256_set1_epi32(INDEX_PAGE as i32 - 1),
         );
-        let top = _mm512_srli_epi32::<{ 32 - SHORT as u32 }>(top);
+        let top = _mm256_srli_epi32::<{ 32 - SHORT as i32 }>(top);
         // SAFETY: 12 bits index the root, which names index pages.
-        let mut entry = unsafe {
-            let page = _mm512_i32gather_epi32::<4>(top, self.root.as_ptr().cast());
-            _mm512_i32gather_epi32::<4>(_mm512_add_epi32(page, slot), self.index.as_ptr().cast())
+        let entry = unsafe {
+            let page = _mm256_i32gather_epi32::<4>(self.root.as_ptr().cast(), top);
+            _mm256_i32gather_epi32::<4>(self.index.as_ptr().cast(), _mm256_add_epi32(page, slot))
         };
-        let line = _mm512_set1_epi32(Entry::LINE as i32);
-        let pages = |entry| _mm512_cmpge_epu32_mask(entry, _mm512_set1_epi32(Entry::PAGES as i32));
-        let mut left = pages(entry);
-        let mut steps = 0;
-        // Of 16 addresses some nearly always meet two pages, and hardly ever one meets three.
-        while steps < 2 || left != 0 {
-            let first = _mm512_slli_epi32::<4>(_mm512_and_si512(entry, line));
-            let slot = _mm512_add_epi32(first, _mm512_srli_epi32::<{ 32 - PAGE_BITS }>(key));
-            // SAFETY: only lanes whose entry names a page of the table, which has 2^8 entries.
-            entry = unsafe {
-                _mm512_mask_i32gather_epi32::<4>(entry, left, slot, self.lines.as_ptr().cast())
-            };
-            key = _mm512_mask_slli_epi32::<PAGE_BITS>(key, left, key);
-            left = pages(entry);
-            steps += 1;
-        }
-        let trees = _mm512_movepi32_mask(entry);
-        let choices =
-            _mm512_mask_test_epi32_mask(trees, entry, _mm512_set1_epi32(Entry::CHOICE as i32));
-        let wide = _mm512_mask_test_epi32_mask(trees, entry, _mm512_set1_epi32(Entry::WIDE as i32));
-        let beyond =
-            _mm512_mask_test_epi32_mask(!trees, entry, _mm512_set1_epi32(Entry::BEYOND as i32));
-        found.rest |= u64::from((wide | beyond) & mask(n)) << (g * GROUP);
-        let at = _mm512_maskz_slli_epi32::<6>(trees, _mm512_and_si512(entry, line));
-        let leaf = _mm512_mask_add_epi32(at, choices, at, _mm512_set1_epi32(64));
-        // SAFETY: 16 lanes of a multiple of 16, aligned.
-        unsafe {
-            _mm512_store_si512(found.entry.at(g * GROUP).cast(), entry);
-            _mm512_store_si512(found.key.at(g * GROUP).cast(), key);
-            _mm512_store_si512(
-                found.choice.at(g * GROUP).cast(),
-                _mm512_maskz_mov_epi32(choices, at),
-            );
-            _mm512_store_si512(found.leaf.at(g * GROUP).cast(), leaf);
-        }
+        found.entry.set(g * GROUP, entry);
+        found.key.set(g * GROUP, key);
+    }
+
+    /// Takes those of 8 addresses that are at a page through it. Returns which are at another.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+    unsafe fn page_group(&self, g: usize, found: &mut Found) -> __mmask8 {
+        let pages = |entry| _mm256_cmpge_epu32_mask(entry, _mm256_set1_epi32(Entry::PAGES as i32));
+        let (entry, key) = (found.entry.get(g * GROUP), found.key.get(g * GROUP));
+        let left = pages(entry);
+        let line = _mm256_and_si256(entry, _mm256_set1_epi32(Entry::LINE as i32));
+        let slot = _mm256_srli_epi32::<{ 32 - PAGE_BITS as i32 }>(key);
+        let at = _mm256_add_epi32(_mm256_slli_epi32::<4>(line), slot);
+        // SAFETY: only lanes whose entry names a page of the table, which has 2^8 entries.
+        let next = unsafe {
+            _mm256_mmask_i32gather_epi32::<4>(entry, left, at, self.lines.as_ptr().cast())
+        };
+        found.entry.set(g * GROUP, next);
+        found.key.set(
+            g * GROUP,
+            _mm256_mask_slli_epi32::<PAGE_BITS>(key, left, key),
+        );
+        pages(next)
+    }
+
+    /// Lists which of 8 addresses are at a tree, and which of these at a choice.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+    unsafe fn tree_group(&self, g: usize, found: &mut Found) {
+        let entry = found.entry.get(g * GROUP);
+        let has = |lanes, bit: u32| {
+            _mm256_mask_test_epi32_mask(lanes, entry, _mm256_set1_epi32(bit as i32))
+        };
+        let nodes = _mm256_movepi32_mask(entry);
+        let wide = has(nodes, Entry::WIDE);
+        let rest = wide | has(!nodes, Entry::BEYOND);
+        found.rest |= u64::from(rest) << (g * GROUP);
+        let trees = nodes & !wide;
+        let line = _mm256_and_si256(entry, _mm256_set1_epi32(Entry::LINE as i32));
+        found.leaf.set(g * GROUP, _mm256_slli_epi32::<6>(line));
+        let first = _mm256_set1_epi32((g * GROUP) as i32);
+        let lanes = _mm256_add_epi32(first, _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0));
+        let choices = has(trees, Entry::CHOICE);
+        found.trees = found.tree.append(found.trees, lanes, trees);
+        found.choices = found.choice.append(found.choices, lanes, choices);
     }
 }
 
-/// As many lanes.
-#[inline]
-fn mask(lanes: usize) -> __mmask16 {
-    ((1u32 << lanes.min(GROUP)) - 1) as __mmask16
+/// A key's place among the first `N` words, which are in order: how many are below it.
+#[inline(always)]
+fn place<const N: usize>(words: __m512i, key: __m512i) -> u32 {
+    // SAFETY: called from functions that need AVX-512.
+    let not_below = unsafe { _mm512_cmpge_epu32_mask(words, key) };
+    // Not by counting bits: the compiler would count those of two lanes together, in ten steps instead of two.
+    (u32::from(not_below) | 1 << N).trailing_zeros()
 }
 
-/// The bits 0 to 32 and 24 to 56 of up to 16 addresses; zeros for the others.
+/// The bits 0 to 32 and 24 to 56 of 8 addresses.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,popcnt")]
-unsafe fn bits<const FULL: bool>(dst: &[u128]) -> (__m512i, __m512i) {
-    let odd64 = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
-    let odd32 = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-    let even32 = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-    let n = if FULL { GROUP } else { dst.len().min(GROUP) };
-    let words = (1u64 << (2 * n)) - 1;
-    // SAFETY: masked to the 64-bit words that there are.
-    let four = |i: usize| unsafe {
-        let at = dst.as_ptr().cast::<i64>().wrapping_add(8 * i);
-        _mm512_maskz_loadu_epi64((words >> (8 * i)) as __mmask8, at)
-    };
-    let a = _mm512_permutex2var_epi64(four(0), odd64, four(1));
-    let b = _mm512_permutex2var_epi64(four(2), odd64, four(3));
-    let top = _mm512_permutex2var_epi32(a, odd32, b);
-    let key =
-        _mm512_permutex2var_epi32(_mm512_srli_epi64::<8>(a), even32, _mm512_srli_epi64::<8>(b));
-    (top, key)
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+unsafe fn bits<A: Address>(dst: &[A; GROUP]) -> (__m256i, __m256i) {
+    const { assert!(size_of::<A>() == 16) };
+    let words = _mm512_broadcast_i32x4(_mm_set_epi64x(-1, i64::from_le_bytes(A::WORDS)));
+    let at = dst.as_ptr().cast::<__m512i>();
+    // SAFETY: 8 addresses are two vectors.
+    let (low, high) = unsafe { (_mm512_loadu_si512(at), _mm512_loadu_si512(at.add(1))) };
+    let (low, high) = (
+        _mm512_shuffle_epi8(low, words),
+        _mm512_shuffle_epi8(high, words),
+    );
+    let both = _mm512_set_epi32(29, 25, 21, 17, 13, 9, 5, 1, 28, 24, 20, 16, 12, 8, 4, 0);
+    let all = _mm512_permutex2var_epi32(low, both, high);
+    (
+        _mm512_castsi512_si256(all),
+        _mm512_extracti64x4_epi64::<1>(all),
+    )
 }
 
 /// A group id is a word.

@@ -17,6 +17,8 @@
 //!
 //! Left out: prefixes are not compressed by level; a lonely /128 costs four trees, a line or two each.
 
+#[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod burst;

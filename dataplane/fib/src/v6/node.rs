@@ -108,11 +108,10 @@ impl Entry {
     /// Whether the answer takes more than the index, pages and a tree with narrow leaves.
     #[inline]
     pub(super) fn is_more_than_narrow(self) -> bool {
-        match self.kind() {
-            Kind::Beyond => true,
-            Kind::Tree => self.0 & Self::WIDE != 0,
-            Kind::Group | Kind::Page => false,
-        }
+        let wide = Self::NODE | Self::PAGE | Self::WIDE;
+        // Without a branch: few do, but not so few that they would be guessed.
+        (self.0 & wide == Self::NODE | Self::WIDE)
+            | (self.0 & (Self::NODE | Self::BEYOND) == Self::BEYOND)
     }
 
     /// The node's first line.
@@ -131,10 +130,9 @@ impl Entry {
     #[inline]
     pub(super) fn leaf(self, lines: &[Line], key: u32) -> u32 {
         // Without a branch, which would be taken at random: who has no choice compares with the dummy.
-        let (choice, first) = match self.0 & Self::CHOICE {
-            0 => (0, self.line()),
-            _ => (self.line(), self.line() + 1),
-        };
+        let has_choice = u32::from(self.0 & Self::CHOICE != 0);
+        let choice = self.line() & has_choice.wrapping_neg();
+        let first = self.line() + has_choice;
         first + lines[choice as usize].below(key).count_ones()
     }
 
