@@ -22,6 +22,14 @@ pub struct Route<K> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor<K>(K);
 
+impl<K: Copy> Cursor<K> {
+    /// The prefix from which it goes on.
+    #[must_use]
+    pub const fn key(&self) -> K {
+        self.0
+    }
+}
+
 impl<K: Key> Table<K> {
     /// How many prefixes have paths (some that are about to go are counted), and how many a best one.
     #[must_use]

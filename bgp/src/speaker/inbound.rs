@@ -1,0 +1,374 @@
+//! From an UPDATE to the Adj-RIB-In.
+//!
+//! What a route is after import depends mostly on its attributes alone. So it is found out once for an UPDATE, and once for
+//! each kind of prefix where the policy asks about prefixes.
+
+use std::collections::{HashSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+use super::import::{self, ImportRules, Refusal};
+use super::outbound::Groups;
+use super::{Action, Core, Local, Notice, PeerKey};
+use crate::attrs::AttrBuf;
+use crate::policy::{Input, Peer, Policy, PrefixKey, Protocol};
+use crate::rib::{Announce, AttrId, Common, Key, Rib, Table, V4, V6};
+use crate::rpki::Validity;
+use crate::session::{Handler, MaxPrefixes, Negotiated};
+use crate::types::{Asn, Family, PathId, PeerId, Relation};
+use crate::wire::{Nlri, Notification, Update};
+
+/// What is known of a neighbour when routes come from it, and when they go on to others.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) rules: ImportRules,
+    pub(super) policy: Option<Arc<Policy>>,
+    pub(super) address: IpAddr,
+    pub(super) interface: Option<String>,
+    pub(super) local_as: Asn,
+    pub(super) group: Option<Arc<str>>,
+    /// A client of ours (RFC 4456).
+    pub(super) client: bool,
+    pub(super) router_id: std::net::Ipv4Addr,
+    pub(super) limits: Vec<(Family, MaxPrefixes)>,
+    /// UPDATEs with errors that were survived, RFC 7606.
+    pub(super) malformed: u64,
+}
+
+impl Source {
+    /// As policies see it.
+    pub(super) fn as_peer(&self) -> Peer<'_> {
+        Peer {
+            address: self.address,
+            asn: self.rules.peer_as,
+            local_as: self.local_as,
+            relation: self.rules.relation,
+            group: self.group.as_deref(),
+        }
+    }
+}
+
+/// Takes the UPDATEs of a neighbour.
+pub(super) struct Inbound<'s> {
+    pub(super) core: &'s mut Core,
+    pub(super) peer: PeerId,
+    pub(super) key: &'s PeerKey,
+    pub(super) notices: &'s mut VecDeque<Action>,
+    /// Families that are complete now.
+    pub(super) ended: &'s mut Vec<Family>,
+    pub(super) now: Instant,
+}
+
+impl Handler for Inbound<'_> {
+    fn update(&mut self, body: &[u8], agreed: &Negotiated) -> Result<(), Notification> {
+        let u = Update::parse(body, &agreed.context)?;
+        if u.action().is_some() {
+            self.malformed(&u);
+        }
+        for nlri in u.unreach() {
+            self.core.withdraw(self.peer, &nlri);
+        }
+        let mut read = false;
+        for reach in u.reach() {
+            if !read {
+                u.canonical(&mut self.core.received);
+                read = true;
+            }
+            self.core.received.next_hop = reach.next_hop;
+            self.core.announce(self.peer, &reach.nlri, self.now);
+        }
+        self.ended.extend(u.end_of_rib());
+        match read {
+            true => self.core.within_limits(self.peer),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Inbound<'_> {
+    /// Errors that leave the session up: the operator hears of the first of each power of two.
+    #[cold]
+    fn malformed(&mut self, u: &Update<'_>) {
+        let gate = &mut self.core.gate;
+        let Some(Some(source)) = gate.sources.get_mut(usize::from(self.peer.0)) else {
+            return;
+        };
+        source.malformed += 1;
+        if source.malformed.is_power_of_two() {
+            let errors: Vec<String> = u.errors().iter().map(ToString::to_string).collect();
+            let what = format!(
+                "malformed UPDATE number {}: {}",
+                source.malformed,
+                errors.join("; ")
+            );
+            let key = self.key.clone();
+            self.notices
+                .push_back(Action::Notice(key, Notice::Malformed(what)));
+        }
+    }
+}
+
+/// What every route passes on its way in.
+#[derive(Debug)]
+pub(super) struct Gate {
+    pub(super) local: Local,
+    /// By the neighbour's slot.
+    pub(super) sources: Vec<Option<Source>>,
+    /// The router's addresses.
+    pub(super) own: HashSet<IpAddr>,
+    /// Room for what import itself makes of attributes, and for what policies do.
+    otc: AttrBuf,
+    edited: AttrBuf,
+}
+
+/// What the last route of an UPDATE became, for those that follow.
+struct Kept {
+    key: PrefixKey,
+    post: Option<AttrId>,
+}
+
+impl Gate {
+    pub(super) fn new(local: Local) -> Self {
+        Self {
+            local,
+            sources: Vec::new(),
+            own: HashSet::new(),
+            otc: AttrBuf::new(),
+            edited: AttrBuf::new(),
+        }
+    }
+
+    pub(super) fn source(&self, peer: PeerId) -> Option<&Source> {
+        self.sources.get(usize::from(peer.0))?.as_ref()
+    }
+
+    pub(super) fn set_source(&mut self, peer: PeerId, source: Option<Source>) {
+        let n = usize::from(peer.0);
+        if n >= self.sources.len() {
+            self.sources.resize(n + 1, None);
+        }
+        self.sources[n] = source;
+    }
+
+    /// What a route becomes, with a count that `kept` holds.
+    fn kept(
+        &mut self,
+        common: &mut Common,
+        peer: PeerId,
+        family: Family,
+        net: impl Fn() -> IpNet,
+        pre: AttrId,
+        kept: &mut Option<Kept>,
+    ) -> Option<AttrId> {
+        let policy = self.source(peer).and_then(|s| s.policy.as_ref());
+        let asks = policy.is_some_and(|p| p.depends_on_prefix());
+        let key = match (policy, asks) {
+            (Some(p), true) => {
+                let net = net();
+                p.prefix_key(Some(net), Validity::NotFound)
+            }
+            _ => Some(PrefixKey::default()),
+        };
+        if let (Some(k), Some(key)) = (kept.as_ref(), key)
+            && k.key == key
+        {
+            return k.post;
+        }
+        if let Some(old) = kept.take().and_then(|k| k.post) {
+            common.store.release(old);
+        }
+        let post = self.import(common, peer, family, net(), pre);
+        // Without a key nothing equals it: it is there to be released.
+        *kept = Some(Kept {
+            key: key.unwrap_or(PrefixKey(u64::MAX)),
+            post,
+        });
+        post
+    }
+
+    /// What a route becomes by the checks and the policy of who sent it; the caller gets a count. `None`: it is not used.
+    pub(super) fn import(
+        &mut self,
+        common: &mut Common,
+        peer: PeerId,
+        family: Family,
+        net: IpNet,
+        pre: AttrId,
+    ) -> Option<AttrId> {
+        let validity = Validity::NotFound;
+        let source = self.sources.get(usize::from(peer.0))?.as_ref()?;
+        let store = &mut common.store;
+        let view = store.view(pre);
+        import::check(view, &source.rules, &self.local, |a| self.own.contains(&a)).ok()?;
+        let otc = import::wants_otc(view, &source.rules);
+        if otc {
+            self.otc.copy_from(view);
+            import::set_otc(&mut self.otc, source.rules.peer_as);
+        }
+        let Some(policy) = &source.policy else {
+            // RFC 8212: without a policy nothing comes in from another AS.
+            if source.rules.relation == Relation::External {
+                return None;
+            }
+            if otc {
+                return Some(store.intern(self.otc.view()));
+            }
+            store.retain(pre);
+            return Some(pre);
+        };
+        let hop = store.header(pre).hop();
+        let input = Input {
+            family,
+            prefix: Some(net),
+            view: if otc { self.otc.view() } else { view },
+            peer: source.as_peer(),
+            protocol: Protocol::Bgp,
+            from: None,
+            rpki: validity,
+            igp_metric: store.hops.metric(hop),
+        };
+        let outcome = policy.run(&input, &mut self.edited);
+        if !outcome.accept {
+            return None;
+        }
+        if outcome.changed {
+            return Some(store.intern(self.edited.view()));
+        }
+        if otc {
+            return Some(store.intern(self.otc.view()));
+        }
+        store.retain(pre);
+        Some(pre)
+    }
+
+    /// Why a route is not used, if it is for one of the checks.
+    pub(super) fn refusal(&self, common: &Common, peer: PeerId, pre: AttrId) -> Option<Refusal> {
+        let source = self.source(peer)?;
+        let view = common.store.view(pre);
+        import::check(view, &source.rules, &self.local, |a| self.own.contains(&a)).err()
+    }
+}
+
+impl Core {
+    fn withdraw(&mut self, peer: PeerId, nlri: &Nlri<'_>) {
+        let rib = &mut self.rib;
+        match nlri.family {
+            Family::Ipv4Unicast => {
+                for (id, net) in nlri.ipv4() {
+                    rib.v4.withdraw(&mut rib.common, peer, id, net.into());
+                }
+            }
+            Family::Ipv6Unicast => {
+                for (id, net) in nlri.ipv6() {
+                    rib.v6.withdraw(&mut rib.common, peer, id, net.into());
+                }
+            }
+            // Others are read, and kept by nobody yet.
+            _ => {}
+        }
+    }
+
+    /// Takes in routes whose attributes are in `received`.
+    fn announce(&mut self, peer: PeerId, nlri: &Nlri<'_>, now: Instant) {
+        let family = nlri.family;
+        if !matches!(family, Family::Ipv4Unicast | Family::Ipv6Unicast) {
+            return;
+        }
+        let pre = self.rib.common.store.intern(self.received.view());
+        let learnt = self.seconds(now);
+        let mut kept = None;
+        match family {
+            Family::Ipv4Unicast => {
+                for (id, net) in nlri.ipv4() {
+                    self.take::<V4>(peer, id, net.into(), pre, learnt, &mut kept);
+                }
+            }
+            _ => {
+                for (id, net) in nlri.ipv6() {
+                    self.take::<V6>(peer, id, net.into(), pre, learnt, &mut kept);
+                }
+            }
+        }
+        let post = kept.and_then(|k: Kept| k.post);
+        post.into_iter()
+            .for_each(|p| self.rib.common.store.release(p));
+        self.rib.common.store.release(pre);
+    }
+
+    #[inline]
+    fn take<K: Ours>(
+        &mut self,
+        peer: PeerId,
+        path_id: PathId,
+        key: K,
+        pre: AttrId,
+        now: u32,
+        kept: &mut Option<Kept>,
+    ) {
+        let (table, common) = K::table(&mut self.rib);
+        let post = self
+            .gate
+            .kept(common, peer, K::FAMILY, || key.net(), pre, kept);
+        table.announce(
+            common,
+            key,
+            Announce {
+                peer,
+                path_id,
+                pre,
+                post,
+                now,
+            },
+        );
+    }
+
+    fn within_limits(&self, peer: PeerId) -> Result<(), Notification> {
+        let Some(source) = self.gate.source(peer) else {
+            return Ok(());
+        };
+        for (family, max) in &source.limits {
+            if !max.warn_only && self.received(peer, *family) > max.limit {
+                return Err(Notification::max_prefixes(*family, max.limit));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many routes of that family a neighbour has announced.
+    pub(super) fn received(&self, peer: PeerId, family: Family) -> u32 {
+        match family {
+            Family::Ipv4Unicast => self.rib.v4.counts(peer).received,
+            Family::Ipv6Unicast => self.rib.v6.counts(peer).received,
+            _ => 0,
+        }
+    }
+}
+
+/// A key whose table the speaker has.
+pub(super) trait Ours: Key {
+    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common);
+    fn groups(core: &mut Core) -> &mut Groups;
+}
+
+impl Ours for V4 {
+    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
+        (&mut rib.v4, &mut rib.common)
+    }
+
+    fn groups(core: &mut Core) -> &mut Groups {
+        &mut core.groups4
+    }
+}
+
+impl Ours for V6 {
+    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
+        (&mut rib.v6, &mut rib.common)
+    }
+
+    fn groups(core: &mut Core) -> &mut Groups {
+        &mut core.groups6
+    }
+}

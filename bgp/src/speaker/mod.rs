@@ -1,0 +1,228 @@
+//! A BGP speaker: neighbours, their sessions, what is believed of what they say, and what they are told.
+//!
+//! [`Speaker`] binds the other modules and does no I/O itself: who drives it opens connections when it is told to
+//! ([`Action`]), gives it octets and time, takes octets to be written, and hears which routes are best. All of it is
+//! synchronous, and every call does a bounded piece.
+//!
+//! - `config`: what it is told. `local`: who it is. `peer`: a neighbour.
+//! - `neighbors`: those there are, and what a new configuration means for them.
+//! - `lines`: connections, and what sessions want.
+//! - `inbound`: from an UPDATE to the Adj-RIB-In; `import`: may a route be used.
+//! - `outbound`: from the Loc-RIB to messages; `export`: what a route becomes on the way.
+//! - `routes`: the router's side: routes of its own, the best ones, next hops.
+//! - `show`: what operators see.
+//!
+//! Left out: sockets, and the order in which several sources of routes are preferred (BGP, static, connected).
+
+mod config;
+mod export;
+mod import;
+mod inbound;
+mod lines;
+mod local;
+mod neighbors;
+mod outbound;
+mod peer;
+mod routes;
+mod show;
+#[cfg(test)]
+mod tests;
+
+pub use config::{Config, Dynamic, Neighbor, PeerKey};
+pub use export::OwnAddresses;
+pub use import::Refusal;
+pub use local::{Confederation, Local};
+pub use neighbors::CommandError;
+pub use routes::{Best, Use};
+pub use show::{FamilyView, Page, PathView, PeerView, Side, Wanted};
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use crate::attrs::AttrBuf;
+use crate::rib::{PeerInfo, Rib};
+use crate::session::{Cause, Event, Output, State};
+use crate::types::{Family, PeerId, Relation};
+use crate::wire::Encoder;
+use inbound::Gate;
+use outbound::Groups;
+use peer::Peer;
+use routes::OWN;
+
+/// A connection; no number comes twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// Both ends of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Ours.
+    pub local: SocketAddr,
+    /// The neighbour's.
+    pub remote: SocketAddr,
+    /// The interface, where addresses are link-local.
+    pub interface: Option<String>,
+    /// Our addresses on the way there, for next hops.
+    pub own: OwnAddresses,
+}
+
+/// What whoever drives the speaker is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a connection, then say [`Speaker::connected`] or [`Speaker::failed`].
+    Connect {
+        /// How it will be called.
+        conn: ConnId,
+        /// To whom.
+        peer: PeerKey,
+    },
+    /// Try once to write what [`Speaker::output`] has, then close it and say [`Speaker::closed`].
+    Close(ConnId),
+    /// Tell the operator.
+    Notice(PeerKey, Notice),
+}
+
+/// What operators want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The session is up.
+    Up,
+    /// It is down.
+    Down(Cause),
+    /// The state is another.
+    State(State),
+    /// It may have so many prefixes, and has so many.
+    Prefixes {
+        /// Of this family.
+        family: Family,
+        /// Has.
+        count: u32,
+        /// May have.
+        limit: u32,
+    },
+    /// An UPDATE had errors that leave the session up (RFC 7606): what was done, and why.
+    Malformed(String),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Up => f.write_str("session is up"),
+            Self::Down(cause) => write!(f, "session is down: {cause}"),
+            Self::State(s) => write!(f, "state is {s}"),
+            Self::Prefixes {
+                family,
+                count,
+                limit,
+            } => {
+                write!(f, "{count} prefixes of {family}, and {limit} are allowed")
+            }
+            Self::Malformed(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Everything that is not a session.
+#[derive(Debug)]
+struct Core {
+    gate: Gate,
+    rib: Rib,
+    groups4: Groups,
+    groups6: Groups,
+    /// The attributes of the UPDATE at hand.
+    received: AttrBuf,
+    began: Instant,
+}
+
+impl Core {
+    fn new(config: &Config, now: Instant) -> Self {
+        let mut rib = Rib::new();
+        rib.common.options = config.options;
+        let own = PeerInfo {
+            relation: Relation::Internal,
+            local: true,
+            router_id: config.local.router_id,
+            address: IpAddr::from(config.local.router_id.octets()),
+        };
+        rib.common.peers.set(OWN, own);
+        Self {
+            gate: Gate::new(config.local.clone()),
+            rib,
+            groups4: Groups::new(),
+            groups6: Groups::new(),
+            received: AttrBuf::new(),
+            began: now,
+        }
+    }
+
+    /// The clock of the tables.
+    fn seconds(&self, now: Instant) -> u32 {
+        let passed = now.saturating_duration_since(self.began).as_secs();
+        u32::try_from(passed).unwrap_or(u32::MAX)
+    }
+}
+
+/// A speaker. See the [module](self).
+#[derive(Debug)]
+pub struct Speaker {
+    config: Config,
+    core: Core,
+    peers: BTreeMap<PeerId, Peer>,
+    names: HashMap<PeerKey, PeerId>,
+    conns: HashMap<ConnId, PeerId>,
+    last_conn: u64,
+    seed: u64,
+    actions: VecDeque<Action>,
+    scratch: Vec<Output>,
+    /// Room for messages, for what policies do, and for how many UPDATEs went to whom.
+    encoder: Encoder,
+    octets: Vec<u8>,
+    edited: AttrBuf,
+    told: BTreeMap<PeerId, u64>,
+}
+
+impl Speaker {
+    /// A speaker; its neighbours are started. `seed` keeps timers of sessions apart.
+    #[must_use]
+    pub fn new(config: Config, seed: u64, now: Instant) -> Self {
+        let mut speaker = Self {
+            core: Core::new(&config, now),
+            config: Config {
+                neighbors: Vec::new(),
+                dynamic: Vec::new(),
+                ..config.clone()
+            },
+            peers: BTreeMap::new(),
+            names: HashMap::new(),
+            conns: HashMap::new(),
+            last_conn: 0,
+            seed,
+            actions: VecDeque::new(),
+            scratch: Vec::new(),
+            encoder: Encoder::new(),
+            octets: Vec::new(),
+            edited: AttrBuf::new(),
+            told: BTreeMap::new(),
+        };
+        speaker.reconfigure(config, now);
+        speaker
+    }
+
+    /// When to call [`Speaker::tick`], if nothing else happens before.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Instant> {
+        self.peers.values().filter_map(Peer::poll_at).min()
+    }
+
+    /// Time has passed. To be called after octets that came were given.
+    pub fn tick(&mut self, now: Instant) {
+        let due = |p: &&Peer| p.poll_at().is_some_and(|at| at <= now);
+        let due: Vec<PeerId> = self.peers.values().filter(due).map(|p| p.id).collect();
+        for id in due {
+            self.event(id, Event::Tick, now);
+            self.tick_stale(id, now);
+        }
+    }
+}

@@ -1,0 +1,683 @@
+//! From the Loc-RIB to messages: update groups.
+//!
+//! Neighbours that are told the same share a group (RFC 4271 has none; every implementation does): what a route becomes on its
+//! way, what was told, and the octets of messages. Only the next hop differs where it is our own address; so a message is
+//! written once for each of our addresses in a group, mostly once.
+//!
+//! Nothing is queued for who does not read: a neighbour whose queue is full is waited for, then left behind, and later gets
+//! what is true by then.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::export::{self, ExportRules, NextHopChoice, resolved};
+use super::inbound::{Gate, Ours};
+use super::peer::{Peer, Up};
+use super::routes::OWN;
+use super::show::{LOOKED_AT, Page, Wanted};
+use super::{Core, Speaker};
+use ipnet::IpNet;
+
+use crate::attrs::{AttrBuf, View};
+use crate::policy::{Input, NextHopRule, Peer as PolicyPeer, Policy, Protocol};
+use crate::rib::{Advertise, Audience, Export, GroupId, Path, Room, Sink, Table, V4, V6};
+use crate::rpki::Validity;
+use crate::session::Event;
+use crate::types::{Asn, Family, NextHop, PathId, PeerId, Relation};
+use crate::wire::{Context, EncodeError, Encoder, end_of_rib};
+
+/// Octets that may wait for a neighbour before others are served first.
+const ENOUGH: usize = 64 << 10;
+/// How long a neighbour that reads nothing is waited for.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// What makes neighbours share a group.
+#[derive(Clone, Debug, PartialEq)]
+struct Likeness {
+    rules: ExportRules,
+    policy: Option<Arc<Policy>>,
+    context: Context,
+    advertise: Advertise,
+    /// Where the policy asks about the neighbour: which it is.
+    only: Option<PeerId>,
+    /// A default route of ours is told whatever there is.
+    default_originate: bool,
+}
+
+/// A group of neighbours in one family.
+#[derive(Debug)]
+pub(super) struct Group {
+    like: Likeness,
+    members: Vec<PeerId>,
+    /// A member, as policies see it.
+    face: Face,
+}
+
+/// What policies may ask about the neighbour that they are for.
+#[derive(Clone, Debug)]
+struct Face {
+    address: std::net::IpAddr,
+    asn: Asn,
+    local_as: Asn,
+    relation: Relation,
+    group: Option<Arc<str>>,
+}
+
+/// The groups of one family.
+pub(super) type Groups = BTreeMap<GroupId, Group>;
+
+impl Speaker {
+    /// A session is up: the neighbour joins the groups of what it is to be told.
+    pub(super) fn join(&mut self, id: PeerId, now: Instant) {
+        let Some((peer, up)) = self.established(id) else {
+            return;
+        };
+        let families: Vec<Family> = up.agreed.context.families.iter().collect();
+        let originate = peer.config.default_originate;
+        for family in families {
+            let Some((peer, up)) = self.established(id) else {
+                return;
+            };
+            let like = likeness(peer, up, family);
+            let face = Face::of(peer, up);
+            match family {
+                Family::Ipv4Unicast => self.core.join::<V4>(id, like, face),
+                Family::Ipv6Unicast => self.core.join::<V6>(id, like, face),
+                // Nothing is told of the others: that is said at once.
+                _ => {
+                    if let Some(line) = self.line_mut(id) {
+                        end_of_rib(family, line.queue.tail());
+                    }
+                }
+            }
+            if originate {
+                self.send_default(id, family, now);
+            }
+        }
+    }
+
+    fn established(&self, id: PeerId) -> Option<(&Peer, &Up)> {
+        let peer = self.peers.get(&id)?;
+        Some((peer, peer.up.as_ref()?))
+    }
+
+    /// The connection of an Established session.
+    fn line_mut(&mut self, id: PeerId) -> Option<&mut super::peer::Line> {
+        let peer = self.peers.get_mut(&id)?;
+        let line = peer.up.as_ref()?.line;
+        peer.line_of(line)
+    }
+
+    /// A session is down: the neighbour is told nothing any more.
+    pub(super) fn leave(&mut self, id: PeerId) {
+        self.core.leave::<V4>(id);
+        self.core.leave::<V6>(id);
+    }
+
+    /// A neighbour wants everything again (RFC 2918).
+    pub(super) fn send_again(&mut self, id: PeerId, family: Family) {
+        match family {
+            Family::Ipv4Unicast => self.core.resend::<V4>(id),
+            Family::Ipv6Unicast => self.core.resend::<V6>(id),
+            _ => {}
+        }
+    }
+
+    /// What a neighbour is told is to be found out anew, if its configuration says so.
+    pub(super) fn refit_export(&mut self, id: PeerId) {
+        let Some((peer, up)) = self.established(id) else {
+            return;
+        };
+        let (v4, v6) = (Family::Ipv4Unicast, Family::Ipv6Unicast);
+        let has = |f: Family| {
+            up.agreed
+                .context
+                .families
+                .contains(f)
+                .then(|| likeness(peer, up, f))
+        };
+        let (like4, like6, face) = (has(v4), has(v6), Face::of(peer, up));
+        if let Some(like) = like4 {
+            self.core.refit::<V4>(id, like, face.clone());
+        }
+        if let Some(like) = like6 {
+            self.core.refit::<V6>(id, like, face);
+        }
+    }
+
+    /// Writes what is to be told into the queues of who has room, over so many prefixes. True: there is more at once.
+    pub(super) fn advertise(&mut self, budget: usize, now: Instant) -> bool {
+        let mut more = self.advertise_family::<V4>(budget, now);
+        more |= self.advertise_family::<V6>(budget, now);
+        for (id, sent) in std::mem::take(&mut self.told) {
+            self.event(id, Event::UpdatesSent(sent), now);
+        }
+        more
+    }
+
+    fn advertise_family<K: Ours>(&mut self, budget: usize, now: Instant) -> bool {
+        let mut more = false;
+        let groups: Vec<GroupId> = K::groups(&mut self.core).keys().copied().collect();
+        for g in groups {
+            let Core {
+                rib,
+                gate,
+                groups4,
+                groups6,
+                ..
+            } = &mut self.core;
+            let groups = if K::FAMILY == Family::Ipv4Unicast {
+                groups4
+            } else {
+                groups6
+            };
+            let Some(group) = groups.get(&g) else {
+                continue;
+            };
+            let mut exporter = Exporter {
+                gate,
+                group,
+                edited: &mut self.edited,
+                family: K::FAMILY,
+            };
+            let mut writer = Writer {
+                peers: &mut self.peers,
+                encoder: &mut self.encoder,
+                octets: &mut self.octets,
+                told: &mut self.told,
+                context: &group.like.context,
+                now,
+            };
+            let (table, common) = K::table(rib);
+            more |= table.advertise(common, g, budget, &mut exporter, &mut writer);
+        }
+        more
+    }
+
+    /// A default route by us, for who is told one whatever there is.
+    fn send_default(&mut self, id: PeerId, family: Family, now: Instant) {
+        let Some((peer, up)) = self.established(id) else {
+            return;
+        };
+        let v4 = match family {
+            Family::Ipv4Unicast => true,
+            Family::Ipv6Unicast => false,
+            _ => return,
+        };
+        let like = likeness(peer, up, family);
+        let (own, context) = (up.own, up.agreed.context);
+        let mut buf = AttrBuf::new();
+        buf.set_origin(crate::attrs::Origin::Igp);
+        let from = export::Source {
+            relation: None,
+            client: false,
+            router_id: self.core.gate.local.router_id.octets().into(),
+        };
+        if !export::finish(
+            &mut buf,
+            from,
+            &like.rules,
+            &self.core.gate.local,
+            NextHopChoice::Own,
+            v4,
+        ) {
+            return;
+        }
+        buf.next_hop = resolved(buf.next_hop, &own);
+        let all = if v4 { "0.0.0.0/0" } else { "::/0" };
+        let Ok(net) = all.parse() else { return };
+        let mut octets = Vec::new();
+        if let Ok(mut packer) = self
+            .encoder
+            .announce(buf.view(), family, &context, &mut octets)
+        {
+            let _ = packer.net(0, net);
+            packer.finish();
+        }
+        if let Some(line) = self.line_mut(id) {
+            line.queue.tail().extend_from_slice(&octets);
+            self.event(id, Event::UpdatesSent(1), now);
+        }
+    }
+
+    pub(super) fn advertised_count(&mut self, id: PeerId, family: Family) -> u32 {
+        match family {
+            Family::Ipv4Unicast => self.core.advertised_count::<V4>(id),
+            Family::Ipv6Unicast => self.core.advertised_count::<V6>(id),
+            _ => 0,
+        }
+    }
+}
+
+/// What is the same for all neighbours that can share a group with this one.
+fn likeness(peer: &Peer, up: &Up, family: Family) -> Likeness {
+    let config = &peer.config;
+    let agreed = &up.agreed;
+    let asks = config.as_override || config.remove_private;
+    let context = Context {
+        // What concerns only what comes in.
+        add_path_receive: crate::types::FamilySet::EMPTY,
+        first_as: None,
+        as_sets: false,
+        ..agreed.context
+    };
+    let most = config.session.family(family).map_or(0, |f| f.add_path_send);
+    let advertise = match agreed.context.add_path_send.contains(family) {
+        true => Advertise::AddPath(most),
+        false if config.best_external && agreed.context.relation == Relation::Internal => {
+            Advertise::BestExternal
+        }
+        false => Advertise::Best,
+    };
+    let depends = config.export.as_ref().is_some_and(|p| p.depends().peer);
+    Likeness {
+        rules: ExportRules {
+            relation: agreed.context.relation,
+            peer_as: if asks { agreed.peer_as } else { Asn(0) },
+            client: config.client,
+            transparent: config.route_server_client,
+            next_hop_self: config.next_hop_self,
+            own_v4: up.own.v4.is_some(),
+            own_v6: up.own.v6.is_some() || up.own.link_local.is_some(),
+            role: config.session.role.map(|r| r.role),
+            local_as: config.local_as,
+            as_override: config.as_override,
+            remove_private: config.remove_private,
+            extended_next_hop: agreed.context.ext_next_hop.contains(family),
+        },
+        policy: config.export.clone(),
+        context,
+        advertise,
+        only: depends.then_some(peer.id),
+        default_originate: config.default_originate,
+    }
+}
+
+impl Face {
+    fn of(peer: &Peer, up: &Up) -> Self {
+        let line = peer.lines.iter().find(|l| l.id == up.line);
+        let ends = line.and_then(|l| l.ends.as_ref());
+        Self {
+            address: ends.map_or(up.agreed.peer_id.octets().into(), |e| e.remote.ip()),
+            asn: up.agreed.peer_as,
+            local_as: up.agreed.local_as,
+            relation: up.agreed.context.relation,
+            group: peer.config.group.clone(),
+        }
+    }
+
+    fn as_peer(&self) -> PolicyPeer<'_> {
+        PolicyPeer {
+            address: self.address,
+            asn: self.asn,
+            local_as: self.local_as,
+            relation: self.relation,
+            group: self.group.as_deref(),
+        }
+    }
+}
+
+impl Core {
+    fn join<K: Ours>(&mut self, id: PeerId, like: Likeness, face: Face) {
+        let there = K::groups(self)
+            .iter()
+            .find(|(_, g)| g.like == like)
+            .map(|(g, _)| *g);
+        let g = there.unwrap_or_else(|| {
+            let g = K::table(&mut self.rib).0.add_group(like.advertise);
+            K::groups(self).insert(
+                g,
+                Group {
+                    like,
+                    members: Vec::new(),
+                    face,
+                },
+            );
+            g
+        });
+        if let Some(group) = K::groups(self).get_mut(&g) {
+            group.members.push(id);
+        }
+        K::table(&mut self.rib).0.join(g, id);
+    }
+
+    fn group_of<K: Ours>(&mut self, id: PeerId) -> Option<GroupId> {
+        let with = |(_, group): &(&GroupId, &Group)| group.members.contains(&id);
+        K::groups(self).iter().find(with).map(|(g, _)| *g)
+    }
+
+    fn leave<K: Ours>(&mut self, id: PeerId) {
+        let Some(g) = self.group_of::<K>(id) else {
+            return;
+        };
+        let Some(group) = K::groups(self).get_mut(&g) else {
+            return;
+        };
+        group.members.retain(|m| *m != id);
+        let empty = group.members.is_empty();
+        let (table, common) = K::table(&mut self.rib);
+        table.leave(common, g, id);
+        if empty {
+            table.remove_group(common, g);
+            K::groups(self).remove(&g);
+        }
+    }
+
+    fn resend<K: Ours>(&mut self, id: PeerId) {
+        if let Some(g) = self.group_of::<K>(id) {
+            let (table, common) = K::table(&mut self.rib);
+            table.resend(common, g, id);
+        }
+    }
+
+    /// Other rules or another policy for a neighbour: alone in its group, the group gets them; else it moves to another.
+    fn refit<K: Ours>(&mut self, id: PeerId, like: Likeness, face: Face) {
+        let Some(g) = self.group_of::<K>(id) else {
+            return;
+        };
+        let Some(group) = K::groups(self).get_mut(&g) else {
+            return;
+        };
+        if group.like == like {
+            return;
+        }
+        if group.members.len() == 1
+            && group.like.advertise == like.advertise
+            && group.like.context == like.context
+        {
+            group.like = like;
+            group.face = face;
+            let (table, common) = K::table(&mut self.rib);
+            table.export_again(common, g);
+            return;
+        }
+        self.leave::<K>(id);
+        self.join::<K>(id, like, face);
+    }
+
+    fn advertised_count<K: Ours>(&mut self, id: PeerId) -> u32 {
+        let Some(g) = self.group_of::<K>(id) else {
+            return 0;
+        };
+        let n = K::table(&mut self.rib).0.advertised_count(g, id);
+        u32::try_from(n).unwrap_or(u32::MAX)
+    }
+}
+
+impl Speaker {
+    /// Paths that a neighbour was told of, as it was told of them.
+    pub(super) fn advertised_views<K: Ours>(
+        &mut self,
+        id: PeerId,
+        wanted: &Wanted,
+        from: Option<IpNet>,
+        now: Instant,
+    ) -> Page {
+        let mut page = Page::default();
+        let Some(g) = self.core.group_of::<K>(id) else {
+            return page;
+        };
+        let start = match wanted {
+            Wanted::All => None,
+            Wanted::Exactly(net) | Wanted::Longest(net) | Wanted::Longer(net) => Some(*net),
+        };
+        let cursor = from.or(start).and_then(K::from_net).map(Table::cursor);
+        let table = K::table(&mut self.core.rib).0;
+        let key = match wanted {
+            Wanted::Longest(net) => {
+                let longest = K::from_net(*net).and_then(|k| table.longest(k, |r| r.best));
+                let Some(found) = longest else { return page };
+                Some(found.key)
+            }
+            Wanted::Exactly(net) | Wanted::Longer(net) => K::from_net(*net),
+            Wanted::All => None,
+        };
+        let cursor = match (wanted, key) {
+            (Wanted::Longest(_), Some(k)) => Some(Table::cursor(k)),
+            _ => cursor,
+        };
+        let one = matches!(wanted, Wanted::Exactly(_) | Wanted::Longest(_));
+        let mut told: Vec<(K, Path)> = Vec::new();
+        let mut over = one;
+        let next =
+            table.advertised(
+                g,
+                id,
+                cursor,
+                if one { 1 } else { LOOKED_AT },
+                |k, path| match key {
+                    Some(key) if one && k != key => {}
+                    Some(key) if !key.covers(k) => over = true,
+                    _ => told.push((k, path)),
+                },
+            );
+        page.next = next.filter(|_| !over).map(|c| c.key().net());
+        let own = self
+            .peers
+            .get(&id)
+            .and_then(|p| p.up.as_ref())
+            .map(|u| u.own)
+            .unwrap_or_default();
+        for (k, path) in told {
+            let Some(post) = path.post else { continue };
+            let Core {
+                rib,
+                gate,
+                groups4,
+                groups6,
+                ..
+            } = &self.core;
+            let groups = if K::FAMILY == Family::Ipv4Unicast {
+                groups4
+            } else {
+                groups6
+            };
+            let Some(group) = groups.get(&g) else {
+                continue;
+            };
+            let mut exporter = Exporter {
+                gate,
+                group,
+                edited: &mut self.edited,
+                family: K::FAMILY,
+            };
+            let mut out = AttrBuf::new();
+            if !exporter.export(g, k, &path, rib.common.store.view(post), &mut out) {
+                continue;
+            }
+            out.next_hop = resolved(out.next_hop, &own);
+            let mut view = self.path_view(k.net(), &path, post, now);
+            view.attrs = out;
+            view.best = true;
+            page.paths.push(view);
+        }
+        page
+    }
+}
+
+/// What a route becomes for a group.
+struct Exporter<'a> {
+    gate: &'a Gate,
+    group: &'a Group,
+    edited: &'a mut AttrBuf,
+    family: Family,
+}
+
+impl<K: Ours> Export<K> for Exporter<'_> {
+    fn by_prefix(&self, _: GroupId) -> bool {
+        let policy = self.group.like.policy.as_ref();
+        policy.is_some_and(|p| p.depends_on_prefix()) || self.group.like.default_originate
+    }
+
+    fn export(
+        &mut self,
+        _: GroupId,
+        key: K,
+        path: &Path,
+        attrs: View<'_>,
+        out: &mut AttrBuf,
+    ) -> bool {
+        let like = &self.group.like;
+        if like.default_originate && key.net().prefix_len() == 0 {
+            return false;
+        }
+        let source = self.gate.source(path.peer).filter(|_| path.peer != OWN);
+        let from = export::Source {
+            relation: source.map(|s| s.rules.relation),
+            client: source.is_some_and(|s| s.client),
+            router_id: source.map_or(self.gate.local.router_id.octets().into(), |s| s.router_id),
+        };
+        if !export::prepare(attrs, from, &like.rules, out) {
+            return false;
+        }
+        let mut choice = NextHopChoice::Default;
+        match &like.policy {
+            Some(policy) => {
+                let input = Input {
+                    family: self.family,
+                    prefix: Some(key.net()),
+                    view: out.view(),
+                    peer: self.group.face.as_peer(),
+                    protocol: Protocol::Bgp,
+                    from: source.map(super::inbound::Source::as_peer),
+                    rpki: Validity::NotFound,
+                    igp_metric: None,
+                };
+                let outcome = policy.run(&input, self.edited);
+                if !outcome.accept {
+                    return false;
+                }
+                if outcome.changed {
+                    std::mem::swap(out, self.edited);
+                }
+                choice = match outcome.next_hop {
+                    NextHopRule::Session => NextHopChoice::Default,
+                    NextHopRule::Own => NextHopChoice::Own,
+                    NextHopRule::Unchanged => NextHopChoice::Unchanged,
+                    NextHopRule::Given => NextHopChoice::Given,
+                };
+            }
+            // RFC 8212: without a policy nothing goes to another AS.
+            None if like.rules.relation == Relation::External => return false,
+            None => {}
+        }
+        let v4 = self.family == Family::Ipv4Unicast;
+        export::finish(out, from, &like.rules, &self.gate.local, choice, v4)
+    }
+}
+
+/// Writes messages into the queues of members.
+struct Writer<'a> {
+    peers: &'a mut BTreeMap<PeerId, Peer>,
+    encoder: &'a mut Encoder,
+    octets: &'a mut Vec<u8>,
+    told: &'a mut BTreeMap<PeerId, u64>,
+    context: &'a Context,
+    now: Instant,
+}
+
+impl Writer<'_> {
+    /// The members to whom the same octets go: those with the same addresses of ours, if these are in the message.
+    fn alike(
+        &self,
+        to: &Audience<'_>,
+        hop: Option<NextHop>,
+    ) -> Vec<(Option<NextHop>, Vec<PeerId>)> {
+        let mut parts: Vec<(Option<NextHop>, Vec<PeerId>)> = Vec::with_capacity(1);
+        for id in to.iter() {
+            let own = self
+                .peers
+                .get(&id)
+                .and_then(|p| p.up.as_ref())
+                .map(|u| u.own);
+            let hop = resolved(hop, &own.unwrap_or_default());
+            match parts.iter_mut().find(|(h, _)| *h == hop) {
+                Some((_, ids)) => ids.push(id),
+                None => parts.push((hop, vec![id])),
+            }
+        }
+        parts
+    }
+
+    /// Gives octets to each of these.
+    fn give(&mut self, to: &[PeerId], messages: usize) {
+        for id in to {
+            let Some(peer) = self.peers.get_mut(id) else {
+                continue;
+            };
+            let Some(line) = peer.up.as_ref().map(|u| u.line) else {
+                continue;
+            };
+            if let Some(line) = peer.line_of(line) {
+                line.queue.tail().extend_from_slice(self.octets);
+                *self.told.entry(*id).or_default() += messages as u64;
+            }
+        }
+    }
+
+    fn take_back<K: Ours>(&mut self, to: &[PeerId], run: &[(PathId, K)]) {
+        self.octets.clear();
+        let mut packer = self.encoder.withdraw(K::FAMILY, self.context, self.octets);
+        for (path_id, key) in run {
+            let _ = packer.net(*path_id, key.net());
+        }
+        let messages = packer.finish();
+        self.give(to, messages);
+    }
+}
+
+impl<K: Ours> Sink<K> for Writer<'_> {
+    fn room(&mut self, member: PeerId) -> Room {
+        let peer = self.peers.get(&member);
+        let line = peer.and_then(|p| {
+            p.lines
+                .iter()
+                .find(|l| p.up.as_ref().is_some_and(|u| u.line == l.id))
+        });
+        match line {
+            None => Room::Lag,
+            Some(l) if l.queue.len() < ENOUGH => Room::Yes,
+            Some(l) if self.now.saturating_duration_since(l.moved) < PATIENCE => Room::Wait,
+            Some(_) => Room::Lag,
+        }
+    }
+
+    fn announce(&mut self, to: &Audience<'_>, attrs: View<'_>, run: &[(PathId, K)]) {
+        for (next_hop, ids) in self.alike(to, attrs.next_hop) {
+            let view = View { next_hop, ..attrs };
+            self.octets.clear();
+            let packed = match self
+                .encoder
+                .announce(view, K::FAMILY, self.context, self.octets)
+            {
+                Ok(mut packer) => {
+                    for (path_id, key) in run {
+                        let _ = packer.net(*path_id, key.net());
+                    }
+                    Ok(packer.finish())
+                }
+                Err(e) => Err(e),
+            };
+            match packed {
+                Ok(messages) => self.give(&ids, messages),
+                // Attributes that fill a whole message: what was told before is not true any more.
+                Err(EncodeError::TooLong { .. } | EncodeError::NextHop(_)) => {
+                    self.take_back(&ids, run)
+                }
+                Err(EncodeError::Family(_) | EncodeError::Labels(_)) => {}
+            }
+        }
+    }
+
+    fn withdraw(&mut self, to: &Audience<'_>, run: &[(PathId, K)]) {
+        let ids: Vec<PeerId> = to.iter().collect();
+        self.take_back(&ids, run);
+    }
+
+    fn end_of_rib(&mut self, member: PeerId) {
+        self.octets.clear();
+        end_of_rib(K::FAMILY, self.octets);
+        self.give(&[member], 1);
+    }
+}

@@ -1,0 +1,297 @@
+//! The router's side: which routes are best, where their next hops are, and routes of the router's own.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+use super::inbound::Ours;
+use super::{Core, Speaker};
+use crate::attrs::{AttrBuf, Origin};
+use crate::policy::{Input, Peer, Policy, Protocol};
+use crate::rib::{Announce, AttrId, Change, Common, HopEvent, NextHopId, V4, V6};
+use crate::rpki::Validity;
+use crate::session::Keep;
+use crate::session::graceful::Step;
+use crate::types::{Family, NextHop, PathId, PeerId, Relation};
+use crate::wire::Refresh;
+
+/// Who the router's own routes are from: no neighbour has this slot.
+pub(super) const OWN: PeerId = PeerId(0);
+
+/// How packets for a best route are to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use<'a> {
+    /// Where to.
+    pub next_hop: Option<NextHop>,
+    /// The interface of the neighbour that said so, if its address is link-local.
+    pub interface: Option<&'a str>,
+    /// What the neighbour is; `None`: a route of the router's own, which it has from elsewhere.
+    pub relation: Option<Relation>,
+}
+
+/// Hears which routes are best.
+pub trait Best {
+    /// Packets for `net` go by all of `by` from now on; empty: there is no route any more.
+    fn best(&mut self, net: IpNet, by: &[Use<'_>]);
+}
+
+impl<F: FnMut(IpNet, &[Use<'_>])> Best for F {
+    fn best(&mut self, net: IpNet, by: &[Use<'_>]) {
+        self(net, by);
+    }
+}
+
+impl Speaker {
+    /// Chooses for at most so many prefixes, and goes on with what concerns many. Who asks for routes hears of the best that
+    /// changed. True: there is more to do.
+    pub fn work(&mut self, budget: usize, to: &mut impl Best, now: Instant) -> bool {
+        let mut more = self.core.family::<V4>(budget, to);
+        more |= self.core.family::<V6>(budget, to);
+        more | self.advertise(budget, now)
+    }
+
+    /// Next hops that are to be resolved, or no longer.
+    pub fn next_hops(&mut self) -> impl Iterator<Item = HopEvent> + '_ {
+        self.core.rib.common.store.hops.events()
+    }
+
+    /// How a next hop is reached: its IGP metric, or not at all.
+    pub fn set_next_hop(&mut self, id: NextHopId, metric: Option<u32>) {
+        self.core.rib.set_next_hop(id, metric);
+    }
+
+    /// Which addresses are the router's: routes with such a next hop are not used.
+    pub fn set_own_addresses(&mut self, own: impl IntoIterator<Item = IpAddr>) {
+        self.core.gate.own = own.into_iter().collect();
+    }
+
+    /// A route of the router's own, to be told to neighbours: what a policy makes of it, if there is one. Says whether it
+    /// is told.
+    pub fn originate(
+        &mut self,
+        net: IpNet,
+        protocol: Protocol,
+        metric: u32,
+        policy: Option<&Policy>,
+        now: Instant,
+    ) -> bool {
+        let Some(post) = self.core.local_route(net, protocol, metric, policy) else {
+            self.withdraw_own(net);
+            return false;
+        };
+        let announce = Announce {
+            peer: OWN,
+            path_id: 0,
+            pre: post,
+            post: Some(post),
+            now: self.core.seconds(now),
+        };
+        let rib = &mut self.core.rib;
+        match net {
+            IpNet::V4(n) => rib.v4.announce(&mut rib.common, n.into(), announce),
+            IpNet::V6(n) => rib.v6.announce(&mut rib.common, n.into(), announce),
+        };
+        rib.common.store.release(post);
+        true
+    }
+
+    /// The router has no such route any more; had it one?
+    pub fn withdraw_own(&mut self, net: IpNet) -> bool {
+        let rib = &mut self.core.rib;
+        match net {
+            IpNet::V4(n) => rib.v4.withdraw(&mut rib.common, OWN, 0, n.into()),
+            IpNet::V6(n) => rib.v6.withdraw(&mut rib.common, OWN, 0, n.into()),
+        }
+    }
+
+    /// A session is up.
+    pub(super) fn up(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let Some(up) = peer.up.clone() else { return };
+        let ends = peer
+            .lines
+            .iter()
+            .find(|l| l.id == up.line)
+            .and_then(|l| l.ends.clone());
+        let mut steps = Vec::new();
+        peer.helper.up(now, &up.agreed, &mut steps);
+        self.core.arrived(peer, &up, ends.as_ref());
+        self.core.stale(id, &steps);
+        self.join(id, now);
+    }
+
+    /// A session is down: routes of families that `keep` does not name go.
+    pub(super) fn down(&mut self, id: PeerId, keep: &[Keep], now: Instant) {
+        self.leave(id);
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let mut steps = Vec::new();
+        peer.helper.down(now, keep, &mut steps);
+        for family in [Family::Ipv4Unicast, Family::Ipv6Unicast] {
+            if !keep.iter().any(|k| k.family == family) {
+                self.core.forget(id, family);
+            }
+        }
+        self.core.stale(id, &steps);
+    }
+
+    /// A ROUTE-REFRESH: everything again, or a mark of RFC 7313.
+    pub(super) fn refresh_asked(
+        &mut self,
+        id: PeerId,
+        family: Family,
+        kind: Refresh,
+        now: Instant,
+    ) {
+        let mut steps = Vec::new();
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        match kind {
+            Refresh::Request => self.send_again(id, family),
+            Refresh::Begin => peer.helper.begin(now, family, &mut steps),
+            Refresh::End => peer.helper.end(family, &mut steps),
+            Refresh::Unknown(_) => {}
+        }
+        self.core.stale(id, &steps);
+    }
+
+    /// The neighbour has sent everything of these families.
+    pub(super) fn ended(&mut self, id: PeerId, families: &[Family]) {
+        let mut steps = Vec::new();
+        if let Some(peer) = self.peers.get_mut(&id) {
+            for f in families {
+                peer.ended.insert(*f);
+                peer.helper.end(*f, &mut steps);
+            }
+        }
+        self.core.stale(id, &steps);
+    }
+
+    /// Time has passed for stale routes.
+    pub(super) fn tick_stale(&mut self, id: PeerId, now: Instant) {
+        let mut steps = Vec::new();
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.helper.tick(now, &mut steps);
+        }
+        self.core.stale(id, &steps);
+    }
+}
+
+impl Core {
+    /// One family's piece of [`Speaker::work`].
+    fn family<K: Ours>(&mut self, budget: usize, to: &mut impl Best) -> bool {
+        let (table, common) = K::table(&mut self.rib);
+        if table.working() {
+            let gate = &mut self.gate;
+            table.work(
+                common,
+                budget,
+                &mut |common: &mut Common, peer: PeerId, _: PathId, key: K, pre: AttrId| {
+                    gate.import(common, peer, K::FAMILY, key.net(), pre)
+                },
+            );
+        }
+        let sources = &self.gate.sources;
+        let mut by = Vec::new();
+        table.drain(common, budget, |common, change: &Change<'_, K>| {
+            if !change.moved {
+                return;
+            }
+            by.clear();
+            by.extend(change.best.iter().filter_map(|path| {
+                let source = sources
+                    .get(usize::from(path.peer.0))
+                    .and_then(Option::as_ref);
+                Some(Use {
+                    next_hop: common.store.view(path.post?).next_hop,
+                    interface: source.and_then(|s| s.interface.as_deref()),
+                    relation: source.map(|s| s.rules.relation),
+                })
+            }));
+            to.best(change.key.net(), &by);
+        });
+        table.working() || table.waiting() > 0
+    }
+
+    /// The attributes of a route of the router's own; the caller has a count of them.
+    fn local_route(
+        &mut self,
+        net: IpNet,
+        protocol: Protocol,
+        metric: u32,
+        policy: Option<&Policy>,
+    ) -> Option<AttrId> {
+        let mut buf = AttrBuf::new();
+        buf.set_origin(if protocol == Protocol::Bgp {
+            Origin::Igp
+        } else {
+            Origin::Incomplete
+        });
+        buf.set_as_path([]);
+        buf.set_med(metric);
+        let store = &mut self.rib.common.store;
+        let Some(policy) = policy else {
+            return Some(store.intern(buf.view()));
+        };
+        let us = Peer {
+            address: IpAddr::from(self.gate.local.router_id.octets()),
+            asn: self.gate.local.asn,
+            local_as: self.gate.local.asn,
+            relation: Relation::Internal,
+            group: None,
+        };
+        let input = Input {
+            family: match net {
+                IpNet::V4(_) => Family::Ipv4Unicast,
+                IpNet::V6(_) => Family::Ipv6Unicast,
+            },
+            prefix: Some(net),
+            view: buf.view(),
+            peer: us,
+            protocol,
+            from: None,
+            rpki: Validity::NotFound,
+            igp_metric: Some(metric),
+        };
+        let mut edited = AttrBuf::new();
+        let outcome = policy.run(&input, &mut edited);
+        let view = if outcome.changed {
+            edited.view()
+        } else {
+            buf.view()
+        };
+        outcome.accept.then(|| store.intern(view))
+    }
+
+    /// The routes of a neighbour go.
+    pub(super) fn forget(&mut self, peer: PeerId, family: Family) {
+        let rib = &mut self.rib;
+        match family {
+            Family::Ipv4Unicast => rib.v4.peer_down(&mut rib.common, peer),
+            Family::Ipv6Unicast => rib.v6.peer_down(&mut rib.common, peer),
+            _ => {}
+        }
+    }
+
+    /// What is stale of a neighbour, or no longer.
+    fn stale(&mut self, peer: PeerId, steps: &[Step]) {
+        let rib = &mut self.rib;
+        for step in steps {
+            match step {
+                Step::Mark(Family::Ipv4Unicast) => rib.v4.mark_stale(&mut rib.common, peer),
+                Step::Mark(Family::Ipv6Unicast) => rib.v6.mark_stale(&mut rib.common, peer),
+                Step::LongLived(Family::Ipv4Unicast) => rib.v4.long_lived(peer),
+                Step::LongLived(Family::Ipv6Unicast) => rib.v6.long_lived(peer),
+                Step::Sweep(Family::Ipv4Unicast) => rib.v4.sweep_stale(peer),
+                Step::Sweep(Family::Ipv6Unicast) => rib.v6.sweep_stale(peer),
+                // Of other families nothing is kept.
+                Step::Mark(_) | Step::LongLived(_) | Step::Sweep(_) => {}
+            }
+        }
+    }
+}
