@@ -245,11 +245,11 @@ impl Mbuf {
         self.field(sys::TL_MBUF_NB_SEGS)
     }
 
-    /// Whether it is one segment, and the device took no VLAN tag out of it: as almost every frame.
+    /// 0 when it is one segment, and the device took no VLAN tag out of it: as almost every frame.
     #[inline]
     #[must_use]
-    pub fn is_simple(&self) -> bool {
-        (self.nb_segs() == 1) & (self.flags() & sys::TL_RX_VLAN_STRIPPED == 0)
+    pub fn oddness(&self) -> u64 {
+        self.flags() & sys::TL_RX_VLAN_STRIPPED | u64::from(self.nb_segs() ^ 1)
     }
 
     /// Makes it look like the first segment of several, as a driver that scatters would.

@@ -45,17 +45,28 @@ pub(crate) fn close_up(of: u64, which: u64) -> u64 {
 }
 
 /// Which of the words are that one.
+#[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
 #[inline]
 pub(crate) fn equal(words: &[u32; BURST], word: u32) -> u64 {
+    use std::arch::x86_64::*;
     let mut found = 0;
     for (i, eight) in words.as_chunks::<8>().0.iter().enumerate() {
-        let mut bits = 0u8;
-        for (j, &w) in eight.iter().enumerate() {
-            bits |= u8::from(w == word) << j;
-        }
-        found |= u64::from(bits) << (8 * i);
+        // SAFETY: the build says that there is AVX2; eight words are loaded.
+        let same = unsafe {
+            let eight = _mm256_loadu_si256(eight.as_ptr().cast());
+            let same = _mm256_cmpeq_epi32(eight, _mm256_set1_epi32(word as i32));
+            _mm256_movemask_ps(_mm256_castsi256_ps(same))
+        };
+        found |= (same as u64 & 0xff) << (8 * i);
     }
     found
+}
+
+/// Which of the words are that one.
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+pub(crate) fn equal(words: &[u32; BURST], word: u32) -> u64 {
+    let bit = |(i, w): (usize, &u32)| u64::from(*w == word) << i;
+    words.iter().enumerate().map(bit).sum()
 }
 
 /// Whether the CPU has the instructions of [`wide`].
@@ -65,20 +76,17 @@ fn is_wide() -> bool {
     is_x86_feature_detected!("avx512f")
 }
 
-/// Copies the selected words to the front of `to`, in order, as many as fit. Returns how many.
+/// Of the selected words the lower halves, each with `low` below it, to the front of `to`, in order; as many as fit.
 #[inline]
-pub(crate) fn words(from: &[u32; BURST], which: u64, to: &mut [u32]) -> usize {
-    let n = which.count_ones() as usize;
+pub(crate) fn halves(from: &[u32; BURST], which: u64, low: u16, to: &mut [u32]) {
     #[cfg(target_arch = "x86_64")]
-    if is_wide() && n <= to.len() {
+    if is_wide() && which.count_ones() as usize <= to.len() {
         // SAFETY: the CPU was asked; there is room for all.
-        unsafe { wide::words(from, which, to.as_mut_ptr()) };
-        return n;
+        return unsafe { wide::halves(from, which, low, to.as_mut_ptr()) };
     }
     for (to, i) in to.iter_mut().zip(Bits(which)) {
-        *to = from[i];
+        *to = from[i] << 16 | u32::from(low);
     }
-    n.min(to.len())
 }
 
 /// Copies the selected pointers to `to` on, in order.
@@ -107,14 +115,16 @@ mod wide {
     /// # Safety
     /// AVX-512F; `to` has room for as many as bits are set.
     #[target_feature(enable = "avx512f,popcnt")]
-    pub(super) unsafe fn words(from: &[u32; BURST], which: u64, mut to: *mut u32) {
+    pub(super) unsafe fn halves(from: &[u32; BURST], which: u64, low: u16, mut to: *mut u32) {
+        let low = _mm512_set1_epi32(low.into());
         for (i, sixteen) in from.as_chunks::<16>().0.iter().enumerate() {
             let some = (which >> (16 * i)) as __mmask16;
             let n = some.count_ones();
             // SAFETY: 16 words are loaded, and as many stored as are selected.
             unsafe {
-                let v =
-                    _mm512_maskz_compress_epi32(some, _mm512_loadu_si512(sixteen.as_ptr().cast()));
+                let v = _mm512_loadu_si512(sixteen.as_ptr().cast());
+                let v = _mm512_maskz_compress_epi32(some, v);
+                let v = _mm512_or_si512(_mm512_slli_epi32::<16>(v), low);
                 _mm512_mask_storeu_epi32(to.cast(), ((1u32 << n) - 1) as __mmask16, v);
                 to = to.add(n as usize);
             }
@@ -153,13 +163,14 @@ mod tests {
         fn as_bit_by_bit(which: u64, from: [u32; 32], n in 0usize..80) {
             let from: [u32; BURST] = std::array::from_fn(|i| from[i % 32] % 5 + (i / 32) as u32);
             let want: Vec<u32> = Bits(which).map(|i| from[i]).collect();
+            let tags: Vec<u32> = want.iter().map(|w| w << 16 | 9).collect();
             let mut to = [77; BURST];
-            prop_assert_eq!(words(&from, which, &mut to), want.len());
-            prop_assert_eq!(&to[..want.len()], &want[..]);
+            halves(&from, which, 9, &mut to);
+            prop_assert_eq!(&to[..want.len()], &tags[..]);
             prop_assert!(to[want.len()..].iter().all(|&w| w == 77));
             let mut few = [0; 3];
-            prop_assert_eq!(words(&from, which, &mut few), want.len().min(3));
-            prop_assert_eq!(&few[..want.len().min(3)], &want[..want.len().min(3)]);
+            halves(&from, which, 9, &mut few);
+            prop_assert_eq!(&few[..want.len().min(3)], &tags[..want.len().min(3)]);
 
             let wide = from.map(|w| w as usize);
             let mut to = [77usize; BURST];

@@ -142,7 +142,7 @@ use vector::read;
 
 #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
 fn read(wanted: &Wanted<'_>, frames: &[Mbuf], heads: &mut Heads) {
-    if frames.iter().all(Mbuf::is_simple) {
+    if frames.iter().all(|m| m.oddness() == 0) {
         one_by_one::read(wanted, frames, heads);
     }
 }
@@ -162,7 +162,7 @@ mod vector {
     }
 
     impl Rows {
-        /// The rows of these frames; `None` where one of them is not simple.
+        /// The rows of these frames; `None` where one of them is odd.
         ///
         /// What has less than [`NEEDED`] bytes is looked at as zeros and of no length, so it is nothing ordinary.
         #[inline(always)]
@@ -172,10 +172,10 @@ mod vector {
                 lens: [const { MaybeUninit::uninit() }; BURST],
                 firsts: [const { MaybeUninit::uninit() }; BURST],
             };
-            let mut simple = true;
+            let mut odd = 0;
             let n = frames.len().min(BURST);
             for (i, m) in frames[..n].iter().enumerate() {
-                simple &= m.is_simple();
+                odd |= m.oddness();
                 match m.data().first_chunk::<NEEDED>() {
                     Some(head) => {
                         let first = u16::from_ne_bytes([head[0], head[1]]);
@@ -187,7 +187,7 @@ mod vector {
             for i in n..n.next_multiple_of(16) {
                 rows.set(i, NOTHING.as_ptr(), 0, 0);
             }
-            simple.then_some(rows)
+            (odd == 0).then_some(rows)
         }
 
         #[inline(always)]

@@ -34,7 +34,6 @@ pub(crate) struct Handed {
 /// What is to be counted once the driver has a frame and we can't look at it any more: its interface, and above that its
 /// bytes, of which no frame has more than 65,535.
 #[derive(Clone, Copy)]
-#[repr(transparent)]
 struct Tag(u32);
 
 impl Tag {
@@ -67,8 +66,8 @@ struct Closing {
 struct TxBuffer {
     queue: Box<AnyTx>,
     frames: Burst,
-    /// Of each of `frames`.
-    tags: [Tag; BURST],
+    /// Of each of `frames`: a [`Tag`].
+    tags: [u32; BURST],
     stuck_since: Option<u64>,
     closing: Option<Closing>,
 }
@@ -83,7 +82,7 @@ impl TxBuffer {
         if self.frames.push(frame).is_err() {
             return counters.drop(iface, Drop::NoTxRoom);
         }
-        self.tags[at % BURST] = Tag::new(iface, bytes);
+        self.tags[at % BURST] = Tag::new(iface, bytes).0;
     }
 
     /// [`push`](Self::push) of several, `which` by their positions, of the lengths that are given by position, too.
@@ -105,11 +104,8 @@ impl TxBuffer {
             return self.push_each(from, which, iface, now, counters);
         }
         from.take(which, &mut self.frames);
-        let mut bytes = [0; BURST];
-        let n = select::words(lens, which, &mut bytes);
-        for (tag, bytes) in self.tags[at..].iter_mut().zip(&bytes[..n]) {
-            *tag = Tag::new(iface, *bytes);
-        }
+        // As `Tag::new` has it.
+        select::halves(lens, which, iface.0, &mut self.tags[at..]);
     }
 
     /// The same where there may be no room for all.
@@ -167,8 +163,8 @@ impl TxBuffer {
         let waiting = self.frames.len();
         self.frames.clear();
         self.stuck_since = None;
-        for t in &self.tags[..waiting] {
-            counters.drop(t.iface(), why);
+        for &t in &self.tags[..waiting] {
+            counters.drop(Tag(t).iface(), why);
         }
         waiting
     }
@@ -176,21 +172,21 @@ impl TxBuffer {
 
 /// Counts what the driver took: mostly all for one interface, so in one sum.
 #[inline]
-fn count_sent(tags: &[Tag], counters: &mut WorkerCounters) {
+fn count_sent(tags: &[u32], counters: &mut WorkerCounters) {
     let Some(&first) = tags.first() else {
         return;
     };
     let (mut others, mut bytes) = (0, 0);
     for t in tags {
-        others |= t.0 ^ first.0;
-        bytes += t.bytes();
+        others |= t ^ first;
+        bytes += Tag(*t).bytes();
     }
     if others & 0xffff == 0 {
-        return counters.tx(first.iface(), tags.len() as u64, bytes.into());
+        return counters.tx(Tag(first).iface(), tags.len() as u64, bytes.into());
     }
-    for run in tags.chunk_by(|a, b| a.iface() == b.iface()) {
-        let bytes = run.iter().map(|t| u64::from(t.bytes())).sum();
-        counters.tx(run[0].iface(), run.len() as u64, bytes);
+    for run in tags.chunk_by(|a, b| Tag(*a).iface() == Tag(*b).iface()) {
+        let bytes = run.iter().map(|t| u64::from(Tag(*t).bytes())).sum();
+        counters.tx(Tag(run[0]).iface(), run.len() as u64, bytes);
     }
 }
 
@@ -301,7 +297,7 @@ impl Out {
                 Exit::Own(Box::new(TxBuffer {
                     queue,
                     frames: Burst::new(),
-                    tags: [Tag::new(NO_IFACE, 0); BURST],
+                    tags: [Tag::new(NO_IFACE, 0).0; BURST],
                     stuck_since: None,
                     closing: None,
                 }))

@@ -3,7 +3,7 @@
 use super::super::Scene;
 use super::super::send::{self, imposed};
 use super::rewrite::{self, untagged};
-use super::{Groups, Leaving, Push, way};
+use super::{Groups, Leaving, Push, Sent, short, way};
 use crate::heads::Heads;
 use crate::mbuf::Mbuf;
 use crate::select::Bits;
@@ -11,45 +11,57 @@ use fib::{Adjacency, Path};
 use net::eth::HEADER_LEN as ETH;
 use net::eth::ethertype::{IPV6, MPLS};
 use net::ip6::{Ip6, Ip6Mut};
-use net::{Lse, flow};
+use net::{GroupId, Lse, flow};
 
 /// Where [`Heads::word`] belongs: payload length, next header, hop limit.
 const AT: usize = ETH + 4;
 
-/// Writes the new headers. Returns who leaves.
+/// Writes the new headers, and notes who leaves.
 pub(super) fn rewrite(
     env: &Scene<'_>,
     heads: &Heads,
     groups: &Groups,
     frames: &mut [Mbuf],
     leaving: &mut Leaving,
-) -> u64 {
-    let mut left = 0;
+) {
     for i in Bits(heads.good6) {
         let Some(m) = frames.get_mut(i) else { break };
         let (total, word) = (heads.total[i] as usize, heads.word[i]);
-        // Without the link's padding, which is no part of the flow.
-        let hash = || flow::hash_ip6(m.data().get(ETH..ETH + total).unwrap_or(&[]));
-        let Some((adj, push)) = way(env, groups[i], hash) else {
-            continue;
-        };
-        let len = match push {
-            Push::Nothing if untagged(adj) => rewrite::stay::<AT>(m, adj, total, word),
-            Push::One(label) if untagged(adj) => {
-                // The upper three bits of the traffic class, of which the version's byte has four.
-                let class = m.data().get(ETH).map_or(0, |b| b >> 1 & 7);
-                let hops = word.to_ne_bytes()[3];
-                rewrite::push::<AT>(m, adj, label, total, (word, hops, class))
+        let sent = match short(env, groups[i]) {
+            Some((e, adj)) if e.is_plain() => {
+                rewrite::stay::<AT>(m, adj, total, word).map(|len| (adj, len))
             }
-            Push::Nothing => changed(m, adj, None, total),
-            Push::One(_) => changed(m, adj, send::pick(env, groups[i], || 0), total),
-            Push::Path(path) => changed(m, adj, Some(path), total),
+            _ => by_group(env, groups[i], m, total, word),
         };
-        if let Some(len) = len {
-            left |= leaving.note(i, adj, len);
-        }
+        leaving.note(i, sent);
     }
-    left
+}
+
+/// The same for one packet whose way is another: a choice, labels, a tag.
+#[inline(never)]
+fn by_group<'a>(
+    env: &Scene<'a>,
+    group: GroupId,
+    m: &mut Mbuf,
+    total: usize,
+    word: u32,
+) -> Option<Sent<'a>> {
+    // Without the link's padding, which is no part of the flow.
+    let hash = || flow::hash_ip6(m.data().get(ETH..ETH + total).unwrap_or(&[]));
+    let (adj, push) = way(env, group, hash)?;
+    let len = match push {
+        Push::Nothing if untagged(adj) => rewrite::stay::<AT>(m, adj, total, word),
+        Push::One(label) if untagged(adj) => {
+            // The upper three bits of the traffic class, of which the version's byte has four.
+            let class = m.data().get(ETH).map_or(0, |b| b >> 1 & 7);
+            let ttl = word.to_ne_bytes()[3];
+            rewrite::push::<AT>(m, adj, label, total, (word, ttl, class))
+        }
+        Push::Nothing => changed(m, adj, None, total),
+        Push::One(_) => changed(m, adj, send::pick(env, group, || 0), total),
+        Push::Path(path) => changed(m, adj, Some(path), total),
+    };
+    Some((adj, len?))
 }
 
 /// Hop limit, labels, link header of any kind. Returns the length of the frame; `None`, and nothing has changed, where the

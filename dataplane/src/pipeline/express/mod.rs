@@ -71,18 +71,24 @@ impl Default for Lane {
 struct Leaving {
     /// By position: the port, and the interface to count on.
     to: [u32; BURST],
-    /// By position: bytes of the frame.
+    /// By position: bytes of the frame; 0 when it stays.
     lens: [u32; BURST],
 }
 
+/// Where a frame leaves to, and how long it is then.
+type Sent<'a> = (&'a Adjacency, usize);
+
 impl Leaving {
-    /// The frame at that position leaves to the neighbour. Returns its bit.
+    /// The frame at that position leaves, or stays. No bit is set here: each frame would wait for the one before.
     #[inline]
-    fn note(&mut self, at: usize, adj: &Adjacency, len: usize) -> u64 {
+    fn note(&mut self, at: usize, sent: Option<Sent<'_>>) {
+        let Some((adj, len)) = sent else {
+            self.lens[at % BURST] = 0;
+            return;
+        };
         adj.mark_used();
         self.to[at % BURST] = u32::from(adj.port.0) << 16 | u32::from(adj.iface.0);
         self.lens[at % BURST] = len as u32;
-        1 << at
     }
 
     /// Sends those of `which`, all for one interface together.
@@ -130,17 +136,17 @@ pub(super) fn run<O: Output>(
     let pipe = mpls::lookup(env, labelled, &heads.word, groups);
     cx.out.mark(Stage::Lookup);
 
-    let mut left = 0;
     if heads.good4 != 0 {
-        left |= ip4::rewrite(env, heads, groups, burst, leaving);
+        ip4::rewrite(env, heads, groups, burst, leaving);
     }
     if heads.good6 != 0 {
-        left |= ip6::rewrite(env, heads, groups, burst, leaving);
+        ip6::rewrite(env, heads, groups, burst, leaving);
     }
     if labelled != 0 {
-        left |= mpls::rewrite(env, (heads, labelled, pipe), groups, burst, leaving);
+        mpls::rewrite(env, (heads, labelled, pipe), groups, burst, leaving);
     }
     cx.out.mark(Stage::Rewrite);
+    let left = (heads.good4 | heads.good6 | labelled) & !select::equal(&leaving.lens, 0);
     leaving.send(left, cx.out, burst);
     cx.out.mark(Stage::Enqueue);
     Done {
@@ -172,6 +178,14 @@ fn lookup<K: Copy + Default>(
     }
 }
 
+/// The short way of a group: to a neighbour that frames can go to at once, untagged, with one label at most.
+#[inline]
+fn short<'a>(env: &Scene<'a>, group: GroupId) -> Option<(Express, &'a Adjacency)> {
+    let express = env.fib.express(group)?;
+    let adj = env.fib.adj(express.adj())?;
+    (adj.is_complete() & rewrite::untagged(adj)).then_some((express, adj))
+}
+
 /// What a way pushes.
 enum Push<'a> {
     /// Nothing.
@@ -182,7 +196,7 @@ enum Push<'a> {
     Path(&'a Path),
 }
 
-/// The way of a group: a neighbour that frames can go to at once, and what is pushed. `hash` is of the flow, where there is
+/// The way of a group, whatever it is: a neighbour that frames can go to at once, and what is pushed. `hash` is of the flow, where there is
 /// a choice.
 #[inline]
 fn way<'a>(

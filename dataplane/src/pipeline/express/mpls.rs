@@ -4,7 +4,7 @@
 
 use super::super::Scene;
 use super::rewrite::{self, untagged};
-use super::{Groups, Leaving, Push, way};
+use super::{Groups, Leaving, Push, Sent, short, way};
 use crate::burst::BURST;
 use crate::heads::Heads;
 use crate::mbuf::Mbuf;
@@ -16,6 +16,11 @@ use net::ip4::{self, Ip4Mut};
 use net::ip6::{self, Ip6Mut};
 use net::mpls::{Under, under};
 use net::{GroupId, Label, Lse, flow};
+
+/// Where what is beneath the top label begins.
+const UNDER: usize = ETH + Lse::LEN;
+/// Where an IPv4 header there ends; labelled frames that are shorter do not come here.
+const END4: usize = UNDER + ip4::HEADER_LEN;
 
 /// Groups of the labels that are switched; returns of which of them the label leaves the TTL beneath alone.
 #[inline]
@@ -35,54 +40,72 @@ pub(super) fn lookup(env: &Scene<'_>, which: u64, tops: &[u32; BURST], groups: &
     pipe
 }
 
-/// Writes the new headers. Returns who leaves.
+/// Writes the new headers, and notes who leaves.
 pub(super) fn rewrite(
     env: &Scene<'_>,
     (heads, which, pipe): (&Heads, u64, u64),
     groups: &Groups,
     frames: &mut [Mbuf],
     leaving: &mut Leaving,
-) -> u64 {
-    let mut left = 0;
+) {
     for i in Bits(which) {
         let Some(m) = frames.get_mut(i) else { break };
         let lse = Lse(heads.word[i]);
-        let hash = || flow::hash_mpls(m.data().get(ETH..).unwrap_or(&[]));
-        let Some((adj, push)) = way(env, groups[i], hash) else {
-            continue;
+        let beneath = if pipe >> i & 1 == 0 {
+            lse.ttl() - 1
+        } else {
+            u8::MAX // lowers nothing
         };
-        let label = match push {
-            Push::Nothing => None,
-            Push::One(e) => e.label(),
-            Push::Path(path) => match path.push.as_slice() {
-                &[label] => Some(label),
-                _ => continue,
-            },
-        };
-        let len = match label {
-            Some(label) if untagged(adj) => {
-                let to = lse.with_label(label).with_ttl(lse.ttl() - 1);
-                let word = u32::from_ne_bytes(to.to_bytes());
-                rewrite::stay::<ETH>(m, adj, m.len() - ETH, word)
-            }
-            Some(label) => swap(m, adj, lse, label),
-            None => {
-                let ttl = if pipe >> i & 1 == 0 {
-                    lse.ttl() - 1
-                } else {
-                    u8::MAX // lowers nothing
+        let sent = match short(env, groups[i]) {
+            Some((e, adj)) => {
+                let len = match e.label() {
+                    Some(label) => replace(m, adj, lse, label),
+                    None => pop(m, adj, lse, beneath),
                 };
-                pop(m, adj, lse, ttl)
+                len.map(|len| (adj, len))
             }
+            None => by_group(env, groups[i], m, lse, beneath),
         };
-        if let Some(len) = len {
-            left |= leaving.note(i, adj, len);
-        }
+        leaving.note(i, sent);
     }
-    left
 }
 
-/// Another label in the place of the top one, which keeps its TC; the frame gets a tag.
+/// The same for one packet whose way is another: a choice, a tag.
+#[inline(never)]
+fn by_group<'a>(
+    env: &Scene<'a>,
+    group: GroupId,
+    m: &mut Mbuf,
+    lse: Lse,
+    beneath: u8,
+) -> Option<Sent<'a>> {
+    let hash = || flow::hash_mpls(m.data().get(ETH..).unwrap_or(&[]));
+    let (adj, push) = way(env, group, hash)?;
+    let label = match push {
+        Push::Nothing => None,
+        Push::One(e) => e.label(),
+        Push::Path(path) => match path.push.as_slice() {
+            &[label] => Some(label),
+            _ => return None,
+        },
+    };
+    let len = match label {
+        Some(label) if untagged(adj) => replace(m, adj, lse, label),
+        Some(label) => swap(m, adj, lse, label),
+        None => pop(m, adj, lse, beneath),
+    };
+    Some((adj, len?))
+}
+
+/// Another label in the place of the top one, which keeps its TC.
+#[inline]
+fn replace(m: &mut Mbuf, adj: &Adjacency, lse: Lse, label: Label) -> Option<usize> {
+    let to = lse.with_label(label).with_ttl(lse.ttl() - 1);
+    let word = u32::from_ne_bytes(to.to_bytes());
+    rewrite::stay::<ETH>(m, adj, m.len().checked_sub(ETH)?, word)
+}
+
+/// [`replace`] where the frame gets a tag.
 #[inline(never)]
 fn swap(m: &mut Mbuf, adj: &Adjacency, lse: Lse, label: Label) -> Option<usize> {
     let len = m.len().checked_sub(ETH)?;
@@ -98,7 +121,30 @@ fn swap(m: &mut Mbuf, adj: &Adjacency, lse: Lse, label: Label) -> Option<usize> 
 /// The top label off: to the labels beneath, or to the packet, which loses the link's padding.
 #[inline]
 fn pop(m: &mut Mbuf, adj: &Adjacency, lse: Lse, ttl: u8) -> Option<usize> {
-    let beneath = m.data().get(ETH + Lse::LEN..)?;
+    let head: &[u8; END4] = m.data().first_chunk()?;
+    if !lse.bottom() || head[UNDER] != 0x45 || !untagged(adj) {
+        return pop_other(m, adj, lse, ttl);
+    }
+    // An IPv4 header without options, as almost always.
+    let total = usize::from(u16::from_be_bytes([head[UNDER + 2], head[UNDER + 3]]));
+    let there = ip4::HEADER_LEN <= total && UNDER + total <= m.len();
+    if !there || total > usize::from(adj.mtu) {
+        return None;
+    }
+    let old = head[UNDER + 8];
+    let frame = m.reshape(UNDER, ETH, ETH + total)?;
+    let (to, packet) = frame.split_first_chunk_mut()?;
+    rewrite::link(to, adj, IPV4);
+    if old > ttl {
+        Ip4Mut::new(packet).ok()?.set_ttl(ttl);
+    }
+    Some(ETH + total)
+}
+
+/// The same whatever is beneath.
+#[inline(never)]
+fn pop_other(m: &mut Mbuf, adj: &Adjacency, lse: Lse, ttl: u8) -> Option<usize> {
+    let beneath = m.data().get(UNDER..)?;
     let (len, ethertype) = if !lse.bottom() {
         (beneath.len(), MPLS)
     } else {
