@@ -1,10 +1,10 @@
 //! Who takes part: Trunkline and its rivals behind one trait, so that all are asked the same in the same way.
 //!
 //! Each is asked through its own interface in its own terms: addresses as it takes them, next hops as it gives them. IPv6
-//! addresses come as 16 bytes, as in a frame, which DPDK takes; Trunkline takes integers, and turning them around is part
-//! of what is measured.
+//! addresses come as 16 bytes, as in a frame; Trunkline takes integers too.
 
 use std::hint::black_box;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -98,8 +98,8 @@ pub struct Ours<F: Family> {
     groups: Vec<GroupId>,
     way: Way,
     n: usize,
-    host: [F::Addr; BURST],
     out: [GroupId; BURST],
+    family: PhantomData<F>,
 }
 
 impl<F: Family> Ours<F> {
@@ -123,8 +123,8 @@ impl<F: Family> Ours<F> {
             groups,
             way: Way::Best,
             n: 0,
-            host: [F::Addr::default(); BURST],
             out: [GroupId::NONE; BURST],
+            family: PhantomData,
         })
     }
 
@@ -153,14 +153,11 @@ impl<F: Family> Contestant<F> for Ours<F> {
             let view = self.tables.read(&self.reader);
             let n = wire.len();
             let out = &mut self.out[..n];
-            let host = match self.way {
-                Way::Integers => host,
-                _ => F::hosts(wire, &mut self.host),
-            };
             match self.way {
-                Way::Scalar => F::burst_scalar(view, host, out),
-                _ if n == 1 => out[0] = F::one(view, host[0]),
-                _ => F::burst(view, host, out),
+                Way::Scalar => F::burst_scalar(view, wire, out),
+                Way::Integers => F::burst(view, host, out),
+                Way::Best if n == 1 => out[0] = F::one(view, F::host(wire[0])),
+                Way::Best => F::burst_wire(view, wire, out),
             }
             black_box(&mut *out);
             self.n = n;

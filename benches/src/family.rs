@@ -38,8 +38,6 @@ pub trait Family: Prefix + 'static {
     fn wire(a: Self::Addr) -> Self::Wire;
     /// Back from there.
     fn host(w: Self::Wire) -> Self::Addr;
-    /// A burst of addresses back from there, in `room` where they have to be turned around.
-    fn hosts<'a>(wire: &'a [Self::Wire], room: &'a mut [Self::Addr]) -> &'a [Self::Addr];
 
     /// [`FibWriter::set4`] or [`FibWriter::set6`].
     ///
@@ -57,8 +55,10 @@ pub trait Family: Prefix + 'static {
     fn one(v: View<'_>, a: Self::Addr) -> GroupId;
     /// [`View::lookup4_burst`] or [`View::lookup6_burst`].
     fn burst(v: View<'_>, a: &[Self::Addr], out: &mut [GroupId]);
+    /// The same of addresses as they are in frames.
+    fn burst_wire(v: View<'_>, a: &[Self::Wire], out: &mut [GroupId]);
     /// The same without AVX-512.
-    fn burst_scalar(v: View<'_>, a: &[Self::Addr], out: &mut [GroupId]);
+    fn burst_scalar(v: View<'_>, a: &[Self::Wire], out: &mut [GroupId]);
     /// Bytes of this family's tables: for lookups, and for updates.
     fn bytes(w: &FibWriter) -> (usize, usize);
 
@@ -78,7 +78,7 @@ pub trait Family: Prefix + 'static {
 
 /// What both have in common but for names.
 macro_rules! common {
-    ($addr:ty, $set:ident, $del:ident, $op:ident, $one:ident, $burst:ident, $scalar:ident, $bits:literal) => {
+    ($addr:ty, $set:ident, $del:ident, $op:ident, $one:ident, $burst:ident, $wire:ident, $scalar:ident, $bits:literal) => {
         type Addr = $addr;
         type Map = PrefixMap<($addr, u8), u32>;
 
@@ -100,7 +100,10 @@ macro_rules! common {
         fn burst(v: View<'_>, a: &[$addr], out: &mut [GroupId]) {
             v.$burst(a, out);
         }
-        fn burst_scalar(v: View<'_>, a: &[$addr], out: &mut [GroupId]) {
+        fn burst_wire(v: View<'_>, a: &[Self::Wire], out: &mut [GroupId]) {
+            v.$wire(a, out);
+        }
+        fn burst_scalar(v: View<'_>, a: &[Self::Wire], out: &mut [GroupId]) {
             v.$scalar(a, out);
         }
         fn map_insert(m: &mut Self::Map, p: Self, group: u32) {
@@ -130,6 +133,7 @@ impl Family for Ip4Prefix {
         Set4,
         lookup4,
         lookup4_burst,
+        lookup4_burst,
         lookup4_burst_scalar,
         32
     );
@@ -142,9 +146,6 @@ impl Family for Ip4Prefix {
     }
     fn host(w: u32) -> u32 {
         w
-    }
-    fn hosts<'a>(wire: &'a [u32], _: &'a mut [u32]) -> &'a [u32] {
-        wire
     }
     fn bytes(w: &FibWriter) -> (usize, usize) {
         (w.memory().lookup4, w.memory().update4)
@@ -171,7 +172,8 @@ impl Family for Ip6Prefix {
         Set6,
         lookup6,
         lookup6_burst,
-        lookup6_burst_scalar,
+        lookup6_burst_bytes,
+        lookup6_burst_bytes_scalar,
         128
     );
 
@@ -183,12 +185,6 @@ impl Family for Ip6Prefix {
     }
     fn host(w: [u8; 16]) -> u128 {
         u128::from_be_bytes(w)
-    }
-    fn hosts<'a>(wire: &'a [[u8; 16]], room: &'a mut [u128]) -> &'a [u128] {
-        for (host, &wire) in room.iter_mut().zip(wire) {
-            *host = u128::from_be_bytes(wire);
-        }
-        &room[..wire.len()]
     }
     fn bytes(w: &FibWriter) -> (usize, usize) {
         (w.memory().lookup6, w.memory().update6)

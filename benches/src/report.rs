@@ -225,31 +225,50 @@ impl Report {
         self.rows.iter().map(|r| r.json(host)).collect()
     }
 
+    /// What was said.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Writes the text and the rows under `benches/results/`, and the rows to `json` where asked for.
     ///
     /// # Errors
     /// The file system's.
     pub fn save(&self, name: &str, host: &Host, json: Option<&Path>) -> io::Result<Vec<PathBuf>> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-        fs::create_dir_all(&folder)?;
-        let lines: Vec<String> = self
-            .rows
-            .iter()
-            .map(|r| format!("  {}", r.json(host)))
-            .collect();
-        let rows = format!("[\n{}\n]\n", lines.join(",\n"));
-        let mut files = vec![
-            folder.join(format!("{name}.txt")),
-            folder.join(format!("{name}.json")),
-        ];
-        fs::write(&files[0], &self.text)?;
-        fs::write(&files[1], &rows)?;
-        if let Some(file) = json {
-            fs::write(file, &rows)?;
-            files.push(file.to_owned());
-        }
-        Ok(files)
+        let rows: Vec<Value> = self.rows.iter().map(|r| r.json(host)).collect();
+        save(&self.text, &rows, name, json)
     }
+}
+
+/// Where results lie: the text and the rows.
+pub fn files(name: &str) -> [PathBuf; 2] {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    ["txt", "json"].map(|end| folder.join(format!("{name}.{end}")))
+}
+
+/// Writes a text and rows where results lie, and the rows to `json` where asked for. Returns the files.
+///
+/// # Errors
+/// The file system's.
+pub fn save(
+    text: &str,
+    rows: &[Value],
+    name: &str,
+    json: Option<&Path>,
+) -> io::Result<Vec<PathBuf>> {
+    let lines: Vec<String> = rows.iter().map(|r| format!("  {r}")).collect();
+    let rows = format!("[\n{}\n]\n", lines.join(",\n"));
+    let mut files = files(name).to_vec();
+    if let Some(folder) = files[0].parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(&files[0], text)?;
+    fs::write(&files[1], &rows)?;
+    if let Some(file) = json {
+        fs::write(file, &rows)?;
+        files.push(file.to_owned());
+    }
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -8,8 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
 use benches::host::{Host, Reserved};
-use benches::report::Report;
-use benches::tables::{self, Plan};
+use benches::tables::{self, Plan, Saved};
 use clap::Parser;
 use dpdk_sys::rivals::{Dpdk, Pages};
 
@@ -40,6 +39,9 @@ struct Args {
     /// Only so many IPv4 routes, and IPv6 in proportion (instructions are not counted, results not saved)
     #[arg(long, value_name = "N")]
     routes: Option<u32>,
+    /// Only this part, to join those that were saved before: "ipv4/64 groups", "ipv6/updates", "ipv4", …; several times
+    #[arg(long, value_name = "PART")]
+    only: Vec<String>,
 
     /// This process measures; the one that started it holds the hugepages
     #[arg(long, hide = true, value_name = "huge|small")]
@@ -100,6 +102,7 @@ fn measure(args: &Args, huge: bool) -> Result<()> {
         routes: args.routes,
         table: args.table.clone(),
         table6: args.table6.clone(),
+        only: args.only.clone(),
     };
     let (pages, memory) = if huge {
         (Pages::Huge, "DPDK's tables on hugepages of 2 MiB")
@@ -109,28 +112,22 @@ fn measure(args: &Args, huge: bool) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let dpdk = Dpdk::start(pages, cores - 1)?;
     let host = Host::here(memory.into(), command(args));
-    let report = tables::run(&dpdk, &plan, &host)?;
+    let mut saved = tables::run(&dpdk, &plan, &host)?;
     if args.routes.is_some() {
         if let Some(file) = &args.json {
-            std::fs::write(file, report.json(&host).to_string())?;
+            std::fs::write(file, serde_json::to_string(&saved.rows())?)?;
         }
-        return whole(&report);
+        return whole(&saved);
     }
-    let mut name = "fib".to_owned();
-    if args.table.is_some() || args.table6.is_some() {
-        name += "-file";
-    }
-    if args.quick {
-        name += "-quick";
-    }
-    for file in report.save(&name, &host, args.json.as_deref())? {
+    let files = saved.save(&plan.all_parts(), &plan.file_name(), args.json.as_deref())?;
+    for file in files {
         println!("saved: {}", file.display());
     }
-    whole(&report)
+    whole(&saved)
 }
 
-fn whole(report: &Report) -> Result<()> {
-    let failed = report.failed.join("; ");
+fn whole(saved: &Saved) -> Result<()> {
+    let failed = saved.failed.join("; ");
     ensure!(failed.is_empty(), "not measured: {failed}");
     Ok(())
 }
@@ -151,6 +148,12 @@ fn command(args: &Args) -> String {
         if let Some(f) = value {
             line += &format!(" --{key} {}", file(f));
         }
+    }
+    if let Some(n) = args.routes {
+        line += &format!(" --routes {n}");
+    }
+    for part in &args.only {
+        line += &format!(" --only '{part}'");
     }
     line
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use net::{Ip4Prefix, Ip6Prefix};
+use serde_json::Value;
 
 use super::field::Field;
 use super::lookups::BURSTS;
-use crate::report::{Bar, Report, Row};
+use crate::report::Bar;
 
 /// Lookups: times as fast as rte_fib with AVX-512, by kind of destination; of its table's memory, one part in so many.
 struct Lookups {
@@ -57,119 +58,165 @@ const ALL_MEMORY6: f64 = 682.0 * 1.048_576 / 15.0;
 const GROWN: f64 = 0.6;
 const SCALAR: f64 = 1.3;
 
-/// The bars, with what this run found.
-pub(super) fn list(report: &Report) -> Vec<Bar> {
-    // Looked up many times among a thousand rows.
-    let rows: BTreeMap<(&str, &str, &str), &Row> = report
-        .rows
+/// What a row says: our figure, and how many times that the rival's is.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    ours: Option<f64>,
+    ratio: Option<f64>,
+}
+
+/// Rows by case, metric and rival: looked up many times among a thousand.
+type Rows<'a> = BTreeMap<(&'a str, &'a str, &'a str), Found>;
+
+/// The bars, with what these rows say.
+pub(super) fn list(rows: &[Value]) -> Vec<Bar> {
+    let text = |v: &'_ Value, key: &str| -> Option<String> { Some(v.get(key)?.as_str()?.into()) };
+    let keys: Vec<[String; 3]> = rows
         .iter()
-        .map(|r| {
-            let rival = r.rival.as_ref().map_or("", |(n, _)| n);
-            ((r.case.as_str(), r.metric, rival), r)
-        })
+        .map(|r| ["case", "metric", "rival_name"].map(|key| text(r, key).unwrap_or_default()))
         .collect();
+    let found = rows.iter().map(|r| Found {
+        ours: r["ours"].as_f64(),
+        ratio: r["ratio"].as_f64(),
+    });
+    let keys = keys
+        .iter()
+        .map(|[c, m, r]| (c.as_str(), m.as_str(), r.as_str()));
+    let rows: Rows<'_> = keys.zip(found).collect();
     let mut all = vec![];
     family::<Ip4Prefix>(&rows, &IPV4, 2_000.0, &mut all);
     family::<Ip6Prefix>(&rows, &IPV6, 5_000.0, &mut all);
     all
 }
 
-type Rows<'a> = BTreeMap<(&'a str, &'a str, &'a str), &'a Row>;
-
 fn family<F: Field>(rows: &Rows<'_>, lookups: &[Lookups], p99: f64, all: &mut Vec<Bar>) {
+    for set in lookups {
+        of_groups::<F>(rows, set, all);
+    }
+    updates::<F>(rows, p99, all);
+    // Its answers were compared with the obvious table's, or there would be no row.
+    let case = format!("{}/65000 groups/route-random/burst 256", F::NAME);
+    let many = rows.get(&(case.as_str(), "lookup", F::FIB));
+    all.push(Bar {
+        what: format!(
+            "{}/65000 groups: right answers, as fast as {}",
+            F::NAME,
+            F::FIB
+        ),
+        want: 1.0,
+        got: many.and_then(|f| f.ratio),
+        at_most: false,
+        unit: "x",
+    });
+}
+
+/// What is asked of lookups with so many groups, and of their memory.
+fn of_groups<F: Field>(rows: &Rows<'_>, set: &Lookups, all: &mut Vec<Bar>) {
+    let base = format!("{}/{} groups", F::NAME, set.groups);
     let row = |case: &str, metric: &str, rival: &str| rows.get(&(case, metric, rival)).copied();
-    let name = F::NAME;
-    let mut bar = |what: String, want, got, at_most, unit| {
+    let ratio = |case: &str, metric: &str, rival: &str| row(case, metric, rival)?.ratio;
+    let least = |kind: &str, metric: &str, rival: &str, bursts: &[usize]| {
+        let of = |b: &usize| ratio(&format!("{base}/{kind}/burst {b}"), metric, rival);
+        bursts.iter().filter_map(of).reduce(f64::min)
+    };
+    let mut at_least = |what: String, want, got, unit| {
         all.push(Bar {
-            what,
+            what: format!("{base}{what}"),
             want,
             got,
-            at_most,
+            at_most: false,
             unit,
         });
     };
-    for set in lookups {
-        let base = format!("{name}/{} groups", set.groups);
-        let least = |kind: &str, metric, rival, bursts: &[usize]| {
-            let of = |b: &usize| row(&format!("{base}/{kind}/burst {b}"), metric, rival)?.ratio();
-            bursts.iter().filter_map(of).reduce(f64::min)
-        };
-        for &(kind, want) in set.kinds {
-            let what = format!("{base}, {kind}: as fast as {}, bursts 64 to 256", F::FIB);
-            bar(
-                what,
-                want,
-                least(kind, "lookup", F::FIB, &BURSTS),
-                false,
-                "x",
-            );
-        }
-        let memory = |metric| row(&base, metric, F::FIB).and_then(Row::ratio);
-        let what = format!("{base}: lookup memory, one part in .. of {}", F::FIB);
-        bar(what, set.memory, memory("lookup memory"), false, "");
-        let all = row(&base, "all memory", F::FIB).map(|r| r.ours.median() / 1e6);
-        let most = if F::V6 { ALL_MEMORY6 } else { ALL_MEMORY4 };
-        bar(
-            format!("{base}: memory for lookups and updates"),
-            most,
-            all,
-            true,
-            " MB",
+    let fib = F::FIB;
+    for &(kind, want) in set.kinds {
+        let got = least(kind, "lookup", fib, &BURSTS);
+        at_least(
+            format!(", {kind}: as fast as {fib}, bursts 64 to 256"),
+            want,
+            got,
+            "x",
         );
-        for &(kind, want) in set.kinds {
-            let case = format!("{base}/4x/{kind}/burst 256");
-            let ratio = |rival| row(&case, "lookup", rival).and_then(Row::ratio);
-            let what = format!("{base}, {kind}, 4x the table: as fast as {}", F::FIB);
-            bar(what, GROWN * want, ratio(F::FIB), false, "x");
-            let what = format!("{base}, {kind}, 4x the table: of the speed at 1x");
-            bar(what, GROWN, ratio("trunkline 1x"), false, "x");
-        }
-        let kinds = set.kinds.iter();
-        let scalar =
-            kinds.filter_map(|(k, _)| least(k, "lookup scalar", F::FIB_SCALAR, &[64, 256]));
-        let what = format!("{base}, without AVX-512: as fast as {}", F::FIB_SCALAR);
-        bar(what, SCALAR, scalar.reduce(f64::min), false, "x");
     }
-    let base = format!("{name}/1000 groups");
+    let memory = ratio(&base, "lookup memory", fib);
+    at_least(
+        format!(": lookup memory, one part in .. of {fib}"),
+        set.memory,
+        memory,
+        "",
+    );
+    for &(kind, want) in set.kinds {
+        let case = format!("{base}/4x/{kind}/burst 256");
+        let of = |rival| ratio(&case, "lookup", rival);
+        at_least(
+            format!(", {kind}, 4x the table: as fast as {fib}"),
+            GROWN * want,
+            of(fib),
+            "x",
+        );
+        at_least(
+            format!(", {kind}, 4x the table: of the speed at 1x"),
+            GROWN,
+            of("trunkline 1x"),
+            "x",
+        );
+    }
+    let scalar = |(kind, _): &(&str, f64)| least(kind, "lookup scalar", F::FIB_SCALAR, &[64, 256]);
+    let scalar = set.kinds.iter().filter_map(scalar).reduce(f64::min);
+    at_least(
+        format!(", without AVX-512: as fast as {}", F::FIB_SCALAR),
+        SCALAR,
+        scalar,
+        "x",
+    );
+    all.push(Bar {
+        what: format!("{base}: memory for lookups and updates"),
+        want: if F::V6 { ALL_MEMORY6 } else { ALL_MEMORY4 },
+        got: row(&base, "all memory", fib).and_then(|r| Some(r.ours? / 1e6)),
+        at_most: true,
+        unit: " MB",
+    });
+}
+
+/// What is asked of updates and, of IPv4, of the time to fill a table.
+fn updates<F: Field>(rows: &Rows<'_>, p99: f64, all: &mut Vec<Bar>) {
+    let base = format!("{}/1000 groups", F::NAME);
+    let mut at_most = |what: String, want, case: &str, metric: &str, rival: &str, unit| {
+        all.push(Bar {
+            what: format!("{}, {what}", F::NAME),
+            want,
+            got: rows.get(&(case, metric, rival)).and_then(|f| f.ours),
+            at_most: true,
+            unit,
+        });
+    };
     for kind in ["mixed", "churn", "longer"] {
-        let median = |metric| {
-            Some(
-                row(&format!("{base}/{kind}"), metric, F::FIB)?
-                    .ours
-                    .median(),
-            )
-        };
-        bar(
-            format!("{name}, updates, {kind}: p99"),
+        let case = format!("{base}/{kind}");
+        at_most(
+            format!("updates, {kind}: p99"),
             p99,
-            median("update p99"),
-            true,
+            &case,
+            "update p99",
+            F::FIB,
             " ns",
         );
-        bar(
-            format!("{name}, updates, {kind}: longest"),
+        at_most(
+            format!("updates, {kind}: longest"),
             1e6,
-            median("update max"),
-            true,
+            &case,
+            "update max",
+            F::FIB,
             " ns",
         );
     }
     if !F::V6 {
-        let build = row(&base, "build in one batch", "").map(|r| r.ours.median());
-        bar(
-            format!("{name}, whole table in one batch"),
+        at_most(
+            "whole table in one batch".into(),
             0.25,
-            build,
-            true,
+            &base,
+            "build in one batch",
+            "",
             " s",
         );
     }
-    // Its lookups were compared with the obvious table's, or the run would have ended.
-    let many = row(
-        &format!("{name}/65000 groups/route-random/burst 256"),
-        "lookup",
-        F::FIB,
-    );
-    let what = format!("{name}/65000 groups: works, as fast as {}", F::FIB);
-    bar(what, 0.0, many.and_then(Row::ratio), false, "x");
 }

@@ -129,7 +129,11 @@ impl Field for Ip6Prefix {
     const LPM: &'static str = "rte_lpm6";
 
     fn fib<'d>(dpdk: &'d Dpdk, table: &[Route<Self>]) -> Result<Box<dyn Contestant<Self> + 'd>> {
-        let tbl8 = (reserved(table) * 5 / 4).max(40_000);
+        // Prefixes past /48 that come and go take up to ten blocks each. Blocks past 2^19 are not to be used: its AVX-512
+        // lookup names entries by 32 bits with a sign. So many may be reserved, though; it uses the lowest, and some
+        // 220,000 for four times the table.
+        let least = reserved(table) * 5 / 4;
+        let tbl8 = least.max((least + 40_000).min(1 << 19));
         let mut t = Theirs::new(dpdk, || Fib6::new(dpdk, room(table), tbl8))?;
         t.set_lookup_bytes(in_use(table));
         Ok(Box::new(t))

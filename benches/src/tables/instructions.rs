@@ -107,6 +107,7 @@ fn one<F: Field>(name: &str, lookups: usize, routes: u32) -> Result<()> {
         routes: Some(routes),
         table: None,
         table6: None,
+        only: vec![],
     };
     let table = plan.table::<F>(None)?;
     let hop = hop(GROUPS);

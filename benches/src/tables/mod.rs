@@ -7,20 +7,22 @@ mod bars;
 mod field;
 mod instructions;
 mod lookups;
+mod saved;
 mod updates;
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use dpdk_sys::rivals::Dpdk;
 use net::{Ip4Prefix, Ip6Prefix};
 
 pub use instructions::child as count_child;
+pub use saved::Saved;
 
 use crate::family::Family;
 use crate::host::{Host, Realtime};
-use crate::report::{self, Report};
+use crate::report::Report;
 use crate::table::{self, Prefix, Route};
 use field::Field;
 
@@ -35,9 +37,60 @@ pub struct Plan {
     pub table: Option<PathBuf>,
     /// IPv6 routes to take instead of made-up ones.
     pub table6: Option<PathBuf>,
+    /// Parts by name, or families; none for all. They join what was saved before.
+    pub only: Vec<String>,
 }
 
+/// Numbers of next-hop groups.
+const GROUPS: [u32; 3] = [64, 1_000, 65_000];
+/// The last part.
+const INSTRUCTIONS: &str = "instructions";
+
 impl Plan {
+    /// The names of all parts there are, in their order.
+    pub fn all_parts(&self) -> Vec<String> {
+        let mut all = vec![];
+        for family in [Ip4Prefix::NAME, Ip6Prefix::NAME] {
+            all.extend(GROUPS.map(|groups| format!("{family}/{groups} groups")));
+            all.push(format!("{family}/updates"));
+            if !self.quick {
+                all.push(format!("{family}/4x"));
+            }
+        }
+        if self.routes.is_none() {
+            all.push(INSTRUCTIONS.into());
+        }
+        all
+    }
+
+    /// The names of the parts that are to be measured.
+    ///
+    /// # Errors
+    /// There is no such part.
+    fn parts(&self) -> Result<Vec<String>> {
+        let mut all = self.all_parts();
+        let is = |part: &str, name: &str| {
+            let rest = part.strip_prefix(name);
+            rest.is_some_and(|r| r.is_empty() || r.starts_with(['/', ' ']))
+        };
+        for name in &self.only {
+            ensure!(
+                all.iter().any(|part| is(part, name)),
+                "no part is called {name}: there are {}",
+                all.join(", ")
+            );
+        }
+        all.retain(|part| self.only.is_empty() || self.only.iter().any(|name| is(part, name)));
+        Ok(all)
+    }
+
+    /// Under which name results are saved.
+    pub fn file_name(&self) -> String {
+        let file = self.table.is_some() || self.table6.is_some();
+        let quick = if self.quick { "-quick" } else { "" };
+        format!("fib{}{quick}", if file { "-file" } else { "" })
+    }
+
     /// Turns that each table has.
     fn rounds(&self) -> usize {
         if self.quick { 5 } else { 9 }
@@ -49,10 +102,6 @@ impl Plan {
             Some(_) => 1 << 12,
             None => 1 << 20,
         }
-    }
-
-    fn groups(&self) -> &'static [u32] {
-        &[64, 1_000, 65_000]
     }
 
     fn table<F: Family>(&self, file: Option<&PathBuf>) -> Result<Vec<Route<F>>> {
@@ -86,61 +135,85 @@ fn mix(x: u64) -> u64 {
 ///
 /// # Errors
 /// A table can't be read or built, or a lookup finds what it should not.
-pub fn run(dpdk: &Dpdk, plan: &Plan, host: &Host) -> Result<Report> {
-    let start = Instant::now();
-    let mut report = Report::default();
-    report.say(&format!(
-        "{}\n{} ({})\n{}; {}\ncommand: {}\n",
-        host.summary(),
-        host.date,
-        host.commit,
-        Dpdk::version(),
-        if plan.quick { "quick run" } else { "whole run" },
-        host.command
-    ));
-    report.say(
-        "ns a lookup on one core, less is better: median (least-most) of the rounds, in which the tables take turns.\n\
+pub fn run(dpdk: &Dpdk, plan: &Plan, host: &Host) -> Result<Saved> {
+    let parts = plan.parts()?;
+    let head = format!(
+        "{}\n{}; {}\n\n\
+         ns a lookup on one core, less is better: median (least-most) of the rounds, in which the tables take turns.\n\
          3.00x behind a rival's figure: it takes three times as long as Trunkline (median of the rounds' ratios).\n\
          rte_fib, rte_fib6: next hops of 4 bytes, looked up with AVX-512 (\"scalar\": the same table without). rte_lpm: its\n\
-         table is written as rte_lpm_add would, which takes minutes itself. The crates look up address by address.\n",
+         table is written as rte_lpm_add would, which takes minutes itself. The crates look up address by address.\n\
+         Each part says when it was measured; comparisons are within a part.\n",
+        host.summary(),
+        Dpdk::version(),
+        if plan.quick { "quick run" } else { "whole run" },
     );
-    family::<Ip4Prefix>(dpdk, plan, plan.table.as_ref(), &mut report)?;
-    family::<Ip6Prefix>(dpdk, plan, plan.table6.as_ref(), &mut report)?;
-    if plan.routes.is_none() {
+    println!("{head}");
+    let mut saved = if plan.only.is_empty() || plan.routes.is_some() {
+        Saved::new(head)
+    } else {
+        Saved::load(&plan.file_name(), head)?
+    };
+    family::<Ip4Prefix>(dpdk, plan, plan.table.as_ref(), host, &parts, &mut saved)?;
+    family::<Ip6Prefix>(dpdk, plan, plan.table6.as_ref(), host, &parts, &mut saved)?;
+    if parts.iter().any(|p| p == INSTRUCTIONS) {
+        let mut report = begin(INSTRUCTIONS, "made-up tables", host);
         instructions::measure(plan, &mut report);
+        saved.take(INSTRUCTIONS, &report, host);
     }
-    let bars = bars::list(&report);
-    report.say(&report::bars(&bars));
-    report.say(&format!("took {} s", start.elapsed().as_secs()));
-    Ok(report)
+    println!("{}", saved.bars());
+    Ok(saved)
+}
+
+/// The report of a part, with its first lines.
+fn begin(part: &str, what: &str, host: &Host) -> Report {
+    let mut report = Report::default();
+    report.say(&format!(
+        "==== {part}: {what}; {} ({})\ncommand: {}\n",
+        host.date, host.commit, host.command
+    ));
+    report
 }
 
 fn family<F: Field>(
     dpdk: &Dpdk,
     plan: &Plan,
     file: Option<&PathBuf>,
-    report: &mut Report,
+    host: &Host,
+    parts: &[String],
+    saved: &mut Saved,
 ) -> Result<()> {
+    let family = format!("{}/", F::NAME);
+    let parts: Vec<&str> = parts
+        .iter()
+        .filter_map(|p| p.strip_prefix(&family))
+        .collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
     let table = plan.table::<F>(file)?;
-    let what = file.map_or("made up".into(), |_| "from a file".to_owned());
-    report.say(&format!(
-        "==== {}: {} routes, {what}\n",
-        F::NAME,
-        table.len()
-    ));
+    let made = file.map_or("made up".into(), |_| "from a file".to_owned());
+    let what = format!("{} routes, {made}", table.len());
     let quiet = Realtime::enter();
-    if !quiet.is_on() {
-        report.say("(chrt is missing or not allowed: measured without real-time priority)");
-    }
-    for &groups in plan.groups() {
-        let done = lookups::at_size::<F>(dpdk, plan, &table, groups, report);
-        report.or_failed(&format!("{}/{groups} groups", F::NAME), done);
-    }
-    let done = updates::measure::<F>(dpdk, plan, &table, report);
-    report.or_failed(&format!("{}, updates", F::NAME), done);
-    if !plan.quick {
-        let done = lookups::grown::<F>(dpdk, plan, &table, report);
-        report.or_failed(&format!("{}, 4x", F::NAME), done);
+    for part in parts {
+        let start = Instant::now();
+        let name = format!("{family}{part}");
+        let mut report = begin(&name, &what, host);
+        if !quiet.is_on() {
+            report.say("(chrt is missing or not allowed: measured without real-time priority)");
+        }
+        let done = match part {
+            "updates" => updates::measure::<F>(dpdk, plan, &table, &mut report),
+            "4x" => lookups::grown::<F>(dpdk, plan, &table, &mut report),
+            _ => {
+                let number = part.split(' ').next().unwrap_or_default();
+                let groups = number.parse().context("a part by its number of groups")?;
+                lookups::at_size::<F>(dpdk, plan, &table, groups, &mut report)
+            }
+        };
+        report.or_failed(&name, done);
+        report.say(&format!("took {} s", start.elapsed().as_secs()));
+        saved.take(&name, &report, host);
     }
     Ok(())
 }

@@ -56,8 +56,15 @@ pub(super) fn measure<F: Field>(
         ("longer", longer(table, n)),
     ] {
         let base = format!("{}/{GROUPS} groups/{kind}", F::NAME);
-        let spent = turns(&mut entries, &changes, plan.rounds())?;
+        let (spent, refused) = turns(&mut entries, &changes, plan.rounds())?;
         rows(&base, &entries, &spent, report);
+        for (name, why) in &refused {
+            report.say(&format!(
+                "({name} takes no more of these: {why}; its figures are of those before)\n"
+            ));
+        }
+        // What they hold from now on is not what they were asked to.
+        entries.retain(|e| refused.iter().all(|(name, _)| *name != e.name));
         for &(prefix, hop) in &changes {
             oracle.set(prefix, hop);
         }
@@ -73,12 +80,17 @@ pub(super) fn measure<F: Field>(
 }
 
 /// ns of each change, by contestant and round.
+type Spent = Vec<Vec<Vec<f64>>>;
+/// Rivals that had no room for a change, and why.
+type Refused = Vec<(&'static str, String)>;
+
 fn turns<F: Field>(
     entries: &mut [Entry<'_, F>],
     changes: &[Change<F>],
     rounds: usize,
-) -> Result<Vec<Vec<Vec<f64>>>> {
+) -> Result<(Spent, Refused)> {
     let mut spent = vec![vec![]; entries.len()];
+    let mut refused = vec![];
     let mut since = vec![Duration::ZERO; entries.len()];
     for part in changes.chunks(changes.len().div_ceil(rounds)) {
         for (i, e) in entries.iter_mut().enumerate() {
@@ -89,7 +101,14 @@ fn turns<F: Field>(
                     break;
                 }
                 let start = Instant::now();
-                change(&mut *e.table, prefix, hop)?;
+                match change(&mut *e.table, prefix, hop) {
+                    Err(why) if e.name != OURS => {
+                        refused.push((e.name, format!("{why:#}")));
+                        since[i] = Duration::MAX;
+                        break;
+                    }
+                    done => done?,
+                }
                 if k % TURN == TURN - 1 {
                     e.table.settle();
                 }
@@ -104,7 +123,7 @@ fn turns<F: Field>(
             }
         }
     }
-    Ok(spent)
+    Ok((spent, refused))
 }
 
 fn change<F: Field>(t: &mut dyn Contestant<F>, prefix: F, hop: u32) -> Result<()> {
