@@ -440,7 +440,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn any_events_in_any_order_keep_every_promise(program in prop::collection::vec(any::<u8>(), 0..400)) {
             one(&program);

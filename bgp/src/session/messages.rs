@@ -12,6 +12,9 @@ use crate::wire::{
     Code, Kind, Message, Notification, Open, Refresh, RouteRefresh, cease, open_error,
 };
 
+/// So many octets of a NOTIFICATION's data are kept for who asks later: more than any text has (RFC 9003).
+const KEPT: usize = 512;
+
 impl Session {
     /// One whole message, without its header.
     pub(super) fn message<H: Handler>(
@@ -181,7 +184,9 @@ impl Session {
         } else {
             After::Damp
         };
-        self.lose(now, i, Cause::Received(n.clone()), after, out);
+        let mut n = n.clone();
+        n.data.truncate(KEPT);
+        self.lose(now, i, Cause::Received(n), after, out);
         self.bare |= old;
     }
 
