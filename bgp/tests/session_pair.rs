@@ -336,3 +336,59 @@ fn what_was_kept_of_a_neighbour_that_vanished() {
     p.wait(secs(10));
     p.assert_up();
 }
+
+/// Ten messages of B's, and what A takes of them with so small a budget.
+fn backlog(p: &mut Pair, budget: Budget) -> (Vec<u8>, usize) {
+    let (conn, _) = p.sessions[A].established().expect("a session");
+    let mut octets = Vec::new();
+    for _ in 0..10 {
+        Message::Update(&[0; 4]).emit(&mut octets);
+    }
+    let mut out = Vec::new();
+    let handler = &mut p.updates[A];
+    let taken = p.sessions[A].receive(p.now, conn, &octets, budget, handler, &mut out);
+    assert_eq!(out, []);
+    (octets, taken)
+}
+
+#[test]
+fn a_budget_is_kept() {
+    let mut p = up(4096);
+    let mut budget = Budget {
+        messages: 3,
+        octets: 1 << 20,
+    };
+    assert_eq!(backlog(&mut p, budget).1, 3 * 23);
+    (budget.messages, budget.octets) = (100, 100);
+    // No further one after 100 octets: the fifth begins at 92.
+    assert_eq!(backlog(&mut p, budget).1, 5 * 23);
+    budget = Budget::default();
+    assert_eq!(backlog(&mut p, budget).1, 10 * 23);
+    assert_eq!(p.updates[A].0.len(), 18);
+}
+
+#[test]
+fn octets_that_wait_here_count_as_heard() {
+    let mut p = up(4096);
+    let few = Budget {
+        messages: 1,
+        octets: 1,
+    };
+    let heard = p.now;
+    let (octets, taken) = backlog(&mut p, few);
+    let mut out = Vec::new();
+    for late in [90, 100, 110] {
+        p.sessions[A].handle(heard + secs(late), Event::Tick, &mut out);
+        assert_eq!(p.sessions[A].state(), State::Established, "after {late} s");
+    }
+    // Once all is read, silence counts again.
+    let (conn, _) = p.sessions[A].established().expect("a session");
+    let (now, rest) = (heard + secs(115), &octets[taken..]);
+    let handler = &mut p.updates[A];
+    let all = p.sessions[A].receive(now, conn, rest, Budget::default(), handler, &mut out);
+    assert_eq!(all, rest.len());
+    p.sessions[A].handle(now + secs(89), Event::Tick, &mut out);
+    assert_eq!(p.sessions[A].state(), State::Established);
+    p.sessions[A].handle(now + secs(90), Event::Tick, &mut out);
+    assert_eq!(p.sessions[A].state(), State::Idle);
+}

@@ -190,7 +190,7 @@ impl SessionConfig {
             delay_open: Duration::ZERO,
             passive: false,
             idle_hold_min: Duration::from_secs(1),
-            idle_hold_max: Duration::from_secs(120),
+            idle_hold_max: Duration::from_secs(60),
             collide_established: false,
             role: None,
             graceful: Some(GracefulConfig::default()),
