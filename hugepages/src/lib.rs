@@ -10,6 +10,7 @@
 //! - [`held`]: the record of what a process took, so that the next start can give back what a
 //!   killed one could not.
 //! - [`link`]: settings of the kernel's network interfaces, given back.
+//! - [`sock`]: options of TCP sockets that no crate has safely: signatures, the least TTL.
 //! - [`doctor`]: the checks behind `trunkctl doctor`; they run without an appliance.
 //!
 //! Left out on purpose: changing the kernel command line (isolated cores, IOMMU): `doctor` says
@@ -22,6 +23,7 @@ pub mod link;
 pub mod nic;
 pub mod pages;
 pub mod slice;
+pub mod sock;
 pub mod sys;
 pub mod topology;
 
