@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+mod bgp;
 pub mod config;
 pub mod control;
 pub mod host;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bgp::types::Family;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use ipnet::IpNet;
 use net::Label;
@@ -138,6 +139,29 @@ pub enum Request {
         /// It.
         reply: Reply<api::Rcu>,
     },
+    /// The neighbours of BGP.
+    BgpNeighbors {
+        /// Which of them.
+        query: api::BgpNeighborQuery,
+        /// The rows.
+        reply: Reply<Vec<api::BgpNeighbor>>,
+    },
+    /// A page of BGP's routes.
+    BgpRoutes {
+        /// Which routes.
+        query: BgpRouteQuery,
+        /// Where to go on; `None`: from the first.
+        after: Option<BgpCursor>,
+        /// The rows, and where to go on.
+        reply: Reply<Page<api::BgpRoute, BgpCursor>>,
+    },
+    /// Have a neighbour of BGP do something.
+    BgpCommand {
+        /// Which, and what.
+        command: api::BgpCommand,
+        /// Done, or refused.
+        reply: Reply<()>,
+    },
     /// What runs here. `name`, `config` and `version` may be left empty: the API thread fills them in.
     Status {
         /// It.
@@ -175,6 +199,37 @@ pub enum RouteMatch {
     Within(IpNet),
     /// The one route that this address (a full-length prefix) would take.
     Longest(IpNet),
+}
+
+/// Which of BGP's routes to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BgpRouteQuery {
+    /// By destination.
+    pub matching: RouteMatch,
+    /// Of these families, in this order; at least one.
+    pub families: Vec<Family>,
+    /// From which side.
+    pub side: BgpSide,
+}
+
+/// From which side BGP's routes are looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BgpSide {
+    /// All paths, as they are chosen from.
+    Table,
+    /// What this neighbour has sent, before policy.
+    Received(String),
+    /// What this neighbour was told.
+    Advertised(String),
+}
+
+/// How far BGP's routes have been shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BgpCursor {
+    /// In this family.
+    pub family: Family,
+    /// From this prefix on; `None`: from the first.
+    pub from: Option<IpNet>,
 }
 
 /// Where a route comes from.

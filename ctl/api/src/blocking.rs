@@ -92,6 +92,10 @@ impl Client {
         drops(DropQuery) -> Drops via show_drops;
         /// What the tables take, and how full they are.
         memory(MemoryQuery) -> Memory via show_memory;
+        /// The neighbours of BGP.
+        bgp_neighbors(BgpNeighborQuery) -> BgpNeighbors via show_bgp_neighbors;
+        /// Has a neighbour of BGP do something.
+        bgp_command(BgpCommand) -> BgpCommandReply via command_bgp;
         /// The state of RCU.
         rcu(RcuQuery) -> Rcu via show_rcu;
     }
@@ -128,6 +132,30 @@ impl Client {
             let mut stream = self
                 .inner
                 .show_routes(request)
+                .await
+                .map_err(Box::new)?
+                .into_inner();
+            while let Some(chunk) = stream.message().await.map_err(Box::new)? {
+                chunk.routes.into_iter().try_for_each(&mut each)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// BGP's routes that match, handed to `each` as they come.
+    ///
+    /// # Errors
+    /// The appliance refused, or the connection was lost; also the error that `each` gave.
+    pub fn for_each_bgp_route(
+        &mut self,
+        query: BgpRouteQuery,
+        mut each: impl FnMut(BgpRoute) -> Answer<()>,
+    ) -> Answer<()> {
+        let request = self.timed(query);
+        self.runtime.block_on(async {
+            let mut stream = self
+                .inner
+                .show_bgp_routes(request)
                 .await
                 .map_err(Box::new)?
                 .into_inner();

@@ -178,3 +178,40 @@ fn every_field_is_documented() {
         }
     }
 }
+
+#[test]
+fn bgp_summary_and_route() {
+    let neighbor = api::BgpNeighbor::default();
+    has(
+        &neighbor,
+        &[
+            ("address", "string"),
+            ("as", "number"),
+            ("state", "string"),
+            ("uptime_s", "number"),
+            ("received", "number"),
+            ("accepted", "number"),
+            ("advertised", "number"),
+            ("families", "array"),
+            ("counts", "array"),
+            ("timers_s", "object"),
+        ],
+    );
+    let route = api::BgpRoute {
+        med: Some(0),
+        ..Default::default()
+    };
+    has(
+        &route,
+        &[
+            ("prefix", "string"),
+            ("neighbor", "string"),
+            ("best", "bool"),
+            ("next_hop", "string"),
+            ("as_path", "string"),
+            ("med", "number"),
+            ("local_pref", "null"),
+            ("communities", "array"),
+        ],
+    );
+}

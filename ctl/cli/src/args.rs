@@ -75,6 +75,12 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: Option<NeighVerb>,
     },
+    /// BGP: neighbours, their routes, and what they are told
+    #[command(infer_subcommands = true)]
+    Bgp {
+        #[command(subcommand)]
+        verb: Option<BgpVerb>,
+    },
     /// The threads that forward, and their load
     #[command(infer_subcommands = true)]
     Worker {
@@ -137,8 +143,6 @@ pub(crate) enum Noun {
     #[command(hide = true, disable_help_flag = true)]
     Vrf(Rest),
     #[command(hide = true, disable_help_flag = true)]
-    Bgp(Rest),
-    #[command(hide = true, disable_help_flag = true)]
     Explain(Rest),
     #[command(hide = true, disable_help_flag = true)]
     Capture(Rest),
@@ -180,7 +184,7 @@ pub(crate) enum RouteVerb {
     /// Shows the routing table
     #[command(
         visible_alias = "list",
-        override_usage = "trunkctl route show [PREFIX|ADDRESS] [longer] [protocol static|connected|local]"
+        override_usage = "trunkctl route show [PREFIX|ADDRESS] [longer] [protocol bgp|static|connected|local]"
     )]
     #[command(
         after_help = "An address shows the one route that it takes; a prefix that very route, with \"longer\" also all within it.\n\n\
@@ -274,6 +278,38 @@ pub(crate) enum NeighVerb {
         override_usage = "trunkctl neigh show [ADDRESS] [dev NAME]"
     )]
     Show(Words),
+}
+
+/// What to do with BGP.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BgpVerb {
+    /// Shows the neighbours, a line each
+    Summary,
+    /// Shows a neighbour in full, or has it do something
+    #[command(
+        aliases = ["neighbour", "neighbors"],
+        override_usage = "trunkctl bgp neighbor [ADDRESS [reset [TEXT] | refresh in | refresh out | shutdown [TEXT] | start]]"
+    )]
+    #[command(
+        after_help = "A neighbour is called what the configuration calls it: an address, fe80::1%wan0, or an interface.\n\
+        reset ends the session, and it comes back; refresh in asks for its routes again, refresh out sends it ours again;\n\
+        shutdown holds until start, the appliance's own start, or another configuration of this neighbour. The text is told to it.\n\n\
+        Examples:\n  trunkctl bgp neighbor 198.51.100.3\n  trunkctl bgp neighbor 198.51.100.3 refresh in\n  \
+        trunkctl bgp neighbor 198.51.100.3 shutdown \"moving the rack\""
+    )]
+    Neighbor(Words),
+    /// Shows routes
+    #[command(
+        visible_alias = "routes",
+        override_usage = "trunkctl bgp route [PREFIX|ADDRESS] [longer] [received ADDRESS | advertised ADDRESS] [family FAMILY]"
+    )]
+    #[command(
+        after_help = "An address shows the paths of the best match, a prefix its own, with \"longer\" also all within it, each with what\n\
+        became of it. received: what that neighbour has sent, before policy; advertised: what it was told.\n\n\
+        Examples:\n  trunkctl bgp route\n  trunkctl bgp route 203.0.113.9\n  trunkctl bgp route 203.0.113.0/24 longer\n  \
+        trunkctl bgp route received 198.51.100.3 family ipv6-unicast --json"
+    )]
+    Route(Words),
 }
 
 /// What to do with things that can only be looked at.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bgp;
 mod failure;
 mod offline;
 mod show;
@@ -111,6 +112,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
             Some(NeighVerb::Show(words)) => neighbors(cli, out, neighbor_query(&words.words)?),
             None => neighbors(cli, out, NeighborQuery::default()),
         },
+        Noun::Bgp { verb } => bgp::run(cli, out, verb.as_ref()),
         Noun::Worker { .. }
         | Noun::Drop { .. }
         | Noun::Memory { .. }
@@ -126,7 +128,6 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
             Ok(out.write_all(&text)?)
         }
         Noun::Vrf(_) => later("vrf"),
-        Noun::Bgp(_) => later("bgp"),
         Noun::Explain(_) => later("explain"),
         Noun::Capture(_) => later("capture"),
         Noun::Top(_) => later("top"),

@@ -25,6 +25,7 @@ struct Appliance {
 impl Trunkline for Appliance {
     type ShowRoutesStream = Stream<Routes>;
     type ShowLabelsStream = Stream<Labels>;
+    type ShowBgpRoutesStream = Stream<api::BgpRoutes>;
 
     async fn get_status(&self, _: Request<StatusRequest>) -> Answer<Status> {
         Ok(Response::new(Status {
@@ -106,6 +107,55 @@ impl Trunkline for Appliance {
         Ok(Response::new(Box::pin(tokio_stream::iter([Ok(Labels {
             labels,
         })]))))
+    }
+
+    async fn show_bgp_neighbors(
+        &self,
+        call: Request<api::BgpNeighborQuery>,
+    ) -> Answer<api::BgpNeighbors> {
+        let address = call.into_inner().address;
+        let neighbor = api::BgpNeighbor {
+            address: if address.is_empty() {
+                "198.51.100.3".into()
+            } else {
+                address
+            },
+            r#as: 64513,
+            state: "Established".into(),
+            uptime_s: 61.0,
+            received: 3,
+            families: vec!["ipv4-unicast".into()],
+            ..Default::default()
+        };
+        Ok(Response::new(api::BgpNeighbors {
+            neighbors: vec![neighbor],
+        }))
+    }
+
+    async fn show_bgp_routes(
+        &self,
+        call: Request<api::BgpRouteQuery>,
+    ) -> Answer<Self::ShowBgpRoutesStream> {
+        let query = call.into_inner();
+        let route = api::BgpRoute {
+            prefix: "203.0.113.0/24".into(),
+            neighbor: query.received,
+            origin: "igp".into(),
+            as_path: "64513".into(),
+            ..Default::default()
+        };
+        let routes = vec![route; 2];
+        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(
+            api::BgpRoutes { routes },
+        )]))))
+    }
+
+    async fn command_bgp(&self, call: Request<api::BgpCommand>) -> Answer<api::BgpCommandReply> {
+        let c = call.into_inner();
+        match (c.command.as_str(), c.text.as_str()) {
+            ("shutdown", "bye now") => Ok(Response::new(api::BgpCommandReply {})),
+            (command, _) => Err(tonic::Status::failed_precondition(format!("not {command}"))),
+        }
     }
 
     async fn show_interfaces(&self, call: Request<InterfaceQuery>) -> Answer<Interfaces> {
@@ -301,11 +351,10 @@ fn misuse_is_two_with_one_line() {
         ("--jsn route show", "--json"),
         ("worker add", "unrecognized subcommand"),
         ("vrf show", "\"vrf\" is not in this version"),
-        ("bgp summary", "\"bgp\" is not in this version"),
-        (
-            "bgp neighbor 10.0.0.1 shutdown --help",
-            "not in this version",
-        ),
+        ("bgp neighbor 10.0.0.1 dance", "one of reset, refresh in"),
+        ("bgp neighbor 10.0.0.1 refresh", "in, or out"),
+        ("bgp route longer", "needs the prefix"),
+        ("bgp route received a advertised b", "one of them"),
         ("explain 203.0.113.9 from 10.0.0.1", "not in this version"),
         ("capture -w f", "not in this version"),
         ("top", "not in this version"),
@@ -577,7 +626,7 @@ fn help_has_examples_and_needs_no_appliance() {
     ] {
         assert!(top.contains(word), "{word}: {top}");
     }
-    for word in ["vrf", "bgp", "explain"] {
+    for word in ["vrf", "capture", "explain"] {
         assert!(
             !top.contains(&format!("  {word} ")),
             "later versions are not advertised: {top}"
@@ -618,4 +667,46 @@ fn the_doctor_needs_no_appliance() {
         .any(|c| c["status"] == "fail");
     assert_eq!(output.status.code(), Some(i32::from(failed)));
     assert!(checks[0]["name"].is_string() && checks[0]["detail"].is_string());
+}
+
+#[test]
+fn bgp_is_shown_and_ordered_about() {
+    let lab = Lab::new();
+    let (code, out, _) = lab.run("bgp summary");
+    assert_eq!(code, 0);
+    let last = out.lines().last().unwrap();
+    let words: Vec<&str> = last.split_whitespace().collect();
+    assert_eq!(
+        words,
+        [
+            "198.51.100.3",
+            "64513",
+            "Established",
+            "1m",
+            "1s",
+            "3",
+            "0",
+            "0"
+        ]
+    );
+    let (_, json, _) = lab.run("bgp neighbor 192.0.2.9 --json");
+    let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(rows[0]["address"], "192.0.2.9");
+    assert_eq!(
+        (&rows[0]["as"], &rows[0]["families"][0]),
+        (&64513.into(), &"ipv4-unicast".into())
+    );
+    let (_, out, _) = lab.run("bgp route received 192.0.2.9");
+    assert_eq!(out.lines().count(), 2);
+    assert!(
+        out.contains("203.0.113.0/24") && out.contains("192.0.2.9"),
+        "{out}"
+    );
+    let (_, json, _) = lab.run("bgp route --json");
+    let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    let (code, _, error) = lab.run("bgp neighbor 198.51.100.3 shutdown");
+    assert_eq!(code, 1, "{error}");
+    let (code, _, error) = lab.run("bgp neighbor 198.51.100.3 refresh in");
+    assert!(code == 1 && error.contains("not refresh-in"), "{error}");
 }

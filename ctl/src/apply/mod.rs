@@ -18,9 +18,11 @@ use dataplane::port::{Device, PortSpec};
 use net::{IfaceId, PortId};
 use tracing::{debug, error, info, warn};
 
+use crate::bgp;
 use crate::config::{self, Forget, Plan};
 use crate::control::router::{Iface, OpenPort, Router};
 use crate::host::Host;
+use crate::rib::SetId;
 
 /// Interfaces at most: their ids are below this.
 const MAX_IFACES: u16 = 1024;
@@ -64,12 +66,17 @@ impl Router {
             capacity::check(&plan, &self.running, dp.fib())?;
         }
         let mut undo = Vec::new();
-        if let Err(cause) = self.reserve(&plan, &mut undo) {
-            self.take_back(undo, now);
-            self.release_nics();
-            return Err(cause);
-        }
-        self.commit(plan, now);
+        let reserved = self.reserve(&plan, &mut undo);
+        let prepared = reserved.and_then(|()| self.bgp.prepare(&plan.next));
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(cause) => {
+                self.take_back(undo, now);
+                self.release_nics();
+                return Err(cause);
+            }
+        };
+        self.commit(plan, prepared, now);
         self.release_nics();
         for (iface, address) in forgotten {
             self.neigh.flush(now, iface, address, &mut self.acts);
@@ -166,7 +173,7 @@ impl Router {
     }
 
     /// Does what cannot fail.
-    fn commit(&mut self, plan: Box<Plan>, now: Instant) {
+    fn commit(&mut self, plan: Box<Plan>, prepared: bgp::Prepared, now: Instant) {
         for old in plan
             .interfaces_removed
             .iter()
@@ -198,6 +205,8 @@ impl Router {
             }
         }
         self.running = plan.next.clone();
+        let (bgp, rib, links) = self.bgp_parts();
+        bgp.apply(&plan.next, prepared, rib, &links, now);
         self.backlog.push_back(Backlog {
             plan,
             labels: 0,
@@ -221,21 +230,19 @@ impl Router {
         b.labels += labels.len();
         let routes = &b.plan.routes[b.routes..];
         let routes = &routes[..routes.len().min(budget - labels.len())];
-        let mut last = None;
+        let mut last: Option<(&std::sync::Arc<config::Target>, SetId)> = None;
         for e in routes {
-            let spec = e.to.as_ref().map(|t| match &last {
+            let set = match (&e.to, &last) {
+                (None, _) => None,
                 // Neighbouring routes of a great file mostly share one target.
-                Some((of, spec)) if std::ptr::eq(*of, std::sync::Arc::as_ptr(t)) => {
-                    let spec: &crate::rib::spec::PathsSpec = spec;
-                    spec.clone()
+                (Some(t), Some((of, set))) if std::sync::Arc::ptr_eq(of, t) => Some(*set),
+                (Some(t), _) => {
+                    let set = self.rib.paths(&translate::route(t, ttl, &ids));
+                    last = Some((t, set));
+                    Some(set)
                 }
-                _ => {
-                    let spec = translate::route(t, ttl, &ids);
-                    last = Some((std::sync::Arc::as_ptr(t), spec.clone()));
-                    spec
-                }
-            });
-            self.rib.set_static(e.key, spec);
+            };
+            self.rib.set_static_to(e.key, set);
         }
         b.routes += routes.len();
         if b.labels < b.plan.labels.len() || b.routes < b.plan.routes.len() {
@@ -519,7 +526,7 @@ mod tests {
         let poll = mio::Poll::new().unwrap();
         let registry = poll.registry().try_clone().unwrap();
         let neigh = crate::neigh::Neighbours::new(crate::neigh::Params::default());
-        let mut r = Router::new(registry, neigh);
+        let mut r = Router::new(registry, neigh).unwrap();
         for (n, name) in [(0, "a"), (1, "b")] {
             let (id, mac) = (IfaceId(n), net::MacAddr([2, 0, 0, 0, 0, n as u8]));
             let conf = Interface {

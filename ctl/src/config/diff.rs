@@ -214,7 +214,7 @@ fn diff(from: &Valid, next: Arc<Valid>) -> Plan {
     let mut plan = Plan {
         system: changed(from.system != to.system).map(|()| to.system.clone()),
         dataplane: changed(from.dataplane != to.dataplane).map(|()| to.dataplane.clone()),
-        restart: restarts(&from.dataplane, &to.dataplane),
+        restart: restarts(from, to),
         neighbor: changed(from.neighbor != to.neighbor).map(|()| to.neighbor),
         neighbors: edits(&from.neighbors, &to.neighbors),
         labels: edits(&from.labels, &to.labels),
@@ -336,8 +336,14 @@ fn interfaces(from: &Valid, to: &Valid, plan: &mut Plan) {
     plan.interfaces_added.sort_by_key(|i| i.vlan.is_some());
 }
 
-fn restarts(from: &Dataplane, to: &Dataplane) -> Vec<Restart> {
+fn restarts(from: &Valid, to: &Valid) -> Vec<Restart> {
     use super::print;
+    let install = |v: &Valid| v.bgp.as_ref().map(|b| b.speaker.install);
+    let installs = match (install(from), install(to)) {
+        (Some(a), Some(b)) => (a.to_string(), b.to_string()),
+        _ => Default::default(),
+    };
+    let (from, to) = (&from.dataplane, &to.dataplane);
     let rows = [
         (
             "dataplane.workers",
@@ -374,6 +380,7 @@ fn restarts(from: &Dataplane, to: &Dataplane) -> Vec<Restart> {
             from.frames.to_string(),
             to.frames.to_string(),
         ),
+        ("bgp.install", installs.0, installs.1),
     ];
     rows.into_iter()
         .filter(|(_, from, to)| from != to)

@@ -59,7 +59,7 @@ impl Candidate {
                 file,
                 has_id: valid.system.router_id.is_some(),
                 interfaces: &interfaces,
-                policies: Vec::new(),
+                policies: bgp::BUILT_IN.to_vec(),
                 keep: match files {
                     Files::Keep(running) => running.bgp.as_deref(),
                     Files::Read => None,

@@ -5,7 +5,7 @@
 //! thread sleeps until a descriptor is ready or a timer is due. The reactor itself is all of the I/O in here; what it drives
 //! is told the time (HABITS 4).
 
-mod limit;
+pub(crate) mod limit;
 pub(crate) mod router;
 mod show;
 mod start;
@@ -25,6 +25,7 @@ use net::IfaceId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing::{debug, error, info, warn};
 
+use crate::bgp::LISTENERS;
 use crate::config::{Plan, Store};
 use crate::host::links::LinkWatch;
 use crate::neigh::{Neighbours, Params};
@@ -137,7 +138,7 @@ impl Control {
         let router = Router::new(
             poll.registry().try_clone()?,
             Neighbours::new(Params::default()),
-        );
+        )?;
         let now = Instant::now();
         Ok(Self {
             poll,
@@ -183,7 +184,15 @@ impl Control {
             if tokens.contains(&tokens::LINKS) && self.links.changed() {
                 self.next_all_links = Instant::now();
             }
-            let taps = tokens.range(tokens::FIRST_TAP..);
+            for event in &events {
+                if event.token().0 >= LISTENERS {
+                    let over = event.is_error() || event.is_read_closed();
+                    let readable = event.is_readable() || over;
+                    let writable = event.is_writable() || over;
+                    self.router.bgp.event(event.token().0, readable, writable);
+                }
+            }
+            let taps = tokens.range(tokens::FIRST_TAP..LISTENERS);
             let ids = taps
                 .filter_map(|t| u16::try_from(t - tokens::FIRST_TAP).ok())
                 .map(IfaceId);
@@ -211,7 +220,9 @@ impl Control {
             self.next_chores = now + CHORES;
             self.router.chores(now);
         }
+        more |= self.router.bgp_turn(now);
         let draining = self.router.drain(now);
+        more |= self.router.bgp_resolved();
         self.router.carry_out(now);
         self.router.flush();
         if !draining {
@@ -245,7 +256,8 @@ impl Control {
             self.next_all_links
         };
         let mut t = LONGEST.min(due(links)).min(due(self.next_chores));
-        if let Some(at) = self.router.neigh.poll_at() {
+        let timers = [self.router.neigh.poll_at(), self.router.bgp.poll_at()];
+        for at in timers.into_iter().flatten() {
             t = t.min(due(at));
         }
         match &self.router.dp {
@@ -303,6 +315,15 @@ impl Control {
             Request::Drops { query, reply } => reply.send(r.show_drops(&query.interface)),
             Request::Memory { reply } => reply.ok(r.show_memory()),
             Request::Rcu { reply } => reply.ok(r.show_rcu()),
+            Request::BgpNeighbors { query, reply } => {
+                reply.send(r.bgp.show_neighbors(&query.address, now));
+            }
+            Request::BgpRoutes {
+                query,
+                after,
+                reply,
+            } => reply.send(r.bgp.show_routes(&query, after, now)),
+            Request::BgpCommand { command, reply } => reply.send(r.bgp_command(&command, now)),
             Request::Status { reply } => reply.ok(self.status(now)),
         }
     }
@@ -377,6 +398,7 @@ impl Router {
 
     /// Takes everything down, in order.
     fn end(&mut self) {
+        self.bgp_shut_down(Instant::now());
         if let Some(dp) = &mut self.dp
             && let Err(e) = dp.shutdown()
         {

@@ -4,6 +4,7 @@
 //! `show` looks at it; the reactor above calls them in turn.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,9 +20,11 @@ use super::limit::{Limit, Pace};
 use super::start::Machine;
 use super::tokens;
 use crate::apply::Backlog;
+use crate::bgp::{Driver, Links};
 use crate::config::{self, Valid};
 use crate::host::{Host, HostSpec};
 use crate::neigh::{Act, IfaceCfg, Neighbours};
+use crate::request::Refused;
 use crate::rib::Rib;
 use crate::rib::fib::FibSink;
 use crate::rib::spec::IfaceSpec;
@@ -64,6 +67,7 @@ pub(crate) struct Router {
     pub(crate) machine: Machine,
     pub(crate) rib: Rib,
     pub(crate) neigh: Neighbours,
+    pub(crate) bgp: Driver,
     pub(crate) acts: Vec<Act>,
     pub(crate) ifaces: BTreeMap<String, Iface>,
     pub(crate) names: BTreeMap<IfaceId, String>,
@@ -82,6 +86,8 @@ pub(crate) struct Router {
     pub(crate) scratch: Vec<u8>,
     /// ICMP errors that the control thread makes itself.
     pub(crate) icmp_limit: Limit,
+    /// Addresses or links have changed, and BGP is to hear of it.
+    pub(crate) bgp_links: bool,
     table_full: bool,
     /// How many entries are written at once, and how many edits taken up.
     writing: Pace,
@@ -92,8 +98,9 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    pub(crate) fn new(registry: Registry, neigh: Neighbours) -> Self {
-        Self {
+    pub(crate) fn new(registry: Registry, neigh: Neighbours) -> io::Result<Self> {
+        Ok(Self {
+            bgp: Driver::new(registry.try_clone()?),
             host: None,
             dp: None,
             machine: Machine::default(),
@@ -113,12 +120,13 @@ impl Router {
             buffer: vec![0; 1 << 16],
             scratch: Vec::new(),
             icmp_limit: Limit::new(100, 100),
+            bgp_links: false,
             table_full: false,
             writing: Pace::new(SLICE, ENTRIES.0, ENTRIES.1),
             editing: Pace::new(SLICE, ENTRIES.0, ENTRIES.1),
             watchdog: Watchdog::new(STALLED),
             dead: BTreeSet::new(),
-        }
+        })
     }
 
     /// The interface of that id.
@@ -148,6 +156,7 @@ impl Router {
             addresses: i.conf.addresses.clone(),
         };
         self.rib.set_interface(i.id, spec);
+        self.bgp_links = true;
         if let Some(dp) = &mut self.dp {
             // Groups with another path, or a backup, need not wait for the RIB.
             match i.up {
@@ -296,6 +305,58 @@ impl Router {
     pub(crate) fn settle(&mut self) {
         let until = Instant::now() + Duration::from_secs(5);
         while self.drain(Instant::now()) && Instant::now() < until {}
+    }
+
+    /// BGP's piece of a turn. True: there is more.
+    pub(crate) fn bgp_turn(&mut self, now: Instant) -> bool {
+        for name in self.bgp.adverts(now) {
+            if let Some(i) = self.ifaces.get(&name) {
+                self.neigh.advertise_router(i.id, &mut self.acts);
+            }
+        }
+        let changed = std::mem::take(&mut self.bgp_links);
+        let (bgp, rib, links) = self.bgp_parts();
+        if changed {
+            bgp.links_changed(&links);
+        }
+        let valid = Arc::clone(links.valid);
+        bgp.turn(now, rib, &valid, &links)
+    }
+
+    /// What the RIB has found out goes to BGP. True: there was something.
+    pub(crate) fn bgp_resolved(&mut self) -> bool {
+        if self.dp.is_none() {
+            return false;
+        }
+        self.bgp.resolved(&mut self.rib)
+    }
+
+    /// Has a neighbour do something.
+    pub(crate) fn bgp_command(
+        &mut self,
+        command: &api::BgpCommand,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        let (bgp, rib, links) = self.bgp_parts();
+        bgp.command(command, &links, rib, now)
+    }
+
+    /// Tells all neighbours that the appliance goes down.
+    pub(crate) fn bgp_shut_down(&mut self, now: Instant) {
+        let (bgp, rib, links) = self.bgp_parts();
+        bgp.shut_down(rib, &links, now);
+    }
+
+    /// BGP, and what it looks at.
+    pub(crate) fn bgp_parts(&mut self) -> (&mut Driver, &mut Rib, Links<'_>) {
+        let links = Links {
+            ifaces: &self.ifaces,
+            names: &self.names,
+            host: self.host.as_ref(),
+            neigh: &self.neigh,
+            valid: &self.running,
+        };
+        (&mut self.bgp, &mut self.rib, links)
     }
 
     /// Takes back what readers have left. Once a turn.

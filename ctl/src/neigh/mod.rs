@@ -22,6 +22,7 @@ mod arp;
 mod cache;
 mod nd;
 mod resolve;
+mod router;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

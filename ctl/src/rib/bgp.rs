@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use net::IfaceId;
 
 use super::sets::SetId;
-use super::spec::{Hop, PathSpec, PathsSpec, Source, TtlMode};
+use super::spec::{Discard, Hop, PathSpec, PathsSpec, Source, TtlMode};
 use super::{Rib, resolve};
 
 /// A next hop of BGP's.
@@ -178,6 +178,12 @@ impl Rib {
             paths,
             ttl: TtlMode::Uniform,
         })
+    }
+
+    /// The path set of a route that drops what it takes.
+    pub fn discard(&mut self) -> SetId {
+        let nowhere = Hop::Discard(Discard::Blackhole);
+        self.sets.intern(&PathsSpec::single(nowhere))
     }
 
     /// Sets BGP's route of a prefix, of either of its sources and by paths that [`Rib::bgp_paths`] gave, or removes it.

@@ -166,19 +166,10 @@ impl Index4 {
 type Key6 = (u64, u64, u8);
 
 /// The IPv6 prefixes, each with its slot.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Index6 {
     map: BTreeMap<Key6, Slot>,
     lengths: Lengths<129>,
-}
-
-impl Default for Index6 {
-    fn default() -> Self {
-        Self {
-            map: BTreeMap::new(),
-            lengths: Lengths::default(),
-        }
-    }
 }
 
 fn key6(p: Ipv6Net) -> Key6 {

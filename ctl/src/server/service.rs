@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use api::trunkline_server::Trunkline;
 use api::{
-    Change, CommitReply, CommitRequest, ConfigReply, ConfigRequest, ConfigText, DropQuery, Drops,
-    InterfaceQuery, Interfaces, LabelQuery, LabelRoute, Labels, Memory, MemoryQuery, NeighborQuery,
-    Neighbors, Rcu, RcuQuery, Route, Routes, ShowConfigRequest, Status as ApplianceStatus,
-    StatusRequest, WorkerQuery, Workers,
+    BgpCommand, BgpCommandReply, BgpNeighborQuery, BgpNeighbors, BgpRoutes, Change, CommitReply,
+    CommitRequest, ConfigReply, ConfigRequest, ConfigText, DropQuery, Drops, InterfaceQuery,
+    Interfaces, LabelQuery, LabelRoute, Labels, Memory, MemoryQuery, NeighborQuery, Neighbors, Rcu,
+    RcuQuery, Route, Routes, ShowConfigRequest, Status as ApplianceStatus, StatusRequest,
+    WorkerQuery, Workers,
 };
+use bgp::types::Family;
 use ipnet::IpNet;
 use net::Label;
 use tokio::sync::mpsc;
@@ -21,7 +23,9 @@ use tonic::{Request as Call, Response, Status, Streaming};
 
 use super::commit::{Commits, Done, Refusal, aside, describe};
 use crate::config::Store;
-use crate::request::{Page, Protocol, Reply, Request, RouteMatch, RouteQuery};
+use crate::request::{
+    BgpCursor, BgpRouteQuery, BgpSide, Page, Protocol, Reply, Request, RouteMatch, RouteQuery,
+};
 
 /// How long the control thread may take for an answer that costs it next to nothing.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -155,21 +159,57 @@ fn route_query(query: &api::RouteQuery) -> Result<RouteQuery, Refusal> {
             )));
         }
     };
-    let text = match query.destination.as_str() {
+    let (matching, _) = match_of(&query.destination, query.longer)?;
+    Ok(RouteQuery { matching, protocol })
+}
+
+fn bgp_route_query(query: &api::BgpRouteQuery) -> Result<BgpRouteQuery, Refusal> {
+    let (matching, version) = match_of(&query.destination, query.longer)?;
+    if !query.vrf.is_empty() {
+        return Err(Refusal::No(
+            "VRFs are not in this version; leave \"vrf\" out".into(),
+        ));
+    }
+    let families = match (query.family.as_str(), version) {
+        ("", Some(true)) => vec![Family::Ipv6Unicast],
+        ("", Some(false)) => vec![Family::Ipv4Unicast],
+        ("", None) => vec![Family::Ipv4Unicast, Family::Ipv6Unicast],
+        (name, _) => vec![
+            name.parse::<Family>()
+                .map_err(|e| Refusal::Unclear(e.to_string()))?,
+        ],
+    };
+    let side = match (query.received.as_str(), query.advertised.as_str()) {
+        ("", "") => BgpSide::Table,
+        (name, "") => BgpSide::Received(name.to_owned()),
+        ("", name) => BgpSide::Advertised(name.to_owned()),
+        _ => {
+            return Err(Refusal::Unclear(
+                "\"received\" or \"advertised\": one of them".into(),
+            ));
+        }
+    };
+    Ok(BgpRouteQuery {
+        matching,
+        families,
+        side,
+    })
+}
+
+/// The destinations that are meant, and whether they are of IPv6, if that can be said.
+fn match_of(destination: &str, longer: bool) -> Result<(RouteMatch, Option<bool>), Refusal> {
+    let text = match destination {
+        "" => return Ok((RouteMatch::All, None)),
         "default" => "0.0.0.0/0",
         text => text,
     };
-    let matching = if text.is_empty() {
-        RouteMatch::All
-    } else {
-        let prefix = api::grammar::prefix(text).map_err(|e| Refusal::Unclear(e.0))?;
-        match (text.contains('/'), query.longer) {
-            (_, true) => RouteMatch::Within(prefix),
-            (true, false) => RouteMatch::Exact(prefix),
-            (false, false) => RouteMatch::Longest(prefix),
-        }
+    let prefix = api::grammar::prefix(text).map_err(|e| Refusal::Unclear(e.0))?;
+    let matching = match (text.contains('/'), longer) {
+        (_, true) => RouteMatch::Within(prefix),
+        (true, false) => RouteMatch::Exact(prefix),
+        (false, false) => RouteMatch::Longest(prefix),
     };
-    Ok(RouteQuery { matching, protocol })
+    Ok((matching, Some(prefix.addr().is_ipv6())))
 }
 
 /// What the kernel calls this machine.
@@ -189,6 +229,7 @@ fn reply(done: Done) -> ConfigReply {
 impl Trunkline for Service {
     type ShowRoutesStream = Stream<Routes>;
     type ShowLabelsStream = Stream<Labels>;
+    type ShowBgpRoutesStream = Stream<BgpRoutes>;
 
     async fn get_status(&self, _: Call<StatusRequest>) -> Answer<ApplianceStatus> {
         let mut status = ask(&self.commits, |reply| Request::Status { reply }).await?;
@@ -331,6 +372,44 @@ impl Trunkline for Service {
         Ok(Response::new(
             ask(&self.commits, |reply| Request::Memory { reply }).await?,
         ))
+    }
+
+    async fn show_bgp_neighbors(&self, call: Call<BgpNeighborQuery>) -> Answer<BgpNeighbors> {
+        let query = call.into_inner();
+        let neighbors = ask(&self.commits, |reply| Request::BgpNeighbors {
+            query,
+            reply,
+        })
+        .await?;
+        Ok(Response::new(BgpNeighbors { neighbors }))
+    }
+
+    async fn show_bgp_routes(
+        &self,
+        call: Call<api::BgpRouteQuery>,
+    ) -> Answer<Self::ShowBgpRoutesStream> {
+        let query = bgp_route_query(&call.into_inner())?;
+        let request = move |after: Option<BgpCursor>,
+                            reply: Reply<Page<api::BgpRoute, BgpCursor>>| {
+            Request::BgpRoutes {
+                query: query.clone(),
+                after,
+                reply,
+            }
+        };
+        Ok(Response::new(stream(&self.commits, request, |routes| {
+            BgpRoutes { routes }
+        })))
+    }
+
+    async fn command_bgp(&self, call: Call<BgpCommand>) -> Answer<BgpCommandReply> {
+        let command = call.into_inner();
+        ask(&self.commits, |reply| Request::BgpCommand {
+            command,
+            reply,
+        })
+        .await?;
+        Ok(Response::new(BgpCommandReply {}))
     }
 
     async fn show_rcu(&self, _: Call<RcuQuery>) -> Answer<Rcu> {

@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::{Instance, Server};
 use crate::config::Store;
-use crate::request::{self, Page, Request, RouteMatch};
+use crate::request::{self, BgpCursor, Page, Request, RouteMatch};
 
 const FILE: &str = "# ours\n[interface.wan0]\ndevice = \"tap:a\"\naddress = \"10.0.0.1/24\"\n";
 
@@ -34,6 +34,28 @@ fn control(requests: &crossbeam::channel::Receiver<Request>, stop: &AtomicBool) 
             continue;
         };
         match request {
+            Request::BgpNeighbors { reply, .. } => reply.ok(vec![api::BgpNeighbor::default()]),
+            Request::BgpRoutes {
+                query,
+                after,
+                reply,
+            } => {
+                // Two pages: a family each.
+                let family = after.map_or(query.families[0], |a| a.family);
+                let later = query.families.iter().skip_while(|f| **f != family).nth(1);
+                let row = api::BgpRoute {
+                    family: family.name().into(),
+                    ..Default::default()
+                };
+                reply.ok(Page {
+                    rows: vec![row],
+                    next: later.map(|f| BgpCursor {
+                        family: *f,
+                        from: None,
+                    }),
+                });
+            }
+            Request::BgpCommand { reply, .. } => reply.refuse("not now"),
             Request::Apply { plan, reply } => {
                 let steps: Vec<String> = plan.steps().map(|s| s.to_string()).collect();
                 if steps.iter().any(|s| s.contains("10.0.0.66")) {
@@ -386,4 +408,45 @@ fn it_stops_promptly_and_leaves_nothing() {
     );
     drop(idle);
     lab.applied();
+}
+
+#[test]
+fn routes_of_bgp_come_in_pages_by_family() {
+    let lab = Lab::new();
+    let mut client = lab.client();
+    let mut ask = |query: api::BgpRouteQuery| {
+        let mut families = Vec::new();
+        let done = client.for_each_bgp_route(query, |r| {
+            families.push(r.family);
+            Ok(())
+        });
+        done.map(|()| families).map_err(|e| e.message().to_owned())
+    };
+    let all = api::BgpRouteQuery::default();
+    assert_eq!(ask(all.clone()).unwrap(), ["ipv4-unicast", "ipv6-unicast"]);
+    let of = |destination: &str, family: &str| api::BgpRouteQuery {
+        destination: destination.into(),
+        family: family.into(),
+        ..Default::default()
+    };
+    assert_eq!(ask(of("2001:db8::/32", "")).unwrap(), ["ipv6-unicast"]);
+    assert_eq!(ask(of("", "ipv6-unicast")).unwrap(), ["ipv6-unicast"]);
+    assert!(
+        ask(of("", "ipx"))
+            .unwrap_err()
+            .contains("no family is called")
+    );
+    assert!(
+        ask(of("10.0.0.1/8", ""))
+            .unwrap_err()
+            .contains("10.0.0.0/8")
+    );
+    let both = api::BgpRouteQuery {
+        received: "a".into(),
+        advertised: "b".into(),
+        ..Default::default()
+    };
+    assert!(ask(both).unwrap_err().contains("one of them"));
+    let refused = client.bgp_command(api::BgpCommand::default()).unwrap_err();
+    assert_eq!(refused.message(), "not now");
 }

@@ -111,9 +111,14 @@ const MISTAKES: &[Mistake] = &[
     ),
     mistake("no TOML", "[interface.x\n", &["bad.toml:"]),
     mistake(
-        "BGP, which is not there yet",
+        "BGP without an identifier",
         "[bgp]\nas = 64512",
-        &["bad.toml:", "bgp", "not in this version"],
+        &["bad.toml:", "system.router-id", "router-id = "],
+    ),
+    mistake(
+        "a VRF, which is not there yet",
+        "[vrf.blue]\nrd = \"64512:1\"",
+        &["bad.toml:", "vrf", "not in this version"],
     ),
     Mistake {
         name: "a missing device",

@@ -32,6 +32,14 @@ pub use value::{
     Number, PeerAs, PolicyName, Secret, SecretFile, Shutdown, Text,
 };
 
+/// Policies that are there without being written.
+pub(super) const BUILT_IN: [&str; 4] = [
+    "accept-all",
+    "reject-all",
+    "graceful-shutdown",
+    "reject-invalid",
+];
+
 /// The port that BGP is spoken on, RFC 4271 8.2.1.
 pub const PORT: u16 = 179;
 
@@ -71,8 +79,8 @@ pub struct Speaker {
     pub multipath: Multipath,
     /// How MULTI_EXIT_DISC is compared.
     pub med: Med,
-    /// Among external routes that are alike the lowest identifier wins, not the oldest route (RFC 4271 9.1.2.2 f).
-    pub compare_router_id: bool,
+    /// Among external routes that are alike the oldest wins (RFC 5004), not the lowest identifier (RFC 4271 9.1.2.2 f).
+    pub prefer_oldest: bool,
     /// The best external route is told to internal neighbours even while an internal one is better.
     pub best_external: bool,
     /// Administrative distances.
@@ -101,7 +109,7 @@ impl Speaker {
             confederation: None,
             multipath: Multipath::default(),
             med: Med::default(),
-            compare_router_id: false,
+            prefer_oldest: false,
             best_external: false,
             distance: Distance::default(),
             next_hop_by_default: false,

@@ -59,7 +59,7 @@ fn speaker(s: &Speaker) -> Table {
         }
     }
     let switches = [
-        ("compare-router-id", s.compare_router_id),
+        ("prefer-oldest", s.prefer_oldest),
         ("best-external", s.best_external),
         ("next-hop-by-default", s.next_hop_by_default),
     ];

@@ -39,7 +39,7 @@ confederation = { id = 64999, members = [64514, 64513] }
 multipath = { ebgp = 4, ibgp = 2, relaxed = true }
 med = { always-compare = true }
 distance = { ebgp = 30 }
-compare-router-id = true
+prefer-oldest = true
 best-external = true
 next-hop-by-default = true
 networks = ["203.0.113.0/24", "2001:db8:7::/48"]
@@ -495,7 +495,7 @@ pub(in crate::config) fn some_bgp() -> impl Strategy<Value = Bgp> {
             let speaker = Speaker {
                 port,
                 install,
-                compare_router_id: a,
+                prefer_oldest: a,
                 best_external: b,
                 next_hop_by_default: c,
                 multipath: Multipath {

@@ -239,3 +239,47 @@ fn a_full_table_is_loaded() {
         );
     }
 }
+
+/// A full table as BGP brings it: in no order, by 30 next hops, and gone again. As above.
+#[test]
+#[ignore = "prints a measurement, and checks nothing"]
+fn a_full_table_of_bgp() {
+    const N: u32 = 1_170_000;
+    let mut w = FibWriter::new(&[], &::fib::Domain::new()).unwrap();
+    let mut r = Rib::new();
+    r.set_interface(IfaceId(1), iface(1, true, &["10.0.1.1/24"]));
+    let hops: Vec<FollowedHop> = (2..32u8)
+        .map(|n| FollowedHop {
+            address: IpAddr::from([10, 0, 1, n]),
+            dev: None,
+        })
+        .collect();
+    hops.iter().for_each(|h| r.follow(*h));
+    drain(&mut r, &mut w);
+    let net = |i: u32| {
+        // 2^24 / 14 steps apart and over the whole of it: every prefix comes once, none beside the one before.
+        let at = (u64::from(i) * 10_369_073 % 14_680_064) as u32;
+        let a = IpAddr::from(((at + (16 << 16)) << 8).to_be_bytes());
+        prefix(a, 24)
+    };
+    let (mut setting, mut draining) = (std::time::Duration::ZERO, std::time::Duration::ZERO);
+    let mut sink = FibSink::new(&mut w, TcMode::Dscp);
+    let mut run = |r: &mut Rib, what: &str, come: bool| {
+        (setting, draining) = Default::default();
+        for first in (0..N).step_by(4096) {
+            let start = std::time::Instant::now();
+            for i in first..(first + 4096).min(N) {
+                let set = r.bgp_paths(&[hops[(i / 7) as usize % hops.len()]]);
+                r.set_bgp(net(i), come.then_some((Source::Ebgp, set)));
+            }
+            setting += start.elapsed();
+            let start = std::time::Instant::now();
+            while r.drain(&mut sink, 4096).more {}
+            draining += start.elapsed();
+        }
+        println!("{N} routes {what}: {setting:?} in the RIB, {draining:?} drained into the tables");
+    };
+    run(&mut r, "come", true);
+    run(&mut r, "stay as they are", true);
+    run(&mut r, "go", false);
+}

@@ -1,0 +1,515 @@
+//! BGP on the control thread: what drives the speaker of the crate `bgp`, which does no I/O itself.
+//!
+//! Read the crate's `speaker` first. A [`Driver`] has the sockets and the time; each of its turns does a bounded piece:
+//! connections that come, octets that came, decisions, routes for the RIB, octets to be written. What waits is in the kernel's
+//! buffers (a neighbour that sends too much, or reads too little, is slowed down by TCP), or in the speaker, which keeps no
+//! queue for who is slow; here it is one buffer a connection at most.
+//!
+//! - `net`: sockets. `conns`: connections and what comes and goes over them. `links`: addresses and interfaces.
+//! - `routes`: next hops, best routes, routes of the router's own. `translate`: the configuration. `show`: the API.
+
+mod conns;
+mod links;
+mod net;
+mod routes;
+mod show;
+#[cfg(test)]
+mod tests;
+mod translate;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bgp::policy::{Policies, Policy, Sets};
+use bgp::speaker::{self, Action, Notice, PeerView, Speaker};
+use ipnet::IpNet;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use nix::net::if_::if_nametoindex;
+use socket2::Socket;
+use tracing::{debug, error, info, warn};
+
+use crate::config::Valid;
+use crate::config::bgp::{Bgp, PeerKey};
+use crate::control::limit::{Limit, Pace};
+use crate::rib::{Distances, Rib};
+use conns::Conns;
+pub(crate) use links::Links;
+use net::Wire;
+use routes::{Hops, Own};
+
+/// How long routes are chosen between two looks at everything else.
+const SLICE: Duration = Duration::from_millis(2);
+/// Prefixes in such a slice, at least and at most.
+const PREFIXES: (usize, usize) = (256, 8192);
+
+/// Between two router advertisements on a link with a neighbour at the other end.
+const ADVERTS: Duration = Duration::from_secs(5);
+
+/// A socket that listens.
+struct Listener {
+    at: SocketAddr,
+    socket: Socket,
+    ready: bool,
+    /// Whose connections are signed on it.
+    signed: Vec<hugepages::sock::Peers>,
+}
+
+/// What was made ready for a configuration: [`Driver::apply`] can't fail with it.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    listeners: Vec<Listener>,
+}
+
+/// Drives a speaker, if there is one.
+pub(crate) struct Driver {
+    registry: Registry,
+    speaker: Option<Speaker>,
+    told: Option<Arc<Bgp>>,
+    /// It is to end when all of it has been taken back.
+    ending: bool,
+    wires: HashMap<speaker::PeerKey, Wire>,
+    /// Of neighbours that come by themselves; the longest first.
+    prefixes: Vec<(IpNet, Wire)>,
+    listeners: Vec<Listener>,
+    conns: Conns,
+    hops: Hops,
+    own: Own,
+    pace: Pace,
+    refusals: Limit,
+    /// When the links with a neighbour at the other end are told again that a router is there.
+    next_advert: Option<Instant>,
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver")
+            .field("told", &self.told)
+            .field("conns", &self.conns.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The tokens of listening sockets begin here, those of connections at `CONNS`.
+pub(crate) const LISTENERS: usize = 1 << 20;
+/// See [`LISTENERS`].
+const CONNS: usize = 1 << 21;
+
+impl Driver {
+    pub(crate) fn new(registry: Registry) -> Self {
+        Self {
+            registry,
+            speaker: None,
+            told: None,
+            ending: false,
+            wires: HashMap::new(),
+            prefixes: Vec::new(),
+            listeners: Vec::new(),
+            conns: Conns::new(CONNS),
+            hops: Hops::default(),
+            own: Own::default(),
+            pace: Pace::new(SLICE, PREFIXES.0, PREFIXES.1),
+            refusals: Limit::new(1, 5),
+            next_advert: None,
+        }
+    }
+
+    // ---- configuration ----
+
+    /// Does what can fail of taking over a configuration.
+    ///
+    /// # Errors
+    /// Cause and remedy; nothing has changed then.
+    pub(crate) fn prepare(&mut self, next: &Valid) -> Result<Prepared, String> {
+        let Some(bgp) = &next.bgp else {
+            return Ok(Prepared::default());
+        };
+        for (key, neighbor) in &bgp.neighbors {
+            let wire = translate::wire(bgp, &bgp.settings(neighbor));
+            if let Some(ao) = wire.ao.first() {
+                net::try_ao(ao).map_err(|e| format!("bgp.neighbor.\"{key}\".tcp-ao-file: {e}"))?;
+            }
+        }
+        let wanted = listening(bgp);
+        if self
+            .listeners
+            .iter()
+            .map(|l| l.at)
+            .eq(wanted.iter().copied())
+        {
+            return Ok(Prepared::default());
+        }
+        // Where one address is in another (any and one), the old has to go first.
+        let before: Vec<SocketAddr> = self.listeners.iter().map(|l| l.at).collect();
+        self.stop_listening();
+        match self.listen(&wanted) {
+            Ok(listeners) => Ok(Prepared { listeners }),
+            Err(cause) => {
+                match self.listen(&before) {
+                    Ok(old) => self.listeners = old,
+                    Err(e) => error!("a refused change could not be taken back in full: {e}"),
+                }
+                Err(cause)
+            }
+        }
+    }
+
+    fn listen(&self, wanted: &[SocketAddr]) -> Result<Vec<Listener>, String> {
+        let mut out = Vec::new();
+        for (n, at) in wanted.iter().enumerate() {
+            let opened = net::listen(*at).and_then(|socket| {
+                let fd = socket.as_raw_fd();
+                let token = Token(LISTENERS + n);
+                self.registry
+                    .register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+                Ok(socket)
+            });
+            match opened {
+                Ok(socket) => out.push(Listener {
+                    at: *at,
+                    socket,
+                    ready: true,
+                    signed: Vec::new(),
+                }),
+                // A host without IPv6 is one that listens on IPv4.
+                Err(e) if at.ip() == Ipv6Addr::UNSPECIFIED && is_no_ipv6(&e) => {}
+                Err(e) => {
+                    return Err(format!(
+                        "bgp: can't listen on {at}: {e}; end what listens there, or set listen or port in [bgp]"
+                    ));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn stop_listening(&mut self) {
+        for l in self.listeners.drain(..) {
+            let _ = self
+                .registry
+                .deregister(&mut SourceFd(&l.socket.as_raw_fd()));
+        }
+    }
+
+    /// Takes over a configuration.
+    pub(crate) fn apply(
+        &mut self,
+        next: &Valid,
+        prepared: Prepared,
+        rib: &mut Rib,
+        links: &Links<'_>,
+        now: Instant,
+    ) {
+        if !prepared.listeners.is_empty() {
+            self.listeners = prepared.listeners;
+        }
+        let policies = |name: &str| next.policy(name);
+        self.own.changed();
+        let Some(config) = translate::speaker(next, &policies) else {
+            self.told = None;
+            if let (Some(speaker), Some(last)) = (&mut self.speaker, self.hops.last.take()) {
+                info!("BGP ends: it is no longer configured");
+                let none = speaker::Config {
+                    neighbors: Vec::new(),
+                    dynamic: Vec::new(),
+                    ..last
+                };
+                speaker.reconfigure(none, now);
+                self.ending = true;
+            }
+            self.stop_listening();
+            self.wires.clear();
+            self.prefixes.clear();
+            self.next_advert = None;
+            self.carry_out(links, rib, now);
+            return;
+        };
+        let Some(bgp) = &next.bgp else { return };
+        self.ending = false;
+        let s = &bgp.speaker;
+        rib.set_distances(Distances {
+            ebgp: s.distance.ebgp,
+            ibgp: s.distance.ibgp,
+        });
+        rib.set_next_hop_by_default(s.next_hop_by_default);
+        self.hops.install = s.install;
+        self.hops.last = Some(config.clone());
+        self.wires(bgp);
+        let over_link = |k: &speaker::PeerKey| matches!(k, speaker::PeerKey::Interface(_));
+        self.next_advert = self.wires.keys().any(over_link).then_some(now);
+        self.sign(links);
+        self.told = Some(Arc::clone(bgp));
+        match &mut self.speaker {
+            Some(speaker) => speaker.reconfigure(config, now),
+            None => {
+                info!(
+                    "BGP begins: AS {}, {} neighbours",
+                    s.asn,
+                    bgp.neighbors.len()
+                );
+                let seed =
+                    u64::from(std::process::id()) << 32 | u64::from(now.elapsed().subsec_nanos());
+                self.speaker = Some(Speaker::new(config, seed, now));
+            }
+        }
+        if let Some(speaker) = &mut self.speaker {
+            speaker.set_own_addresses(links.addresses());
+        }
+        self.carry_out(links, rib, now);
+    }
+
+    fn wires(&mut self, bgp: &Bgp) {
+        self.wires.clear();
+        self.prefixes.clear();
+        for (key, neighbor) in &bgp.neighbors {
+            let wire = translate::wire(bgp, &bgp.settings(neighbor));
+            match key {
+                PeerKey::Address(a, dev) => {
+                    let key = speaker::PeerKey::Address(*a, dev.clone());
+                    self.wires.insert(key, wire);
+                }
+                PeerKey::Interface(dev) => {
+                    let key = speaker::PeerKey::Interface(dev.clone());
+                    self.wires.insert(key, wire);
+                }
+                PeerKey::Prefix(p) => self.prefixes.push((*p, wire)),
+            }
+        }
+        self.prefixes
+            .sort_by_key(|(p, _)| std::cmp::Reverse(p.prefix_len()));
+    }
+
+    /// Tells the listening sockets whose connections are to be signed.
+    fn sign(&mut self, links: &Links<'_>) {
+        let mut wanted: Vec<(hugepages::sock::Peers, &Wire)> = Vec::new();
+        let index = |dev: &str| if_nametoindex(links.device(dev).as_str()).ok();
+        for (key, wire) in self.wires.iter().filter(|(_, w)| w.is_signed()) {
+            let peers = match key {
+                speaker::PeerKey::Address(a, None) => Some(hugepages::sock::Peers::one(*a)),
+                speaker::PeerKey::Address(a, Some(dev)) => {
+                    index(dev).map(|i| hugepages::sock::Peers {
+                        ifindex: Some(i),
+                        ..hugepages::sock::Peers::one(*a)
+                    })
+                }
+                speaker::PeerKey::Interface(dev) => index(dev).map(net::link_local),
+            };
+            wanted.extend(peers.map(|p| (p, wire)));
+        }
+        for (prefix, wire) in self.prefixes.iter().filter(|(_, w)| w.is_signed()) {
+            let peers = hugepages::sock::Peers {
+                address: prefix.network(),
+                prefix_len: prefix.prefix_len(),
+                ifindex: None,
+            };
+            wanted.push((peers, wire));
+        }
+        for l in &mut self.listeners {
+            let of_version = |p: &hugepages::sock::Peers| p.address.is_ipv4() == l.at.is_ipv4();
+            for old in std::mem::take(&mut l.signed) {
+                if !wanted.iter().any(|(p, _)| *p == old)
+                    && let Err(e) = net::sign(&l.socket, &old, None)
+                {
+                    warn!("bgp: a key of {} stays on {}: {e}", old.address, l.at);
+                }
+            }
+            for (peers, wire) in wanted.iter().filter(|(p, _)| of_version(p)) {
+                match net::sign(&l.socket, peers, Some(wire)) {
+                    Ok(()) => l.signed.push(*peers),
+                    Err(e) => error!(
+                        "bgp: connections from {} can't be signed: {e}; they are refused",
+                        peers.address
+                    ),
+                }
+            }
+        }
+    }
+
+    // ---- turns ----
+
+    /// A descriptor is ready.
+    pub(crate) fn event(&mut self, token: usize, readable: bool, writable: bool) {
+        if token >= CONNS {
+            self.conns.ready(token, readable, writable);
+        } else if let Some(l) = self.listeners.get_mut(token - LISTENERS) {
+            l.ready = true;
+        }
+    }
+
+    /// When to turn again, if nothing happens before.
+    pub(crate) fn poll_at(&self) -> Option<Instant> {
+        let speaker = self.speaker.as_ref()?;
+        let times = [speaker.poll_at(), self.conns.poll_at(), self.next_advert];
+        times.into_iter().flatten().min()
+    }
+
+    /// The links that are to be told now that a router is there: whoever is at the other end may find us by that only.
+    pub(crate) fn adverts(&mut self, now: Instant) -> Vec<String> {
+        if self.next_advert.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        self.next_advert = Some(now + ADVERTS);
+        let name = |k: &speaker::PeerKey| match k {
+            speaker::PeerKey::Interface(name) => Some(name.clone()),
+            speaker::PeerKey::Address(..) => None,
+        };
+        self.wires.keys().filter_map(name).collect()
+    }
+
+    /// The addresses or links of the router have changed.
+    pub(crate) fn links_changed(&mut self, links: &Links<'_>) {
+        self.own.changed();
+        if let Some(speaker) = &mut self.speaker {
+            speaker.set_own_addresses(links.addresses());
+        }
+    }
+
+    /// Does a piece of everything. True: there is more at once.
+    pub(crate) fn turn(
+        &mut self,
+        now: Instant,
+        rib: &mut Rib,
+        valid: &Valid,
+        links: &Links<'_>,
+    ) -> bool {
+        if self.speaker.is_none() {
+            return false;
+        }
+        let mut more = self.accept(links, rib, now);
+        more |= self.read(links, rib, now);
+        self.conns.drop_lingering(now, &self.registry);
+        let Some(speaker) = &mut self.speaker else {
+            return false;
+        };
+        if speaker.poll_at().is_some_and(|at| at <= now) {
+            speaker.tick(now);
+        }
+        more |= self.own.turn(speaker, valid, links, now);
+        self.hops.events(speaker, rib, links);
+        let (budget, start) = (self.pace.slice(), Instant::now());
+        let mut best = self.hops.best(rib, links);
+        let undecided = speaker.work(budget, &mut best, now);
+        let done = best.done();
+        self.pace.took(
+            if undecided { budget.max(done) } else { done },
+            start.elapsed(),
+        );
+        self.hops.events(speaker, rib, links);
+        more |= undecided;
+        self.carry_out(links, rib, now);
+        more |= self.write(links, rib, now);
+        if self.ending && !more && self.conns.is_empty() {
+            self.end(rib);
+        }
+        more
+    }
+
+    /// What the RIB has found out about next hops goes to the speaker. True: there was something.
+    pub(crate) fn resolved(&mut self, rib: &mut Rib) -> bool {
+        match &mut self.speaker {
+            Some(speaker) => self.hops.resolved(speaker, rib),
+            None => false,
+        }
+    }
+
+    /// All of it is taken back.
+    fn end(&mut self, rib: &mut Rib) {
+        self.speaker = None;
+        self.ending = false;
+        self.hops.clear(rib);
+        self.own = Own::default();
+        info!("BGP has ended");
+    }
+
+    /// Tells all neighbours that the appliance goes down.
+    pub(crate) fn shut_down(&mut self, rib: &mut Rib, links: &Links<'_>, now: Instant) {
+        if let Some(speaker) = &mut self.speaker {
+            // Who is asked to keep our routes until we are back is not told that we go.
+            let keeps = |v: &PeerView| v.config.session.graceful.is_some_and(|g| !g.helper_only);
+            let all = speaker.neighbors(now);
+            for v in all.iter().filter(|v| !keeps(v)) {
+                // It is there.
+                let _ = speaker.shutdown(&v.key, "", now);
+            }
+        }
+        self.carry_out(links, rib, now);
+        self.stop_listening();
+    }
+
+    /// Does what the speaker wants.
+    fn carry_out(&mut self, links: &Links<'_>, rib: &mut Rib, now: Instant) {
+        while let Some(action) = self.speaker.as_mut().and_then(Speaker::next_action) {
+            match action {
+                Action::Connect { conn, peer } => {
+                    if let Err(why) = self.connect(conn, &peer, links, rib)
+                        && let Some(speaker) = &mut self.speaker
+                    {
+                        debug!(neighbor = %peer, "can't connect: {why}");
+                        speaker.failed(conn, &why, now);
+                    }
+                }
+                Action::Close(conn) => self.close(conn, now),
+                Action::Notice(peer, notice) => tell(&peer, &notice),
+            }
+        }
+    }
+
+    /// What is set on the sockets of whoever has that address there; `None`: nobody that may.
+    fn wire_of(&self, address: IpAddr, dev: Option<&str>) -> Option<&Wire> {
+        let dev = dev.map(str::to_owned);
+        let names = [
+            Some(speaker::PeerKey::Address(address, None)),
+            dev.clone()
+                .map(|d| speaker::PeerKey::Address(address, Some(d))),
+            dev.map(speaker::PeerKey::Interface),
+        ];
+        let known = names.iter().flatten().find_map(|k| self.wires.get(k));
+        known.or_else(|| {
+            let covering = self.prefixes.iter().find(|(p, _)| p.contains(&address));
+            covering.map(|(_, wire)| wire)
+        })
+    }
+}
+
+/// Where to listen.
+fn listening(bgp: &Bgp) -> Vec<SocketAddr> {
+    let port = bgp.speaker.port;
+    let every = [
+        IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    ];
+    let listen = &bgp.speaker.listen;
+    let all: &[IpAddr] = if listen.is_empty() { &every } else { listen };
+    all.iter().map(|a| SocketAddr::new(*a, port)).collect()
+}
+
+fn is_no_ipv6(e: &std::io::Error) -> bool {
+    e.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32)
+}
+
+/// Logs what operators want to know.
+fn tell(peer: &speaker::PeerKey, notice: &Notice) {
+    match notice {
+        Notice::State(_) => debug!(neighbor = %peer, "{notice}"),
+        Notice::Up => info!(neighbor = %peer, "{notice}"),
+        Notice::Down(_) | Notice::Prefixes { .. } | Notice::Malformed(_) => {
+            warn!(neighbor = %peer, "{notice}");
+        }
+    }
+}
+
+impl Valid {
+    /// A policy by its name.
+    fn policy(&self, name: &str) -> Option<Arc<Policy>> {
+        static BUILT_IN: OnceLock<Policies> = OnceLock::new();
+        let built_in = BUILT_IN.get_or_init(|| {
+            let none = Policies::default();
+            Policies::compile(&BTreeMap::new(), &Sets::default(), &none).unwrap_or_default()
+        });
+        built_in.get(name).cloned()
+    }
+}

@@ -1,0 +1,295 @@
+//! Between the speaker and the RIB: next hops to be found, best routes to be installed, routes of the router's own to be told.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bgp::policy::{self, Policy, Protocol};
+use bgp::rib::{HopEvent, NextHopId};
+use bgp::speaker::{self, Best, Speaker, Use};
+use bgp::types::{NextHop, Relation};
+use ipnet::IpNet;
+
+use super::links::Links;
+use crate::config::Valid;
+use crate::config::bgp::Origin;
+use crate::rib::spec::Source;
+use crate::rib::{FollowedHop, Rib, SetId};
+
+/// Routes of the router's own told in a turn.
+const OWN: usize = 2048;
+
+/// The next hops of the speaker's routes.
+#[derive(Debug, Default)]
+pub(super) struct Hops {
+    /// Best routes go into the RIB.
+    pub(super) install: bool,
+    /// What the speaker was told last.
+    pub(super) last: Option<speaker::Config>,
+    ids: HashMap<NextHopId, FollowedHop>,
+    followed: HashMap<FollowedHop, Followed>,
+}
+
+/// A next hop that the RIB follows.
+#[derive(Debug, Default)]
+struct Followed {
+    /// What the speaker calls it.
+    ids: Vec<NextHopId>,
+    /// What the RIB said last.
+    metric: Option<u32>,
+}
+
+/// The address by which a next hop is found. `None`: it is link-local, so it is on the link that the session is on.
+fn address(hop: NextHop) -> Option<IpAddr> {
+    match hop.address() {
+        IpAddr::V6(a) if a.is_unicast_link_local() => None,
+        a => Some(a),
+    }
+}
+
+impl Hops {
+    /// Next hops that the speaker wants to know of, or no longer.
+    pub(super) fn events(&mut self, speaker: &mut Speaker, rib: &mut Rib, links: &Links<'_>) {
+        let events: Vec<HopEvent> = speaker.next_hops().collect();
+        for event in events {
+            match event {
+                HopEvent::Wanted(id, hop) => match address(hop) {
+                    Some(address) if !links.is_standalone() && !policy::is_discard(&hop) => {
+                        let hop = FollowedHop { address, dev: None };
+                        self.ids.insert(id, hop);
+                        let one = self.followed.entry(hop).or_default();
+                        one.ids.push(id);
+                        match one.ids.len() {
+                            1 => rib.follow(hop),
+                            _ => speaker.set_next_hop(id, one.metric),
+                        }
+                    }
+                    // On the link of its session; dropped on purpose; or nobody knows better than the kernel.
+                    _ => speaker.set_next_hop(id, Some(0)),
+                },
+                HopEvent::Unwanted(id, _) => {
+                    let Some(hop) = self.ids.remove(&id) else {
+                        continue;
+                    };
+                    if let Some(one) = self.followed.get_mut(&hop) {
+                        one.ids.retain(|i| *i != id);
+                        if one.ids.is_empty() {
+                            self.followed.remove(&hop);
+                            rib.unfollow(hop);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the RIB has found out goes to the speaker. True: there was something.
+    pub(super) fn resolved(&mut self, speaker: &mut Speaker, rib: &mut Rib) -> bool {
+        let news = rib.take_followed();
+        let any = !news.is_empty();
+        for (hop, metric) in news {
+            if let Some(one) = self.followed.get_mut(&hop) {
+                one.metric = metric;
+                for id in &one.ids {
+                    speaker.set_next_hop(*id, metric);
+                }
+            }
+        }
+        any
+    }
+
+    /// Hears of best routes, for the RIB.
+    pub(super) fn best<'a>(&'a self, rib: &'a mut Rib, links: &'a Links<'a>) -> ToRib<'a> {
+        ToRib {
+            install: self.install && !links.is_standalone(),
+            rib,
+            links,
+            hops: Vec::new(),
+            done: 0,
+            last: None,
+        }
+    }
+
+    /// Nothing is followed any more.
+    pub(super) fn clear(&mut self, rib: &mut Rib) {
+        for hop in self.followed.keys() {
+            rib.unfollow(*hop);
+        }
+        *self = Self::default();
+    }
+}
+
+/// Puts best routes into the RIB.
+pub(super) struct ToRib<'a> {
+    install: bool,
+    rib: &'a mut Rib,
+    links: &'a Links<'a>,
+    hops: Vec<FollowedHop>,
+    done: usize,
+    /// The paths of the route before: most have the same.
+    last: Option<(NextHop, SetId)>,
+}
+
+impl ToRib<'_> {
+    /// How many came.
+    pub(super) fn done(&self) -> usize {
+        self.done
+    }
+
+    fn paths(&mut self, by: &[Use<'_>]) -> Option<SetId> {
+        if let [one] = by
+            && let (Some(hop), Some((last, set))) = (one.next_hop, self.last)
+            && hop == last
+        {
+            return Some(set);
+        }
+        let first = by.first()?.next_hop?;
+        if policy::is_discard(&first) {
+            return Some(self.rib.discard());
+        }
+        let mut hops = std::mem::take(&mut self.hops);
+        hops.clear();
+        for hop in by.iter().filter_map(|u| self.followed(u)) {
+            if !hops.contains(&hop) {
+                hops.push(hop);
+            }
+        }
+        let set = (!hops.is_empty()).then(|| self.rib.bgp_paths(&hops));
+        self.hops = hops;
+        let set = set?;
+        if by.len() == 1 && address(first).is_some() {
+            self.last = Some((first, set));
+        }
+        Some(set)
+    }
+
+    fn followed(&self, by: &Use<'_>) -> Option<FollowedHop> {
+        let hop = by.next_hop?;
+        match address(hop) {
+            Some(address) => Some(FollowedHop { address, dev: None }),
+            None => Some(FollowedHop {
+                address: hop.address(),
+                dev: Some(self.links.id(by.interface?)?),
+            }),
+        }
+    }
+}
+
+impl Best for ToRib<'_> {
+    fn best(&mut self, net: IpNet, by: &[Use<'_>]) {
+        self.done += 1;
+        if !self.install {
+            return;
+        }
+        // The router's own are in the RIB from elsewhere.
+        let source = by.first().and_then(|u| u.relation).map(|r| match r {
+            Relation::External => Source::Ebgp,
+            Relation::Internal | Relation::Confederation => Source::Ibgp,
+        });
+        let route = source.and_then(|s| Some((s, self.paths(by)?)));
+        self.rib.set_bgp(net, route);
+    }
+}
+
+/// A route of the router's own.
+#[derive(Clone, Debug)]
+struct Told {
+    protocol: Protocol,
+    policy: Option<Arc<Policy>>,
+}
+
+impl PartialEq for Told {
+    fn eq(&self, other: &Self) -> bool {
+        let same = match (&self.policy, &other.policy) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        same && self.protocol == other.protocol
+    }
+}
+
+/// The routes of the router's own that neighbours are told: `networks` and `redistribute`.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    stale: bool,
+    told: BTreeMap<IpNet, Told>,
+    /// Those that the speaker is still to hear of.
+    queue: VecDeque<IpNet>,
+}
+
+impl Own {
+    /// What they follow from has changed.
+    pub(super) fn changed(&mut self) {
+        self.stale = true;
+    }
+
+    /// Tells the speaker of some. True: there are more.
+    pub(super) fn turn(
+        &mut self,
+        speaker: &mut Speaker,
+        valid: &Valid,
+        links: &Links<'_>,
+        now: Instant,
+    ) -> bool {
+        if std::mem::take(&mut self.stale) {
+            let next = wanted(valid, links);
+            let gone = self.told.keys().filter(|p| !next.contains_key(p));
+            let come = next.iter().filter(|(p, t)| self.told.get(p) != Some(t));
+            let queue = gone.chain(come.map(|(p, _)| p)).copied();
+            self.queue.extend(queue);
+            self.told = next;
+        }
+        for _ in 0..OWN {
+            let Some(p) = self.queue.pop_front() else {
+                return false;
+            };
+            match self.told.get(&p) {
+                Some(t) => {
+                    speaker.originate(p, t.protocol, 0, t.policy.as_deref(), now);
+                }
+                None => {
+                    speaker.withdraw_own(p);
+                }
+            }
+        }
+        !self.queue.is_empty()
+    }
+}
+
+/// What is to be told, each prefix once: networks first, then connected, then static routes.
+fn wanted(valid: &Valid, links: &Links<'_>) -> BTreeMap<IpNet, Told> {
+    let mut out = BTreeMap::new();
+    let Some(bgp) = &valid.bgp else { return out };
+    let policy = |name: &Option<crate::config::bgp::PolicyName>| {
+        name.as_ref().and_then(|n| valid.policy(&n.0))
+    };
+    for r in bgp.speaker.redistribute.iter().rev() {
+        let told = |protocol| Told {
+            protocol,
+            policy: policy(&r.policy),
+        };
+        match r.source {
+            Origin::Static => {
+                let all = valid
+                    .all_routes()
+                    .map(|(p, _)| (*p, told(Protocol::Static)));
+                out.extend(all);
+            }
+            Origin::Connected => {
+                let up = links.ifaces.values().filter(|i| i.up);
+                let all = up.flat_map(|i| i.conf.addresses.iter().map(|a| a.trunc()));
+                out.extend(all.map(|p| (p, told(Protocol::Connected))));
+            }
+        }
+    }
+    for n in &bgp.speaker.networks {
+        let told = Told {
+            protocol: Protocol::Bgp,
+            policy: policy(&n.policy),
+        };
+        out.insert(n.prefix, told);
+    }
+    out
+}
