@@ -250,12 +250,8 @@ impl<K: Key> Table<K> {
 
     /// A neighbour becomes a member: it will be told everything, and then of `end_of_rib`.
     pub fn join(&mut self, group: GroupId, peer: PeerId) {
-        let bound = self.slab.bound();
         let first = self.group(group).is_some_and(|g| g.is_empty());
-        let told = first.then(|| {
-            let told = |e| self.slab.get(e).flags & TOLD != 0;
-            BitSet::from_bools((0..bound).map(told))
-        });
+        let told = first.then(|| self.told_bits());
         let Some(g) = self.group(group) else {
             return;
         };
@@ -359,6 +355,66 @@ impl<K: Key> Table<K> {
             p.again(&mut common.store);
         }
         (c.members[0].end_of_rib, c.passed) = (true, false);
+    }
+
+    /// A member moves to another group, because what it is to be told is another thing now: it is told what differs (as
+    /// attributes that were told are not kept, whatever its new group is told), and to drop what its new group is not told.
+    /// Both groups use path identifiers, or both do not; else it has to leave and join.
+    pub fn regroup(&mut self, common: &mut Common, from: GroupId, to: GroupId, peer: PeerId) {
+        let told = self.told_bits();
+        let kind = |g: &Group| matches!(g.mode, Advertise::AddPath(_));
+        let a = self.group(from).map(|g| kind(g));
+        let b = self.group(to).map(|g| kind(g));
+        let Some(g) = self.group(from).filter(|_| a == b && from != to) else {
+            return;
+        };
+        let Some((i, at)) = g.find(peer) else {
+            return;
+        };
+        let last = if i > 0 && g.cohorts[i].members.len() == 1 {
+            i
+        } else {
+            g.detach(&mut common.store, i, at);
+            g.cohorts.len() - 1
+        };
+        let mut c = g.cohorts.swap_remove(last);
+        c.unwind();
+        let mut left = Vec::new();
+        if g.is_empty() {
+            let mode = g.mode;
+            left = std::mem::replace(g, Group::new(mode)).cohorts;
+        }
+        if let Adj::Paths(p) = &mut c.adj {
+            p.again(&mut common.store);
+        }
+        if let Some(g) = self.group(to) {
+            if g.is_empty() {
+                g.cohorts[0].pending = told;
+            }
+            let main = &g.cohorts[0];
+            let had = c.adj.bits(None);
+            let batch = main.batch[main.told..].iter().map(|i| i.entry);
+            let also = main.adj.bits(None);
+            for e in had
+                .iter()
+                .chain(also.iter())
+                .chain(main.pending.iter())
+                .chain(batch)
+            {
+                c.pending.insert(e);
+            }
+            c.fresh = false;
+            g.cohorts.push(c);
+        }
+        for c in left {
+            self.release_cohort(common, c);
+        }
+    }
+
+    /// Entries with a best path.
+    fn told_bits(&self) -> BitSet {
+        let told = |e| self.slab.get(e).flags & TOLD != 0;
+        BitSet::from_bools((0..self.slab.bound()).map(told))
     }
 
     /// How many prefixes (with add-path, paths) a member was told of; for one who lags, at most so many.

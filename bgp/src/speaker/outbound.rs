@@ -320,6 +320,12 @@ impl Face {
 
 impl Core {
     fn join<K: Ours>(&mut self, id: PeerId, like: Likeness, face: Face) {
+        let g = self.like::<K>(id, like, face);
+        K::table(&mut self.rib).0.join(g, id);
+    }
+
+    /// The group of all that are like this, with this one noted as a member.
+    fn like<K: Ours>(&mut self, id: PeerId, like: Likeness, face: Face) -> GroupId {
         let there = K::groups(self)
             .iter()
             .find(|(_, g)| g.like == like)
@@ -339,7 +345,7 @@ impl Core {
         if let Some(group) = K::groups(self).get_mut(&g) {
             group.members.push(id);
         }
-        K::table(&mut self.rib).0.join(g, id);
+        g
     }
 
     fn group_of<K: Ours>(&mut self, id: PeerId) -> Option<GroupId> {
@@ -392,8 +398,22 @@ impl Core {
             table.export_again(common, g);
             return;
         }
-        self.leave::<K>(id);
-        self.join::<K>(id, like, face);
+        if matches!(group.like.advertise, Advertise::AddPath(_))
+            != matches!(like.advertise, Advertise::AddPath(_))
+        {
+            self.leave::<K>(id);
+            self.join::<K>(id, like, face);
+            return;
+        }
+        group.members.retain(|m| *m != id);
+        let empty = group.members.is_empty();
+        let to = self.like::<K>(id, like, face);
+        let (table, common) = K::table(&mut self.rib);
+        table.regroup(common, g, to, id);
+        if empty {
+            table.remove_group(common, g);
+            K::groups(self).remove(&g);
+        }
     }
 
     fn advertised_count<K: Ours>(&mut self, id: PeerId) -> u32 {

@@ -493,6 +493,21 @@ fn a_session_is_disturbed_only_if_it_must_be() {
     );
     change(&mut w, &|n| n.import = Some(policy("accept-all")));
     assert!(w.fibs[&3].contains_key(&net), "nothing had to be asked for");
+    let towards_three = |w: &mut World, name: &str| {
+        let now = w.now;
+        let s = w.speakers.get_mut(&2).unwrap();
+        let mut c = s.config.clone();
+        Arc::make_mut(&mut c.neighbors[1].1).export = Some(policy(name));
+        s.reconfigure(c, now);
+        w.settle();
+    };
+    towards_three(&mut w, "reject-all");
+    assert!(
+        !w.fibs[&3].contains_key(&net),
+        "what is told no more is withdrawn"
+    );
+    towards_three(&mut w, "accept-all");
+    assert!(w.fibs[&3].contains_key(&net));
     assert_eq!(lost(&mut w), 0);
     change(&mut w, &|n| n.session.hold_time = Duration::from_secs(30));
     assert_eq!(lost(&mut w), 1, "what is said in OPENs needs a new session");

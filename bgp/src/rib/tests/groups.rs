@@ -29,6 +29,7 @@ enum Event {
     Leave(u16, u16),
     ExportAgain(u16),
     Resend(u16, u16),
+    Regroup(u16, u16, u16),
     Room(u16, Room),
     Advertise(u16, usize),
 }
@@ -44,6 +45,7 @@ fn event(steady: bool) -> impl Strategy<Value = Event> {
         moves => (g(), m()).prop_map(|(g, m)| Event::Leave(g, m)),
         1 => g().prop_map(Event::ExportAgain),
         moves => (g(), m()).prop_map(|(g, m)| Event::Resend(g, m)),
+        2 * moves => (g(), g(), m()).prop_map(|(a, b, m)| Event::Regroup(a, b, m)),
         4 * moves => (m(), room).prop_map(|(m, r)| Event::Room(m, r)),
         12 => (g(), 1usize..12).prop_map(|(g, n)| Event::Advertise(g, n)),
     ]
@@ -211,6 +213,16 @@ impl World {
                 if let Some(mirror) = self.mirrors.of.get_mut(&(g, m)) {
                     mirror.awaits = true;
                     mirror.routes.values_mut().for_each(|h| h.old = true);
+                }
+            }
+            Event::Regroup(a, b, m) => {
+                let add = |g: u16| matches!(GROUPS[usize::from(g)], Advertise::AddPath(_));
+                if add(a) == add(b) && !self.mirrors.of.contains_key(&(b, m)) {
+                    let Rib { common, v4, .. } = &mut self.pair.rib;
+                    v4.regroup(common, GroupId(a), GroupId(b), PeerId(m));
+                    if let Some(mirror) = self.mirrors.of.remove(&(a, m)) {
+                        self.mirrors.of.insert((b, m), mirror);
+                    }
                 }
             }
             Event::Room(m, r) => {
