@@ -27,6 +27,13 @@ pub trait Key: Copy + Eq + Debug + Send + 'static {
     fn slot_order(slot: Self::Slot) -> Self::Order;
     /// The number in a slot.
     fn slot_entry(slot: Self::Slot) -> u32;
+    /// What stands in slots that are not used.
+    const VACANT: Self::Slot;
+    /// How many of the first `len` slots, which are in order, are less than `o`; those behind are vacant.
+    #[inline]
+    fn rank(slots: &[Self::Slot], len: usize, o: Self::Order) -> usize {
+        slots[..len].partition_point(|s| Self::slot_order(*s) < o)
+    }
     /// Is `other` this prefix, or within it?
     fn covers(self, other: Self) -> bool;
     /// The longest prefix that covers both; `None` if none does.
@@ -95,6 +102,17 @@ impl Key for V4 {
     #[inline]
     fn slot_entry(slot: u64) -> u32 {
         slot as u32 & ((1 << 26) - 1)
+    }
+
+    const VACANT: u64 = u64::MAX;
+
+    /// Looks at all of them: that takes vectors, and the cache lines come side by side, where a binary search waits for
+    /// one after the other.
+    #[inline]
+    fn rank(slots: &[u64], _: usize, o: u64) -> usize {
+        let bound = o << 26;
+        let less: u64 = slots.iter().map(|s| u64::from(*s < bound)).sum();
+        less as usize
     }
 
     fn covers(self, other: Self) -> bool {
@@ -197,6 +215,13 @@ impl Key for V6 {
     fn slot_entry(s: V6Slot) -> u32 {
         s.entry
     }
+
+    const VACANT: V6Slot = V6Slot {
+        high: u64::MAX,
+        low: u64::MAX,
+        len: u8::MAX,
+        entry: u32::MAX,
+    };
 
     fn covers(self, other: Self) -> bool {
         let ((_, len), (bits, other_len)) = (self.parts(), other.parts());

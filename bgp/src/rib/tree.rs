@@ -20,7 +20,7 @@ struct Leaf<K: Key> {
 impl<K: Key> Default for Leaf<K> {
     fn default() -> Self {
         Self {
-            slots: [K::Slot::default(); LEAF],
+            slots: [K::VACANT; LEAF],
             len: 0,
             next: NIL,
         }
@@ -38,6 +38,12 @@ impl<K: Key> Leaf<K> {
         let at = self.slots().partition_point(|s| K::slot_order(*s) < o);
         let found = self.slots().get(at).is_some_and(|s| K::slot_order(*s) == o);
         (at, found)
+    }
+
+    /// Only so many stay.
+    fn cut(&mut self, len: usize) {
+        self.slots[len..self.len as usize].fill(K::VACANT);
+        self.len = len as u32;
     }
 
     fn put(&mut self, at: usize, slot: K::Slot) {
@@ -236,7 +242,7 @@ impl<K: Key> Tree<K> {
         let leaf = self.leaves.get_mut(way.leaf);
         fresh.slots[..LEAF - half].copy_from_slice(&leaf.slots[half..]);
         fresh.len = (LEAF - half) as u32;
-        leaf.len = half as u32;
+        leaf.cut(half);
         if at <= half {
             leaf.put(at, slot);
         } else {
@@ -263,7 +269,7 @@ impl<K: Key> Tree<K> {
         let from = self.leaves.get_mut(way.leaf);
         let mut given = [K::Slot::default(); LEAF];
         given[..give].copy_from_slice(&from.slots[keep..]);
-        from.len = keep as u32;
+        from.cut(keep);
         let stays = at <= keep;
         if stays {
             from.put(at, slot);
@@ -337,7 +343,7 @@ impl<K: Key> Tree<K> {
         let entry = K::slot_entry(l.slots[at]);
         let len = l.len as usize;
         l.slots.copy_within(at + 1..len, at);
-        l.len -= 1;
+        l.cut(len - 1);
         self.len -= 1;
         if (l.len as usize) < LEAF / 4 {
             self.merge(way);
