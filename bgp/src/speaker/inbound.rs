@@ -14,10 +14,10 @@ use ipnet::IpNet;
 use super::import::{self, ImportRules, Refusal};
 use super::outbound::Groups;
 use super::{Action, Core, Local, Notice, PeerKey};
-use crate::attrs::AttrBuf;
+use crate::attrs::{AttrBuf, View};
 use crate::policy::{Input, Peer, Policy, PrefixKey, Protocol};
 use crate::rib::{Announce, AttrId, Common, Key, Rib, Table, V4, V6};
-use crate::rpki::Validity;
+use crate::rpki::{RoaTable, Validity, route_origin};
 use crate::session::{Handler, MaxPrefixes, Negotiated};
 use crate::types::{Asn, Family, PathId, PeerId, Relation};
 use crate::wire::{Nlri, Notification, Update};
@@ -120,6 +120,8 @@ pub(super) struct Gate {
     pub(super) sources: Vec<Option<Source>>,
     /// The router's addresses.
     pub(super) own: HashSet<IpAddr>,
+    /// What the RPKI says.
+    pub(super) roas: RoaTable,
     /// Room for what import itself makes of attributes, and for what policies do.
     otc: AttrBuf,
     edited: AttrBuf,
@@ -137,6 +139,7 @@ impl Gate {
             local,
             sources: Vec::new(),
             own: HashSet::new(),
+            roas: RoaTable::new(),
             otc: AttrBuf::new(),
             edited: AttrBuf::new(),
         }
@@ -144,6 +147,15 @@ impl Gate {
 
     pub(super) fn source(&self, peer: PeerId) -> Option<&Source> {
         self.sources.get(usize::from(peer.0))?.as_ref()
+    }
+
+    /// What the RPKI says of a route (RFC 6811).
+    pub(super) fn validity(&self, net: &IpNet, v: View<'_>) -> Validity {
+        if self.roas.is_empty() {
+            return Validity::NotFound;
+        }
+        self.roas
+            .validate(net, route_origin(v.as_path(), self.local.asn))
     }
 
     pub(super) fn set_source(&mut self, peer: PeerId, source: Option<Source>) {
@@ -169,7 +181,7 @@ impl Gate {
         let key = match (policy, asks) {
             (Some(p), true) => {
                 let net = net();
-                p.prefix_key(Some(net), Validity::NotFound)
+                p.prefix_key(Some(net), self.validity(&net, common.store.view(pre)))
             }
             _ => Some(PrefixKey::default()),
         };
@@ -199,7 +211,6 @@ impl Gate {
         net: IpNet,
         pre: AttrId,
     ) -> Option<AttrId> {
-        let validity = Validity::NotFound;
         let source = self.sources.get(usize::from(peer.0))?.as_ref()?;
         let store = &mut common.store;
         let view = store.view(pre);
@@ -228,7 +239,7 @@ impl Gate {
             peer: source.as_peer(),
             protocol: Protocol::Bgp,
             from: None,
-            rpki: validity,
+            rpki: self.validity(&net, view),
             igp_metric: store.hops.metric(hop),
         };
         let outcome = policy.run(&input, &mut self.edited);

@@ -22,7 +22,6 @@ use ipnet::IpNet;
 use crate::attrs::{AttrBuf, View};
 use crate::policy::{Input, NextHopRule, Peer as PolicyPeer, Policy, Protocol};
 use crate::rib::{Advertise, Audience, Export, GroupId, Path, Room, Sink, Table, V4, V6};
-use crate::rpki::Validity;
 use crate::session::Event;
 use crate::types::{Asn, Family, NextHop, PathId, PeerId, Relation};
 use crate::wire::{Context, EncodeError, Encoder, end_of_rib};
@@ -416,6 +415,20 @@ impl Core {
         }
     }
 
+    /// Groups whose policy `asks` are told anew.
+    pub(super) fn export_again(&mut self, asks: &impl Fn(&Option<Arc<Policy>>) -> bool) {
+        let of = |groups: &Groups| -> Vec<GroupId> {
+            let asking = groups.iter().filter(|(_, g)| asks(&g.like.policy));
+            asking.map(|(g, _)| *g).collect()
+        };
+        let (four, six) = (of(&self.groups4), of(&self.groups6));
+        let rib = &mut self.rib;
+        four.into_iter()
+            .for_each(|g| rib.v4.export_again(&mut rib.common, g));
+        six.into_iter()
+            .for_each(|g| rib.v6.export_again(&mut rib.common, g));
+    }
+
     fn advertised_count<K: Ours>(&mut self, id: PeerId) -> u32 {
         let Some(g) = self.group_of::<K>(id) else {
             return 0;
@@ -561,7 +574,7 @@ impl<K: Ours> Export<K> for Exporter<'_> {
                     peer: self.group.face.as_peer(),
                     protocol: Protocol::Bgp,
                     from: source.map(super::inbound::Source::as_peer),
-                    rpki: Validity::NotFound,
+                    rpki: self.gate.validity(&key.net(), attrs),
                     igp_metric: None,
                 };
                 let outcome = policy.run(&input, self.edited);

@@ -10,7 +10,7 @@ use super::{Core, Speaker};
 use crate::attrs::{AttrBuf, Origin};
 use crate::policy::{Input, Peer, Policy, Protocol};
 use crate::rib::{Announce, AttrId, Change, Common, HopEvent, NextHopId, V4, V6};
-use crate::rpki::Validity;
+use crate::rpki::{RoaTable, Validity};
 use crate::session::Keep;
 use crate::session::graceful::Step;
 use crate::types::{Family, NextHop, PathId, PeerId, Relation};
@@ -64,6 +64,24 @@ impl Speaker {
     /// Which addresses are the router's: routes with such a next hop are not used.
     pub fn set_own_addresses(&mut self, own: impl IntoIterator<Item = IpAddr>) {
         self.core.gate.own = own.into_iter().collect();
+    }
+
+    /// What the caches of the RPKI said; after a change, [`Speaker::validate_again`].
+    pub fn roas(&mut self) -> &mut RoaTable {
+        &mut self.core.gate.roas
+    }
+
+    /// What the RPKI says has changed: policies that ask for it are run again over what they were run over, in pieces.
+    pub fn validate_again(&mut self) {
+        let asks =
+            |p: &Option<std::sync::Arc<Policy>>| p.as_ref().is_some_and(|p| p.depends().rpki);
+        for peer in self.peers.values().filter(|p| p.up.is_some()) {
+            if asks(&peer.config.import) {
+                self.core.rib.v4.import_again(peer.id);
+                self.core.rib.v6.import_again(peer.id);
+            }
+        }
+        self.core.export_again(&asks);
     }
 
     /// A route of the router's own, to be told to neighbours: what a policy makes of it, if there is one. Says whether it

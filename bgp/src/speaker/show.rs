@@ -16,6 +16,7 @@ use super::routes::OWN;
 use super::{Core, Speaker};
 use crate::attrs::AttrBuf;
 use crate::rib::{AttrId, Fate, Path, Route, Staleness, V4, V6};
+use crate::rpki::Validity;
 use crate::session::{Conn, Counters, Negotiated, State, Timer};
 use crate::types::{Asn, Family, PathId, PeerId, RouterId};
 
@@ -92,6 +93,8 @@ pub struct PathView {
     pub age: Duration,
     /// It is kept through a restart.
     pub stale: Staleness,
+    /// What the RPKI says of it.
+    pub rpki: Validity,
     /// It is the best.
     pub best: bool,
     /// What became of it in the decision, where that was asked for.
@@ -347,13 +350,15 @@ impl Speaker {
         now: Instant,
     ) -> PathView {
         let from = self.peers.get(&path.peer).filter(|_| path.peer != OWN);
+        let view = self.core.rib.common.store.view(attrs);
         let seconds = self.core.seconds(now).saturating_sub(path.learnt);
         PathView {
             net,
             from: from.map(|p| p.key.clone()),
             address: self.core.gate.source(path.peer).map(|s| s.address),
             path_id: path.path_id,
-            attrs: AttrBuf::from_view(self.core.rib.common.store.view(attrs)),
+            attrs: AttrBuf::from_view(view),
+            rpki: self.core.gate.validity(&net, view),
             age: Duration::from_secs(seconds.into()),
             stale: path.stale,
             best: false,

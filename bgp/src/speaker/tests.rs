@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::*;
 use crate::policy::{Policies, Policy, Protocol, Sets};
 use crate::rib::{HopEvent, Options};
+use crate::rpki::{CacheId, Changes, Vrp};
 use crate::session::{PeerAs, SessionConfig};
 use crate::types::{Asn, RouterId};
 
@@ -511,6 +512,45 @@ fn a_session_is_disturbed_only_if_it_must_be() {
     assert_eq!(lost(&mut w), 0);
     change(&mut w, &|n| n.session.hold_time = Duration::from_secs(30));
     assert_eq!(lost(&mut w), 1, "what is said in OPENs needs a new session");
+}
+
+#[test]
+fn what_the_rpki_says_is_heard_again_when_it_changes() {
+    let mut w = chain();
+    let now = w.now;
+    let s = w.speakers.get_mut(&2).unwrap();
+    let mut c = s.config.clone();
+    Arc::make_mut(&mut c.neighbors[0].1).import = Some(policy("reject-invalid"));
+    s.reconfigure(c, now);
+    w.originate(1, "203.0.113.0/24");
+    w.originate(1, "198.51.100.0/24");
+    w.pass(Duration::from_secs(30));
+    let (a, b): (IpNet, IpNet) = (
+        "203.0.113.0/24".parse().unwrap(),
+        "198.51.100.0/24".parse().unwrap(),
+    );
+    assert!(w.fibs[&3].contains_key(&a), "not found is not invalid");
+    let cache = CacheId::new(0).unwrap();
+    let other = |asn| Vrp {
+        prefix: a,
+        max_len: 24,
+        asn: Asn(asn),
+    };
+    let s = w.speakers.get_mut(&2).unwrap();
+    s.roas()
+        .announce(cache, &other(999), &mut Changes::default());
+    s.validate_again();
+    w.settle();
+    assert!(!w.fibs[&3].contains_key(&a) && w.fibs[&3].contains_key(&b));
+    let s = w.speakers.get_mut(&2).unwrap();
+    s.roas()
+        .announce(cache, &other(100), &mut Changes::default());
+    s.validate_again();
+    w.settle();
+    assert!(
+        w.fibs[&3].contains_key(&a),
+        "one record that allows it is enough"
+    );
 }
 
 #[test]
