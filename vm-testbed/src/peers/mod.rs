@@ -10,6 +10,7 @@ mod daemon;
 mod exabgp;
 mod frr;
 mod gobgp;
+pub mod raw;
 mod stayrtr;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

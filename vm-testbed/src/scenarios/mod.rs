@@ -2,6 +2,7 @@
 //! in and some frames out is in [`cases`](crate::cases).
 
 pub mod backup;
+pub mod bgp;
 pub mod hosts;
 pub mod life;
 pub mod local;
@@ -262,6 +263,106 @@ pub const ALL: &[Scenario] = &[
         "refusal/hugepages",
         "too few huge pages are named, with the command that mends it",
         refusal::hugepages,
+    ),
+    quick(
+        "bgp/frr",
+        "FRR: IPv4 and IPv6 both ways, communities of both kinds, AS numbers of four octets; the next is BIRD",
+        bgp::matrix::frr,
+    ),
+    quick(
+        "bgp/bird",
+        "BIRD: the same; the next is GoBGP",
+        bgp::matrix::bird,
+    ),
+    quick(
+        "bgp/gobgp",
+        "GoBGP: the same; the next is ExaBGP",
+        bgp::matrix::gobgp,
+    ),
+    quick(
+        "bgp/exabgp",
+        "ExaBGP: the same; the next is FRR",
+        bgp::matrix::exabgp,
+    ),
+    quick(
+        "bgp/md5",
+        "TCP MD5 with BIRD, GoBGP and FRR; no session with a wrong key",
+        bgp::features::md5,
+    ),
+    quick(
+        "bgp/two-octets",
+        "a neighbour that knows AS numbers of two octets only",
+        bgp::features::two_octets,
+    ),
+    quick(
+        "bgp/add-path",
+        "several paths for a prefix, both ways",
+        bgp::features::add_path,
+    ),
+    quick(
+        "bgp/graceful",
+        "a neighbour that restarts: its routes are kept, and what it does not say again goes",
+        bgp::features::graceful,
+    ),
+    quick(
+        "bgp/refresh",
+        "route refresh, both ways",
+        bgp::features::refresh,
+    ),
+    quick(
+        "bgp/extended-messages",
+        "attributes that fit only into an extended message",
+        bgp::features::extended_messages,
+    ),
+    quick(
+        "bgp/roles",
+        "roles and the mark Only-to-Customer; roles that do not go together",
+        bgp::features::roles,
+    ),
+    quick(
+        "bgp/ipv6-next-hops",
+        "IPv4 routes over sessions and next hops in IPv6",
+        bgp::features::ipv6_next_hops,
+    ),
+    quick(
+        "bgp/reflection",
+        "a route reflector between clients and others",
+        bgp::features::reflection,
+    ),
+    quick(
+        "bgp/confederation",
+        "members of a confederation, and one outside",
+        bgp::features::confederation,
+    ),
+    quick(
+        "bgp/dynamic",
+        "neighbours of a prefix come by themselves",
+        bgp::features::dynamic,
+    ),
+    quick(
+        "bgp/max-prefix",
+        "a neighbour that announces too much is told so",
+        bgp::features::max_prefix,
+    ),
+    quick(
+        "bgp/no-policy",
+        "an external neighbour without policies gives and gets nothing",
+        bgp::features::no_policy,
+    ),
+    full(
+        "bgp/flood-flapping",
+        "routes that flap as fast as they can be sent: other sessions and the command line go on, memory is bounded",
+        bgp::flood::flapping,
+    ),
+    full(
+        "bgp/flood-deaf",
+        "a neighbour that never reads: other sessions and the command line go on, memory is bounded",
+        bgp::flood::deaf,
+    ),
+    full(
+        "bgp/flood-opening",
+        "sessions opened and dropped as fast as they can be: other sessions and the command line go on, memory is bounded",
+        bgp::flood::opening,
     ),
     vm(
         "vm/boot",
