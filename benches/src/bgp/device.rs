@@ -212,13 +212,12 @@ fn relay(place: &Place, peers: usize) -> Result<Device> {
 fn trunkline(peers: usize) -> String {
     let mut c = format!(
         "[system]\nname = \"dut\"\nrouter-id = \"{DEVICE}\"\n\n[bgp]\nas = {AS}\nlisten = [\"{DEVICE}\"]\ninstall = false\n\n\
-         [policy.all]\ndefault = \"accept\"\n\n\
-         [bgp.neighbor.\"{SINK}\"]\nas = {SINK_AS}\npassive = true\nexport = \"all\"\n"
+         [bgp.neighbor.\"{SINK}\"]\nas = {SINK_AS}\npassive = true\nexport = \"accept-all\"\n"
     );
     for p in 0..peers {
         let _ = writeln!(
             c,
-            "\n[bgp.neighbor.\"{}\"]\nas = {}\npassive = true\nimport = \"all\"",
+            "\n[bgp.neighbor.\"{}\"]\nas = {}\npassive = true\nimport = \"accept-all\"",
             peer_address(p),
             asn(p)
         );

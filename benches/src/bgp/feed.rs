@@ -6,6 +6,7 @@
 //! all others are longer by one or two, so that no tie-break of anybody's decides. A set is known by its path and communities.
 
 use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
 
 use net::Ip4Prefix;
 use rand::seq::SliceRandom;
@@ -156,15 +157,25 @@ impl Feed {
         path
     }
 
-    /// Everything peer number `peer` of `n` announces, in its own order; `best` says who wins a set.
-    pub fn encode(&self, peer: usize, best: impl Fn(usize) -> usize) -> Vec<u8> {
+    /// In which order a peer announces the sets.
+    pub fn order(&self, peer: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.sets.len()).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(1000 + peer as u64));
+        order
+    }
+
+    /// Everything peer number `peer` of `n` announces, in its own order; `best` says who wins a set.
+    pub fn encode(
+        &self,
+        peer: usize,
+        next_hop: Ipv4Addr,
+        best: impl Fn(usize) -> usize,
+    ) -> Vec<u8> {
         let mut out = Vec::new();
-        for set in order {
+        for set in self.order(peer) {
             let s = &self.sets[set];
             let path = self.path(set, peer, best(set));
-            let attrs = wire::attributes(&path, peer_address(peer), &s.communities);
+            let attrs = wire::attributes(&path, next_hop, &s.communities);
             let prefixes = &self.prefixes[s.first as usize..s.end as usize];
             wire::updates(&mut out, &attrs, prefixes);
         }
@@ -173,8 +184,8 @@ impl Feed {
 }
 
 /// The address of injected peer `i`, and its next hop.
-pub fn peer_address(peer: usize) -> std::net::Ipv4Addr {
-    std::net::Ipv4Addr::new(10, 99, 0, 10 + peer as u8)
+pub fn peer_address(peer: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 99, 0, 10 + peer as u8)
 }
 
 /// By which a set is known: its path behind the peer's own AS, and its communities.

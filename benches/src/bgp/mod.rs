@@ -6,11 +6,12 @@
 //! Each turn starts the device anew.
 //!
 //! [`wire`] is the harness's own BGP, so that nobody is judged by his own words; [`device`] starts the contestants,
-//! [`run`] takes the times, [`case`] says what is measured and what must be reached, [`report`] prints.
+//! [`run`] takes the times, [`forwarding`] those of an appliance that also forwards, [`case`] says what is measured and what must be reached, [`report`] prints.
 
 pub mod case;
 pub mod device;
 pub mod feed;
+pub mod forwarding;
 pub mod place;
 pub mod report;
 pub mod run;

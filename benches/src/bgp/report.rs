@@ -3,7 +3,7 @@
 use super::case::{Case, What};
 use super::device::Kind;
 use super::run::Turn;
-use crate::report::{Bar, Grid, Report, Row, with_spread};
+use crate::report::{Bar, Grid, Report, Row, figure, with_spread};
 use crate::stats::Sample;
 
 /// The turns of everybody in a case.
@@ -110,6 +110,48 @@ impl Outcome {
     }
 }
 
+/// The case of the full table in the FIB.
+pub const FIB: &str = "fib-full";
+/// The first frame by a new route, nothing else going on.
+pub const FIRST: &str = "first-frame-idle";
+/// The same while other prefixes change.
+pub const FIRST_BUSY: &str = "first-frame-churn";
+const WITHOUT: &str = "without the FIB";
+
+/// Says how long a full table takes with the FIB and without.
+pub fn full_table(report: &mut Report, with: Sample, without: Sample) {
+    let mut grid = Grid::new([format!("{FIB}: the whole table, appliance with ports")]);
+    grid.named("told and forwarding", [("time s", with_spread(&with))]);
+    grid.named("told, install = false", [("time s", with_spread(&without))]);
+    report.say(&grid.text());
+    report.rows.push(Row {
+        case: FIB.into(),
+        metric: "time",
+        unit: "s",
+        ours: with,
+        rival: Some((WITHOUT, without)),
+    });
+}
+
+/// Says how soon the first frame went by a new route: p50, p99, the longest, in ms.
+pub fn first_frame(report: &mut Report, case: &str, took: [f64; 3]) {
+    let mut grid = Grid::new([case.to_owned()]);
+    let names = ["p50", "p99", "max"];
+    let heads = ["p50 ms", "p99 ms", "max ms"];
+    let cells = heads.into_iter().zip(took.map(figure));
+    grid.named("UPDATE to first frame", cells);
+    report.say(&grid.text());
+    for (metric, took) in names.into_iter().zip(took) {
+        report.rows.push(Row {
+            case: case.to_owned(),
+            metric,
+            unit: "ms",
+            ours: took.into(),
+            rival: None,
+        });
+    }
+}
+
 /// What is to be reached, and what was.
 pub fn bars(report: &Report, cases: &[Case]) -> Vec<Bar> {
     let bird = Kind::Bird.name();
@@ -180,5 +222,16 @@ pub fn bars(report: &Report, cases: &[Case]) -> Vec<Bar> {
         ours("churn-500k", "p99"),
         " ms",
     ));
+    let fib = report.find(FIB, "time", WITHOUT).and_then(Row::ratio);
+    bars.push(at_most(
+        case(FIB, "told and forwarding, times the time without the FIB"),
+        1.5,
+        fib.map(|r| 1.0 / r),
+        "x",
+    ));
+    for (name, want) in [(FIRST, 1.0), (FIRST_BUSY, 5.0)] {
+        let got = report.find(name, "p99", "").map(|r| r.ours.median());
+        bars.push(at_most(case(name, "p99"), want, got, " ms"));
+    }
     bars
 }

@@ -59,7 +59,9 @@ impl Prepared {
     pub fn new(case: Case, table: &[Route<Ip4Prefix>], churn: Duration) -> Self {
         let feed = Feed::of(table, case.prefixes, 1);
         let best = |set: usize| winner(&case, &feed, set);
-        let streams = (0..case.peers).map(|p| feed.encode(p, best)).collect();
+        let streams = (0..case.peers)
+            .map(|p| feed.encode(p, peer_address(p), best))
+            .collect();
         Self {
             case,
             feed,

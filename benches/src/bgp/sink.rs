@@ -230,7 +230,9 @@ mod tests {
         let feed = Feed::of(&table::ipv4(1, 3_000), 2_000, 1);
         let best = |s: usize| feed.winner(s, 3);
         let mut m = Mirror::new(&feed, 3, 64500, best);
-        let all: Vec<Vec<u8>> = (0..3).map(|p| feed.encode(p, best)).collect();
+        let all: Vec<Vec<u8>> = (0..3)
+            .map(|p| feed.encode(p, [192, 0, 2, 1].into(), best))
+            .collect();
         feed_into(&mut m, &all[0]);
         let (right, of) = m.progress();
         assert!(right > 0 && right < of && of == 2_000, "{right}");

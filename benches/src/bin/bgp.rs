@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use benches::bgp::case::{CASES, Case};
 use benches::bgp::device::{CORE, Kind};
-use benches::bgp::report::{Outcome, bars};
+use benches::bgp::forwarding;
+use benches::bgp::report::{self as results, FIB, FIRST, FIRST_BUSY, Outcome, bars};
 use benches::bgp::run::{Prepared, Turn};
 use benches::host::Host;
 use benches::report::{self, Report};
@@ -71,8 +72,6 @@ fn main() -> Result<()> {
     } else {
         program(args.programs.as_deref())?
     };
-    // Only now, so that the compiler had all cores.
-    own_core()?;
     let given: Vec<String> = std::env::args().skip(1).collect();
     let host = Host::here(
         "harness on core 0, the device on core 1".into(),
@@ -100,6 +99,9 @@ fn main() -> Result<()> {
         commands: Vec::new(),
     };
     let only = bench.args.only.clone();
+    // An appliance with ports spreads itself over the cores.
+    bench.forwarding(&only, &mut report);
+    own_core()?;
     for case in CASES.iter().filter(|c| c.name.contains(&only)) {
         bench.case(*case, &mut report);
     }
@@ -137,7 +139,15 @@ fn program(folder: Option<&Path>) -> Result<PathBuf> {
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let status = cargo
-        .args(["build", "--release", "--quiet", "-p", "trunkline"])
+        .args([
+            "build",
+            "--release",
+            "--quiet",
+            "-p",
+            "trunkline",
+            "-p",
+            "trunkctl",
+        ])
         .status()?;
     ensure!(status.success(), "trunkline could not be built");
     let here = std::env::current_exe()?;
@@ -167,6 +177,28 @@ impl Bench {
     fn rounds(&self) -> usize {
         let usual = if self.args.quick { 3 } else { 5 };
         self.args.rounds.unwrap_or(usual).max(1)
+    }
+
+    fn forwarding(&self, only: &str, report: &mut Report) {
+        if self.args.rivals_only {
+            return;
+        }
+        if let Some(folder) = self.program.parent() {
+            vm_testbed::use_binaries(folder.to_owned());
+        }
+        if FIB.contains(only) {
+            let done = forwarding::with_and_without(&self.table, self.rounds());
+            let done = done.map(|(with, without)| results::full_table(report, with, without));
+            report.or_failed(FIB, done);
+        }
+        let n = if self.args.quick { 200 } else { 1000 };
+        for (name, churn) in [(FIRST, false), (FIRST_BUSY, true)] {
+            if name.contains(only) {
+                let done = forwarding::first_frame(n, churn);
+                let done = done.map(|t| results::first_frame(report, name, t));
+                report.or_failed(name, done);
+            }
+        }
     }
 
     fn case(&mut self, case: Case, report: &mut Report) {
