@@ -324,12 +324,8 @@ impl<K: Key> Table<K> {
         if at == 0 || old.beside || !self.settled(e) {
             return false;
         }
-        // What is gone or out of reach by now was neither when it was decided.
-        if old.post == AttrId::NONE {
-            return true;
-        }
-        let status = self.status(old);
-        status != Status::Gone && status != Status::LongLived && self.far_behind(common, e, old)
+        // What is stale for long by now may not have been when it was decided; so with what is gone or out of reach.
+        self.status(old) != Status::LongLived && self.far_behind(common, e, old)
     }
 
     /// Is a path out before MEDs are compared? The entry is settled.

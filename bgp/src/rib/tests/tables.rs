@@ -40,13 +40,15 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         2 => (0u8..4, prop::option::weighted(0.7, 0u32..3)).prop_map(|(h, m)| Op::Hop(h, m)),
         1 => p().prop_map(Op::Policy),
         3 => (1usize..6).prop_map(Op::Work),
-        4 => (1usize..6).prop_map(Op::Drain),
+        6 => (1usize..12).prop_map(Op::Drain),
     ]
 }
 
 pub(super) fn options() -> impl Strategy<Value = Options> {
     let b = any::<bool>;
-    (b(), b(), b(), b(), b(), 1u8..4, 1u8..4).prop_map(|(a, m, l, p, r, e, i)| Options {
+    // Without multipath more changes can be told to be without effect at once.
+    let most = || prop_oneof![3 => Just(1u8), 1 => 2u8..4];
+    (b(), b(), b(), b(), b(), most(), most()).prop_map(|(a, m, l, p, r, e, i)| Options {
         local_pref: 100,
         always_compare_med: a,
         missing_med_is_worst: m,
@@ -377,6 +379,64 @@ impl Pair {
         assert!(self.rib.v4.is_empty());
         assert!(self.rib.common.store.is_empty());
         assert!(self.rib.common.store.hops.is_empty());
+    }
+}
+
+fn from(neighbor: u32, med: u32) -> Box<Spec> {
+    Box::new(Spec {
+        local_pref: None,
+        path: vec![(crate::attrs::SegmentKind::Sequence, vec![neighbor])],
+        origin: 0,
+        med: Some(med),
+        originator: None,
+        clusters: 0,
+        hop: neighbor as u8,
+        community: None,
+    })
+}
+
+#[test]
+fn a_path_that_comes_back_before_it_was_taken_out_is_used_again() {
+    let mut pair = Pair::new(Options::default());
+    pair.apply(Op::Announce(0, 0, 0, from(1, 0)));
+    pair.drain(9);
+    pair.apply(Op::Down(0));
+    // Something else makes the prefix be decided, before the walk has seen it.
+    pair.apply(Op::Announce(2, 0, 0, from(2, 0)));
+    pair.drain(9);
+    assert_eq!(pair.told[&0], [(2, 0)]);
+    pair.apply(Op::Announce(0, 0, 0, from(1, 0)));
+    pair.drain(9);
+    assert_eq!(pair.told[&0], [(0, 0)]);
+    pair.finish();
+    pair.check();
+}
+
+#[test]
+fn a_lower_med_of_the_same_neighbour_is_noticed_even_if_all_else_is_worse() {
+    let mut pair = Pair::new(Options::default());
+    // Of eBGP, then of iBGP: that would lose, if its MED were not lower.
+    pair.apply(Op::Announce(0, 0, 0, from(1, 2)));
+    pair.drain(9);
+    pair.apply(Op::Announce(2, 0, 0, from(1, 1)));
+    pair.drain(9);
+    assert_eq!(pair.told[&0], [(2, 0)]);
+}
+
+#[test]
+fn what_a_path_took_out_by_its_med_comes_back_when_it_goes() {
+    for gone in [Op::Withdraw(2, 0, 0), Op::Down(2)] {
+        let mut pair = Pair::new(Options::default());
+        pair.apply(Op::Announce(0, 0, 0, from(1, 0)));
+        pair.apply(Op::Announce(1, 0, 0, from(2, 2)));
+        pair.apply(Op::Announce(2, 0, 0, from(2, 1)));
+        pair.drain(9);
+        // The second, of the lower router id, is out by the MED of the third, and that is of iBGP.
+        assert_eq!(pair.told[&0], [(0, 0)]);
+        pair.apply(gone);
+        pair.finish();
+        assert_eq!(pair.told[&0], [(1, 0)]);
+        pair.check();
     }
 }
 
