@@ -261,7 +261,7 @@ impl From<HeaderError> for Notification {
 
 /// The names of codes and subcodes; code alone at subcode 0.
 #[rustfmt::skip]
-const NAMES: [(u8, u8, &str); 41] = [
+const NAMES: [(u8, u8, &str); 42] = [
     (1, 0, "message header error"), (1, 1, "connection not synchronized"), (1, 2, "bad message length"),
     (1, 3, "bad message type"),
     (2, 0, "OPEN error"), (2, 1, "unsupported version"), (2, 2, "bad peer AS"), (2, 3, "bad BGP identifier"),
@@ -278,7 +278,7 @@ const NAMES: [(u8, u8, &str); 41] = [
     (6, 3, "neighbour deconfigured"), (6, 4, "administrative reset"), (6, 5, "connection rejected"),
     (6, 6, "other configuration change"), (6, 7, "connection collision"), (6, 8, "out of resources"),
     (6, 9, "hard reset"), (6, 10, "BFD down"),
-    (7, 0, "ROUTE-REFRESH error"),
+    (7, 0, "ROUTE-REFRESH error"), (7, 1, "invalid message length"),
     (8, 0, "send hold timer expired"),
 ];
 

@@ -132,7 +132,7 @@ impl Handler for Routes<'_> {
 }
 
 fn prefixes(n: &Nlri<'_>) -> String {
-    octets::prefixes(n.octets, n.family.code().0, n.add_path)
+    octets::prefixes(n.octets, n.family.code().0, n.add_path())
 }
 
 fn shown_hop(hop: NextHop) -> String {

@@ -6,7 +6,7 @@
 use crate::attrs::{AttrBuf, RawAttrs, flag};
 use crate::types::Asn;
 
-use super::{AttrSpec, Update, Walk, path};
+use super::{AttrSpec, Range, Update, Walk, path};
 
 /// How an attribute, or a run of them, gets into the canonical form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,10 +135,8 @@ impl<'a> Update<'a> {
     }
 
     fn octets(&self, slot: Slot) -> &'a [u8] {
-        let at = usize::from(slot.at);
-        self.attrs
-            .get(at..at + usize::from(slot.len))
-            .unwrap_or_default()
+        let (at, len) = (slot.at, slot.len);
+        Range { at, len }.of_body(self.body)
     }
 
     #[inline]
@@ -151,7 +149,7 @@ impl<'a> Update<'a> {
         let value = octets.get(usize::from(slot.head)..).unwrap_or_default();
         attribute(slot.flags, slot.code, out, |out| match slot.how {
             How::Same | How::Head => out.extend_from_slice(value),
-            How::Path => path::merge(value, self.as4_path, out),
+            How::Path => path::merge(value, self.as4_path.of_body(self.body), out),
             How::Aggregator => self.aggregator(value, out),
             How::LargeCommunities => without_twins(value, out),
         });
@@ -159,9 +157,10 @@ impl<'a> Update<'a> {
 
     /// RFC 6793 4.2.3: AS4_AGGREGATOR counts if AGGREGATOR has AS_TRANS.
     fn aggregator(&self, value: &[u8], out: &mut Vec<u8>) {
-        match (value, self.as4_aggregator) {
-            ([a, b, ..], Some(long)) if [*a, *b] == Asn::TRANS.short().to_be_bytes() => {
-                out.extend_from_slice(&long);
+        let long = self.as4_aggregator.of_body(self.body);
+        match value {
+            [a, b, ..] if !long.is_empty() && [*a, *b] == Asn::TRANS.short().to_be_bytes() => {
+                out.extend_from_slice(long);
             }
             _ => {
                 out.extend_from_slice(&[0, 0]);

@@ -8,7 +8,7 @@ use crate::types::{Family, NextHop};
 
 use super::super::nlri::check_flow;
 use super::super::{Context, Nlri, Notification, update_error};
-use super::{Action, Cause, Reach, Walk};
+use super::{Action, Cause, Section, Walk};
 
 /// Can that be the address of a host (RFC 4271 6.3)?
 pub(super) fn is_host4(a: Ipv4Addr) -> bool {
@@ -83,7 +83,7 @@ fn reset(code: u8, value: &[u8]) -> Notification {
     Notification::update(update_error::OPTIONAL_ATTRIBUTE, &data)
 }
 
-impl<'a> Walk<'a, '_> {
+impl<'a> Walk<'_, 'a> {
     /// The family of an MP attribute, if it was agreed on, and what follows AFI and SAFI.
     fn family(
         &mut self,
@@ -121,7 +121,8 @@ impl<'a> Walk<'a, '_> {
         };
         let nlri = Nlri::parse(family, octets, false, self.ctx).map_err(|_| bad())?;
         self.flows(code::MP_REACH_NLRI, &nlri);
-        self.u.mp_reach = Some(Reach { next_hop, nlri });
+        self.u.mp_reach = Section::of(self.u.body, &nlri);
+        self.u.mp_next_hop = next_hop;
         Ok(())
     }
 
@@ -129,8 +130,10 @@ impl<'a> Walk<'a, '_> {
         let Some((family, octets)) = self.family(code::MP_UNREACH_NLRI, value)? else {
             return Ok(());
         };
-        let nlri = Nlri::parse(family, octets, true, self.ctx);
-        self.u.mp_unreach = Some(nlri.map_err(|_| reset(code::MP_UNREACH_NLRI, value))?);
+        let nlri = Nlri::parse(family, octets, true, self.ctx)
+            .map_err(|_| reset(code::MP_UNREACH_NLRI, value))?;
+        self.empty_unreach = octets.is_empty().then_some(family);
+        self.u.mp_unreach = Section::of(self.u.body, &nlri);
         Ok(())
     }
 

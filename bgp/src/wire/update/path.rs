@@ -53,6 +53,22 @@ pub(super) fn check(path: &[u8], ctx: &Context) -> Result<(), Cause> {
     }
 }
 
+/// Is it one sequence of AS numbers of four octets, with nothing in it that [`check`] would look at twice?
+#[inline]
+pub(super) fn is_plain(path: &[u8], ctx: &Context) -> bool {
+    let Some((&[kind, n], asns)) = path.split_first_chunk() else {
+        return false;
+    };
+    let first = asns.first_chunk().map(|a| Asn(u32::from_be_bytes(*a)));
+    ctx.as4
+        && kind == SegmentKind::Sequence as u8
+        && n > 0
+        && asns.len() == usize::from(n) * 4
+        && asns.as_chunks().0.iter().all(|a| *a != [0; 4])
+        && ctx.relation != Relation::Confederation
+        && (ctx.first_as.is_none() || ctx.first_as == first)
+}
+
 fn check_of<const N: usize>(path: &[u8], ctx: &Context) -> Result<(), Cause> {
     let mut first = None;
     let mut sets = false;
@@ -117,14 +133,14 @@ fn hops<const N: usize>(path: &[u8]) -> usize {
 }
 
 /// Appends a path of two octets as one of four, with what AS4_PATH knows better.
-pub(super) fn merge(path: &[u8], as4_path: Option<&[u8]>, out: &mut Vec<u8>) {
-    let long = as4_path.map(hops::<4>);
+pub(super) fn merge(path: &[u8], as4_path: &[u8], out: &mut Vec<u8>) {
+    let long = hops::<4>(as4_path);
     let total = hops::<2>(path);
     // RFC 6793 4.2.3: an AS4_PATH that is longer cannot be of this path.
-    let merged = as4_path.filter(|_| long.is_some_and(|n| n <= total));
-    let mut lead = match long {
-        Some(n) if n <= total => total - n,
-        _ => usize::MAX,
+    let (mut lead, merged) = if (1..=total).contains(&long) {
+        (total - long, as4_path)
+    } else {
+        (usize::MAX, &[][..])
     };
     let mut joint = None;
     for (kind, asns) in segments::<2>(path).flatten() {
@@ -145,7 +161,7 @@ pub(super) fn merge(path: &[u8], as4_path: Option<&[u8]>, out: &mut Vec<u8>) {
             out.extend([0, 0, *a, *b]);
         }
     }
-    for (kind, asns) in segments::<4>(merged.unwrap_or_default()).flatten() {
+    for (kind, asns) in segments::<4>(merged).flatten() {
         match joint.take() {
             _ if kind.is_confed() => {}
             Some(at)
