@@ -2,6 +2,7 @@
 //! an ordinary test below.
 
 use crate::attrs::AttrBuf;
+use crate::mrt;
 use crate::types::{Asn, Family, FamilySet, Relation};
 use crate::wire::{
     Action, Context, Encoder, HEADER, Header, MAX_EXTENDED, Message, Notification, Open, Reach,
@@ -68,6 +69,34 @@ pub fn open(data: &[u8]) {
         }
         Err(n) => said(&n),
     }
+}
+
+/// Reads `data` as MRT: every record, every route and every message in it.
+pub fn mrt(mut data: &[u8]) -> usize {
+    let mut buf = AttrBuf::new();
+    let mut found = 0;
+    while let Ok(Some((record, rest))) = mrt::Record::parse(data) {
+        data = rest;
+        match mrt::Entry::parse(&record) {
+            Ok(mrt::Entry::Routes(routes)) => {
+                assert_eq!(routes.nlri.count, 1);
+                for r in routes.routes.map_while(Result::ok) {
+                    found += usize::from(r.canonical(&mut buf));
+                }
+            }
+            Ok(mrt::Entry::Message(m)) => {
+                let ctx = m.context();
+                if let Ok(Some(h)) = Header::parse(m.octets, MAX_EXTENDED)
+                    && let Some(body) = m.octets.get(HEADER..h.len.into())
+                {
+                    one(h, body, &ctx);
+                    found += 1;
+                }
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    found
 }
 
 /// A context: every combination of what changes the reading.
@@ -163,6 +192,7 @@ fn again(buf: &AttrBuf, reach: Reach<'_>, ctx: &Context) {
         extended_message: true,
         as4: true,
         first_as: None,
+        add_path_send: ctx.add_path_receive,
         ..*ctx
     };
     // Too long with its numbers of four octets, or a next hop that this context would not send.
@@ -176,8 +206,12 @@ fn again(buf: &AttrBuf, reach: Reach<'_>, ctx: &Context) {
         return;
     }
     let mut read = AttrBuf::new();
-    let u =
-        Update::parse(out.get(HEADER..).unwrap_or_default(), &long).expect("what we send is right");
+    // The first of them, if they are several.
+    let first = match Header::parse(&out, MAX_EXTENDED) {
+        Ok(Some(h)) => out.get(HEADER..h.len.into()),
+        _ => None,
+    };
+    let u = Update::parse(first.unwrap_or_default(), &long).expect("what we send is right");
     assert_eq!(u.errors(), []);
     u.canonical(&mut read);
     let got = u.reach().next().expect("what we send announces");

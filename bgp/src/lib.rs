@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 pub mod attrs;
+pub mod bmp;
 pub mod fuzz;
+pub mod mrt;
 pub mod policy;
 pub mod rib;
 pub mod rpki;

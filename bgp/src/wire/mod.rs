@@ -24,7 +24,9 @@ pub use nlri::{
 };
 pub use notification::{Code, Notification, cease, fsm, open_error, update_error};
 pub use open::Open;
+pub(crate) use read::Reader;
 pub use refresh::{Refresh, RouteRefresh};
+pub(crate) use update::dumped_attributes;
 pub use update::{Action, AttrError, AttrSpec, Cause, Length, Reach, Scope, TABLE, Update, spec};
 
 use crate::types::{Asn, FamilySet, Relation};

@@ -126,6 +126,26 @@ impl<'a> Nlri<'a> {
         Ok(nlri)
     }
 
+    /// The first NLRI of a run, by itself, and what follows it.
+    pub(crate) fn first(
+        family: Family,
+        octets: &'a [u8],
+        ctx: &Context,
+    ) -> Result<(Self, &'a [u8]), BadNlri> {
+        let mut nlri = Self::parse(family, &[], false, ctx)?;
+        let rest = match family {
+            Family::Ipv4Flow | Family::Ipv6Flow | Family::Vpnv4Flow | Family::Vpnv6Flow => {
+                flow::split(octets).ok_or(BadNlri::Overrun)?.1
+            }
+            _ => nlri.one(octets)?.1,
+        };
+        nlri.octets = octets
+            .get(..octets.len() - rest.len())
+            .ok_or(BadNlri::Overrun)?;
+        nlri.count = 1;
+        Ok((nlri, rest))
+    }
+
     fn walk_others(&self) -> Result<usize, BadNlri> {
         let (mut rest, mut n) = (self.octets, 0);
         while !rest.is_empty() {

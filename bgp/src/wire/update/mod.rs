@@ -20,8 +20,8 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use crate::attrs::{code, flag};
-use crate::types::{Asn, Family, NextHop, Relation};
+use crate::attrs::{AttrBuf, code, flag};
+use crate::types::{Asn, Family, FamilySet, NextHop, Relation};
 
 use super::nlri::Form;
 use super::{Context, HEADER, MAX_EXTENDED, Nlri, Notification, update_error};
@@ -147,6 +147,8 @@ struct Walk<'u, 'a> {
     empty_unreach: Option<Family>,
     /// The AS of AGGREGATOR, if it has two octets.
     aggregator: Option<u16>,
+    /// There is no message around the attributes: multiprotocol ones are passed over.
+    bare: bool,
 }
 
 impl<'a> Update<'a> {
@@ -165,8 +167,9 @@ impl<'a> Update<'a> {
         Self::new::<false>(body, ctx)
     }
 
-    fn new<const COMMON: bool>(body: &'a [u8], ctx: &Context) -> Result<Self, Notification> {
-        let mut u = Update {
+    #[inline]
+    fn blank(body: &'a [u8]) -> Self {
+        Self {
             body,
             withdrawn: Section::NONE,
             announced: Section::NONE,
@@ -182,7 +185,11 @@ impl<'a> Update<'a> {
             end_of_rib: None,
             errors: ArrayVec::new(),
             action: None,
-        };
+        }
+    }
+
+    fn new<const COMMON: bool>(body: &'a [u8], ctx: &Context) -> Result<Self, Notification> {
+        let mut u = Self::blank(body);
         u.read::<COMMON>(ctx)?;
         Ok(u)
     }
@@ -204,17 +211,7 @@ impl<'a> Update<'a> {
             let n = Nlri::parse(v4, announced, false, ctx).map_err(network)?;
             self.announced = Section::of(body, &n);
         }
-        let mut walk = Walk {
-            u: self,
-            ctx,
-            attrs,
-            seen: [0; 4],
-            last: 0,
-            next_hop_seen: false,
-            reach_seen: false,
-            empty_unreach: None,
-            aggregator: None,
-        };
+        let mut walk = Walk::new(self, ctx, attrs);
         walk.attributes::<COMMON>()?;
         walk.finish()
     }
@@ -285,13 +282,45 @@ impl<'a> Update<'a> {
     }
 }
 
+/// Attributes without a message around them, as MRT has them: those of the canonical form into `buf`, whether an UPDATE would
+/// announce with them, and NEXT_HOP.
+pub(crate) fn dumped_attributes(attrs: &[u8], buf: &mut AttrBuf) -> (bool, Option<Ipv4Addr>) {
+    let ctx = Context {
+        as_sets: true,
+        ..Context::new(Relation::Internal, FamilySet::EMPTY)
+    };
+    let mut u = Update::blank(attrs);
+    let mut walk = Walk::new(&mut u, &ctx, attrs);
+    walk.bare = true;
+    let whole = walk.attributes::<true>().is_ok();
+    u.canonical(buf);
+    let good = whole && u.action != Some(Action::TreatAsWithdraw);
+    (good, u.next_hop)
+}
+
 /// A run behind a length of two octets, and what follows it.
 fn counted(o: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = o.split_first_chunk()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
 }
 
-impl<'a> Walk<'_, 'a> {
+impl<'u, 'a> Walk<'u, 'a> {
+    #[inline]
+    fn new(u: &'u mut Update<'a>, ctx: &'u Context, attrs: &'a [u8]) -> Self {
+        Self {
+            u,
+            ctx,
+            attrs,
+            seen: [0; 4],
+            last: 0,
+            next_hop_seen: false,
+            reach_seen: false,
+            empty_unreach: None,
+            aggregator: None,
+            bare: false,
+        }
+    }
+
     #[cold]
     fn error(&mut self, code: u8, cause: Cause, action: Action) {
         let _ = self.u.errors.try_push(AttrError {
@@ -372,6 +401,9 @@ impl<'a> Walk<'_, 'a> {
 
     /// MP_REACH_NLRI or MP_UNREACH_NLRI. With wrong flags their routes are needed all the same, to be withdrawn.
     fn mp(&mut self, slot: Slot, value: &'a [u8]) -> Result<(), Notification> {
+        if self.bare {
+            return Ok(());
+        }
         if slot.flags & (flag::OPTIONAL | flag::TRANSITIVE) != flag::OPTIONAL {
             self.error(slot.code, Cause::Flags, Action::TreatAsWithdraw);
         }

@@ -1,6 +1,5 @@
 use super::*;
-use crate::attrs::{AsPath, AttrBuf, Origin};
-use crate::types::FamilySet;
+use crate::attrs::{AsPath, Origin};
 use Action::{Discard, TreatAsWithdraw};
 
 const WK: u8 = 0x40;
