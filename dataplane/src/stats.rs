@@ -68,6 +68,8 @@ pub struct WorkerStats {
     pub loop_p50_us: f64,
     /// Likewise, 99 of 100.
     pub loop_p99_us: f64,
+    /// Likewise, 9,999 of 10,000.
+    pub loop_p9999_us: f64,
     /// Cycles per frame by [`Stage`](crate::worker::meter::Stage), of one loop in 32 in the last one to two seconds.
     pub stages: [f64; Stage::COUNT],
     /// Epochs that its last quiescent report is behind; 0 while it sleeps.
@@ -118,6 +120,7 @@ pub(crate) struct Metered {
     pub max_loop_us: f64,
     pub loop_p50_us: f64,
     pub loop_p99_us: f64,
+    pub loop_p9999_us: f64,
     pub stages: [f64; Stage::COUNT],
 }
 
@@ -143,6 +146,7 @@ impl Window {
             max_loop_us: us(loops.longest),
             loop_p50_us: us(loops.loops_below(0.5)),
             loop_p99_us: us(loops.loops_below(0.99)),
+            loop_p9999_us: us(loops.loops_below(0.9999)),
             stages: Stage::ALL.map(|s| late.stage(s)),
         }
     }

@@ -10,8 +10,9 @@ use anyhow::{Context, Result, bail, ensure};
 use benches::forward::case::{CASES, Case, SMALL, Tables};
 use benches::forward::frames;
 use benches::forward::ours::{self, Ours};
+use benches::forward::page::{self, Page};
 use benches::forward::process::{CORE, Racer, Speed, turn, wait_ready};
-use benches::forward::report::{self, Outcome, Runs, UPDATES};
+use benches::forward::report::{self, LATENCY, Outcome, Runs, UPDATES};
 use benches::forward::rival::{self, Rival};
 use benches::forward::updates;
 use benches::host::Host;
@@ -36,9 +37,12 @@ struct Args {
     /// Write the results as JSON, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only the cases that have this in their name
-    #[arg(long, default_value = "")]
-    only: String,
+    /// Only the cases that have one of these in their name
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Keep the other cases that the results have from earlier runs; each says when it was measured
+    #[arg(long)]
+    join: bool,
     /// Rounds; each program has a turn in each
     #[arg(long, default_value_t = 7)]
     rounds: usize,
@@ -62,6 +66,8 @@ struct Bench {
     probe: PathBuf,
     folder: tempfile::TempDir,
     commands: Vec<String>,
+    /// Date and commit.
+    when: String,
 }
 
 fn main() -> Result<()> {
@@ -79,55 +85,93 @@ fn main() -> Result<()> {
         probe,
         folder,
         commands: Vec::new(),
+        when: String::new(),
     };
     let command: Vec<String> = std::env::args().skip(1).collect();
     let host = Host::here(
         "huge pages of 2 MiB".into(),
         format!("cargo testbed bench forward {}", command.join(" ")),
     );
-    let mut text = bench.head(&host);
-    print!("{text}");
+    let mut page = Page {
+        head: bench.head(&host),
+        ..Page::default()
+    };
+    print!("{}", page.head);
+    bench.when = format!("{}, commit {}", host.date, host.commit);
     let mut rows: Vec<Value> = Vec::new();
-    let only = bench.args.only.clone();
-    for case in CASES.iter().filter(|c| c.name.contains(&only)) {
+    for case in CASES {
+        if !bench.args.wants(case.name) {
+            continue;
+        }
         let _pages = Pages::reserve(PAGES)?;
         match bench.run(*case) {
             Ok(outcome) => {
-                say(&mut text, &outcome.text());
+                say(&mut page, case.name, outcome.text());
                 rows.extend(outcome.json());
             }
-            Err(e) => say(&mut text, &format!("{:<22} failed: {e:#}\n", case.name)),
+            Err(e) => {
+                let failed = format!("{:<22} failed: {e:#}\n", case.name);
+                say(&mut page, case.name, failed);
+            }
         }
     }
     // The last, as it starts DPDK in this process.
-    if UPDATES.contains(&only) {
+    if bench.args.wants(UPDATES) || bench.args.wants(LATENCY) {
         let _pages = Pages::reserve(PAGES)?;
         let outcome = bench.updates()?;
-        say(&mut text, &report::updates_text(&outcome));
+        say(
+            &mut page,
+            UPDATES,
+            report::updates_text(&outcome, &bench.when),
+        );
+        say(
+            &mut page,
+            LATENCY,
+            report::latency_text(&outcome, &bench.when),
+        );
         rows.extend(report::updates_json(&outcome));
     }
-    bench.commands.sort();
-    bench.commands.dedup();
-    let with = format!("{text}\ncommands:\n{}\n", bench.commands.join("\n"));
+    // The same in every run.
+    let (folder, program) = (bench.folder.path().display(), bench.program.display());
+    let (folder, program) = (folder.to_string(), program.to_string());
+    let plain = |c: &String| c.replace(&folder, "DIR").replace(&program, "trunkline");
+    page.commands.extend(bench.commands.iter().map(plain));
     let made = bench.args.table.is_none() && bench.args.table6.is_none();
     let name = if made { "forward" } else { "forward-file" };
-    save(name, &rows, &with, bench.args.json.as_deref())
+    save(name, rows, page, &bench.args)
 }
 
-/// Prints a text, and keeps it.
-fn say(text: &mut String, more: &str) {
-    print!("{more}");
-    text.push_str(more);
+impl Args {
+    fn wants(&self, case: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|o| case.contains(o.as_str()))
+    }
+}
+
+/// Prints the block of a case, and keeps it.
+fn say(page: &mut Page, name: &str, block: String) {
+    print!("{block}");
+    page.blocks.push((name.to_owned(), block));
 }
 
 /// Under `benches/results`, and where it was asked for.
-fn save(name: &str, rows: &[Value], text: &str, json: Option<&Path>) -> Result<()> {
+fn save(name: &str, rows: Vec<Value>, page: Page, args: &Args) -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     fs::create_dir_all(&folder)?;
-    let rows = serde_json::to_string_pretty(rows)? + "\n";
-    fs::write(folder.join(format!("{name}.txt")), text)?;
+    let old = |ending: &str| {
+        fs::read_to_string(folder.join(format!("{name}.{ending}"))).unwrap_or_default()
+    };
+    let (rows, page) = if args.join {
+        let mut names: Vec<&str> = CASES.iter().map(|c| c.name).collect();
+        names.extend([UPDATES, LATENCY]);
+        let page = page.joined(Page::parse(&old("txt")), &names);
+        (page::join_rows(rows, &old("json")), page)
+    } else {
+        (rows, page)
+    };
+    let rows = serde_json::to_string_pretty(&rows)? + "\n";
+    fs::write(folder.join(format!("{name}.txt")), page.text())?;
     fs::write(folder.join(format!("{name}.json")), &rows)?;
-    if let Some(file) = json {
+    if let Some(file) = &args.json {
         fs::write(file, rows)?;
     }
     Ok(())
@@ -192,9 +236,10 @@ impl Bench {
     fn updates(&self) -> Result<updates::Outcome> {
         let case = CASES.iter().find(|c| c.name == "ipv4-1m-4k");
         let captures = self.captures(case.context("no such case")?, "updates")?;
-        let time = Duration::from_millis(if self.args.quick { 500 } else { 1500 });
+        // Many short rounds: a host disturbs some of them, and medians pass over those.
+        let time = Duration::from_millis(if self.args.quick { 200 } else { 400 });
         let files = [captures[0][0].as_path(), captures[1][0].as_path()];
-        updates::run(&self.tables, files, self.args.rounds.max(1), time)
+        updates::run(&self.tables, files, 3 * self.args.rounds.max(1), time)
     }
 
     /// The captures of both ports; with several queues, each has its own.
@@ -248,8 +293,9 @@ impl Bench {
         }
         self.ours(&mut racers, &case, &captures, "all")?;
         let runs = self.race(&mut racers, hz)?;
+        let stages = racers.last_mut().map_or(Ok(Vec::new()), |r| r.stages())?;
         drop(racers);
-        Self::sort(case, runs)
+        self.sort(case, runs, stages)
     }
 
     fn rival(
@@ -335,7 +381,7 @@ impl Bench {
     }
 
     /// Who is who: in the order in which they were started.
-    fn sort(case: Case, runs: Vec<Runs>) -> Result<Outcome> {
+    fn sort(&self, case: Case, runs: Vec<Runs>, stages: Vec<(String, f64)>) -> Result<Outcome> {
         let mut runs = runs.into_iter();
         let floor = runs.next();
         let same_file = if case.frames == SMALL {
@@ -360,6 +406,8 @@ impl Bench {
             same_file,
             l3fwd,
             one_worker,
+            stages,
+            when: self.when.clone(),
         })
     }
 }

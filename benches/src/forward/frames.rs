@@ -23,15 +23,22 @@ pub const LEN6: usize = 78;
 /// # Errors
 /// The file can't be written.
 pub fn write(path: &Path, case: &Case, tables: &Tables, to: MacAddr, seed: u64) -> io::Result<()> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let file = BufWriter::new(File::create(path)?);
     let mut pcap = PcapWriter::new(file).map_err(io::Error::other)?;
-    for dst in destinations(case, tables, seed) {
-        let frame = frame(case.kind, dst, to, &mut rng);
+    for frame in all(case, tables, to, seed) {
         let packet = PcapPacket::new(Duration::ZERO, frame.len() as u32, &frame);
         pcap.write_packet(&packet).map_err(io::Error::other)?;
     }
     Ok(())
+}
+
+/// The frames of `case` for the MAC address `to`.
+pub fn all(case: &Case, tables: &Tables, to: MacAddr, seed: u64) -> impl Iterator<Item = Vec<u8>> {
+    let (kind, mut rng) = (case.kind, ChaCha8Rng::seed_from_u64(seed));
+    let destinations = destinations(case, tables, seed);
+    destinations
+        .into_iter()
+        .map(move |dst| frame(kind, dst, to, &mut rng))
 }
 
 fn destinations(case: &Case, tables: &Tables, seed: u64) -> Vec<u128> {

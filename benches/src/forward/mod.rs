@@ -6,11 +6,13 @@
 //! programs of a case run at once, stopped but for the one whose turn it is; the thread that forwards is SCHED_FIFO on its
 //! own core. A turn is read between two readings of the time stamp counter made together with the count of frames.
 //!
-//! Left out: latency (the worker's own histogram has it, see `trunkctl worker show`), real cards.
+//! Left out: real cards, and so what they and a wire add to the time that a frame takes.
 
 pub mod case;
 pub mod frames;
+pub mod latency;
 pub mod ours;
+pub mod page;
 pub mod process;
 pub mod report;
 pub mod rival;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use api::blocking::Client;
 use api::v1::{DropQuery, InterfaceQuery, WorkerQuery};
 use net::MacAddr;
+use nix::sys::signal::Signal;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -217,6 +218,34 @@ impl Ours {
         Ok((all.drops.iter().map(|d| d.packets).sum(), text.join(", ")))
     }
 
+    /// Where the cycles of its first worker go while it runs for some three seconds: for a frame, by stage, then what is
+    /// outside of them, then all.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn stages(&mut self) -> Result<Vec<(String, f64)>> {
+        const ORDER: [&str; 7] = [
+            "rx", "headers", "lookup", "rewrite", "enqueue", "other", "tx",
+        ];
+        self.process.signal(Signal::SIGCONT)?;
+        // What is told is of the last one to two seconds: the third answer has nothing of the turns before.
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(1050));
+            self.client.workers(WorkerQuery::default())?;
+        }
+        let all = self.client.workers(WorkerQuery::default())?;
+        self.process.signal(Signal::SIGSTOP)?;
+        let w = all.workers.first().context("there is no worker")?;
+        let mut out: Vec<(String, f64)> = ORDER
+            .iter()
+            .filter_map(|&s| Some((s.to_owned(), *w.stages.get(s)?)))
+            .collect();
+        let staged: f64 = out.iter().map(|s| s.1).sum();
+        out.push(("loop".into(), w.cycles_per_packet - staged));
+        out.push(("all".into(), w.cycles_per_packet));
+        Ok(out)
+    }
+
     /// Waits until all routes are there: nothing is dropped any more.
     ///
     /// # Errors
@@ -248,6 +277,10 @@ impl Racer for Ours {
     fn read(&mut self) -> Result<Reading> {
         let all = self.client.workers(WorkerQuery::default())?;
         Ok(all.workers.iter().map(|w| (w.packets, w.cycles)).collect())
+    }
+
+    fn stages(&mut self) -> Result<Vec<(String, f64)>> {
+        Self::stages(self)
     }
 
     /// Every frame is forwarded.

@@ -25,6 +25,13 @@ pub trait Racer {
     /// # Errors
     /// It has died, or does not answer.
     fn read(&mut self) -> Result<Reading>;
+    /// Where its cycles go, if it knows; it was stopped, and is again.
+    ///
+    /// # Errors
+    /// It has died, or does not answer.
+    fn stages(&mut self) -> Result<Vec<(String, f64)>> {
+        Ok(Vec::new())
+    }
     /// After a turn: whether what it did is what was asked for.
     ///
     /// # Errors

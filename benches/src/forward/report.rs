@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::case::{Bar, Case};
+use super::latency::{LOAD, P99_US};
 use super::process::Speed;
 use super::updates;
 
@@ -57,6 +58,10 @@ pub struct Outcome {
     pub l3fwd: Option<Runs>,
     /// The appliance with one worker, in the case of two.
     pub one_worker: Option<Runs>,
+    /// Where its cycles go, by the names of `worker show`: those of the first worker for a frame, and all of them.
+    pub stages: Vec<(String, f64)>,
+    /// Date and commit.
+    pub when: String,
 }
 
 impl Outcome {
@@ -79,10 +84,22 @@ impl Outcome {
         Some(median(pairs.map(|(a, b)| a.mpps / b.mpps).collect()))
     }
 
-    /// What a bar asks for, what is, and whether that is enough.
-    fn judge(&self, bar: Bar) -> Option<(String, f64, bool)> {
-        let at_least =
-            |what: &str, want: f64, is: f64| (format!("{what} >= {want}"), is, is >= want);
+    /// What a bar asks for, what is, and what is missing if that is not enough.
+    fn judge(&self, bar: Bar) -> Option<(String, f64, Option<String>)> {
+        let ours = self.ours.cycles();
+        let at_least = |what: &str, want: f64, is: f64| {
+            // Of one core, fewer cycles by that part are as many more frames.
+            let by = (1.0 - is / want) * ours;
+            let missing = format!(
+                "by {:.0} %: {by:.1} cycles a frame",
+                (1.0 - is / want) * 100.0
+            );
+            (
+                format!("{what} >= {want}"),
+                is,
+                (is < want).then_some(missing),
+            )
+        };
         Some(match bar {
             Bar::OfFloor(want) => {
                 at_least("of testpmd-io-4k", want, self.ratio(self.floor.as_ref())?)
@@ -93,7 +110,9 @@ impl Outcome {
             }
             Bar::AboveFloor(want) => {
                 let is = self.above_floor()?;
-                (format!("cycles above the floor <= {want}"), is, is <= want)
+                let missing = format!("by {:.1} cycles a frame", is - want);
+                let what = format!("cycles above the floor <= {want}");
+                (what, is, (is > want).then_some(missing))
             }
         })
     }
@@ -125,6 +144,12 @@ impl Outcome {
                 })
             })
             .collect();
+        for (stage, cycles) in &self.stages {
+            rows.push(json!({
+                "case": name, "metric": format!("cycles in {stage}"), "unit": "TSC cycles a frame", "ours": cycles,
+                "rival": Value::Null, "rival_name": Value::Null, "ratio": Value::Null, "runs": 1,
+            }));
+        }
         if let Some(floor) = self.own_floor() {
             rows.push(json!({
                 "case": name, "metric": "cycles", "unit": "TSC cycles a frame", "ours": self.ours.cycles(),
@@ -153,62 +178,127 @@ impl Outcome {
             let _ = writeln!(out, "{:<22} cycles above the floor: {above:.1}", "");
         }
         for &bar in self.case.bars {
-            if let Some((what, is, reached)) = self.judge(bar) {
-                let verdict = if reached { "reached" } else { "NOT reached" };
-                let _ = writeln!(out, "{:<22} bar: {what}: {verdict}, {is:.2}", "");
+            if let Some((what, is, missing)) = self.judge(bar) {
+                let verdict = match missing {
+                    None => "reached".to_owned(),
+                    Some(by) => format!("NOT reached, {by}"),
+                };
+                let _ = writeln!(out, "{:<22} bar: {what}: {is:.2}, {verdict}", "");
             }
         }
+        if !self.stages.is_empty() {
+            let stages: Vec<String> = self
+                .stages
+                .iter()
+                .map(|(s, c)| format!("{s} {c:.1}"))
+                .collect();
+            let _ = writeln!(out, "{:<22} cycles by stage: {}", "", stages.join(", "));
+        }
+        let _ = writeln!(
+            out,
+            "{:<22} measured {}, {} rounds",
+            "",
+            self.when,
+            self.ours.speeds.len()
+        );
         out
     }
 }
 
+fn verdict(reached: bool) -> &'static str {
+    if reached { "reached" } else { "NOT reached" }
+}
+
 /// The case of the route changes, as text.
-pub fn updates_text(o: &updates::Outcome) -> String {
-    let (quiet, busy) = o.medians();
+pub fn updates_text(o: &updates::Outcome, when: &str) -> String {
+    let (quiet, busy) = o.medians(|l| l.longest);
+    let (quiet9999, busy9999) = o.medians(|l| l.p9999);
+    let (quiet99, busy99) = o.medians(|l| l.p99);
     let more = busy - quiet;
-    let loops = if more <= MORE_US {
-        "reached"
-    } else {
-        "NOT reached"
-    };
-    let lost = if o.dropped == 0 {
-        "reached"
-    } else {
-        "NOT reached"
+    let longest = |of: &[updates::Loops]| {
+        let all: Vec<String> = of.iter().map(|l| format!("{:.0}", l.longest)).collect();
+        all.join(" ")
     };
     format!(
-        "{UPDATES:<22} longest loop {quiet:.1} us without, {busy:.1} us with {:.0} changes a second (medians of {} rounds)\n\
-         {:<22} rounds without: {:.1?}\n{:<22} rounds with:    {:.1?}\n\
-         {:<22} bar: at most {MORE_US} us more: {loops}, {more:.1}\n\
-         {:<22} bar: no frame lost: {lost}, {} of {}\n",
+        "{UPDATES:<22} loops without changes, and with {:.0} a second; medians of {} rounds, in us:\n\
+         {empty:<22} longest {quiet:.1} and {busy:.1}; p99.99 {quiet9999:.1} and {busy9999:.1}; p99 {quiet99:.1} and {busy99:.1}\n\
+         {empty:<22} longest of each round without: {}\n{empty:<22} longest of each round with:    {}\n\
+         {empty:<22} bar: longest at most {MORE_US} us more: {more:.1}, {}\n\
+         {empty:<22} bar: no frame lost: {} of {}, {}\n\
+         {empty:<22} measured {when}\n",
         o.rate,
         o.busy.len(),
-        "",
-        o.quiet,
-        "",
-        o.busy,
-        "",
-        "",
+        longest(&o.quiet),
+        longest(&o.busy),
+        verdict(more <= MORE_US),
         o.dropped,
         o.received,
+        verdict(o.dropped == 0),
+        empty = "",
     )
 }
 
-/// The same as JSON.
+/// The time from RX to TX, as text.
+pub fn latency_text(o: &updates::Outcome, when: &str) -> String {
+    let line = |what: &str, l: &updates::Loops| {
+        format!(
+            "{what}: {:.2} Mpps, busy {:.0} %; p50 {:.1}, p99 {:.1}, p99.99 {:.1}, longest {:.1} us",
+            l.mpps,
+            l.busy * 100.0,
+            l.p50,
+            l.p99,
+            l.p9999,
+            l.longest
+        )
+    };
+    let ports = o.medians(|l| l.p99).0;
+    format!(
+        "{LATENCY:<22} from RX to TX, by the worker's histogram of its loops; frames from a thread on another core, by rings\n\
+         {empty:<22} {}\n{empty:<22} {}; {} frames found the ring full\n\
+         {empty:<22} with net_pcap ports, which always have full bursts: p99 {ports:.1} us\n\
+         {empty:<22} bar: p99 <= {P99_US} us at {:.0} % load: {:.1}, {}\n\
+         {empty:<22} measured {when}\n",
+        line("all that goes through", &o.latency.full),
+        line(&format!("{:.0} % of that", LOAD * 100.0), &o.latency.loaded),
+        o.latency.missed,
+        LOAD * 100.0,
+        o.latency.loaded.p99,
+        verdict(o.latency.loaded.p99 <= P99_US),
+        empty = "",
+    )
+}
+
+/// Both as JSON.
 pub fn updates_json(o: &updates::Outcome) -> Vec<Value> {
-    let (quiet, busy) = o.medians();
-    vec![
+    let row = |metric: &str, (quiet, busy): (f64, f64)| {
         json!({
-            "case": UPDATES, "metric": "longest loop", "unit": "us", "ours": busy, "rival": quiet,
+            "case": UPDATES, "metric": metric, "unit": "us", "ours": busy, "rival": quiet,
             "rival_name": "without changes", "ratio": busy / quiet, "runs": o.busy.len(),
-        }),
+        })
+    };
+    let one = |metric: &str, us: f64| {
+        json!({
+            "case": LATENCY, "metric": metric, "unit": "us", "ours": us, "rival": Value::Null,
+            "rival_name": Value::Null, "ratio": Value::Null, "runs": 1,
+        })
+    };
+    let loaded = &o.latency.loaded;
+    vec![
+        row("longest loop", o.medians(|l| l.longest)),
+        row("p99.99 of loops", o.medians(|l| l.p9999)),
+        row("p99 of loops", o.medians(|l| l.p99)),
         json!({
             "case": UPDATES, "metric": "frames lost", "unit": "frames", "ours": o.dropped, "rival": 0,
             "rival_name": "without changes", "ratio": Value::Null, "runs": o.busy.len(),
         }),
+        one("p50 at 80 % load", loaded.p50),
+        one("p99 at 80 % load", loaded.p99),
+        one("p99.99 at 80 % load", loaded.p9999),
     ]
 }
 
+/// The name of the case of the latency, which is measured with that of the changes.
+pub const LATENCY: &str = "ipv4-1m-latency";
 /// The name of that case.
 pub const UPDATES: &str = "ipv4-1m-4k-updates";
 /// By how much the longest loop may grow.
@@ -248,13 +338,19 @@ mod tests {
             same_file: None,
             l3fwd: None,
             one_worker: None,
+            stages: vec![("rx".into(), 40.0)],
+            when: "now".into(),
         };
         // The machine was slow for both in the second round.
         let o = outcome(&[84.0, 134.0, 90.0]);
         assert_eq!(o.above_floor(), Some(34.0));
-        assert!(o.text().contains(": reached, 34"), "{}", o.text());
-        assert!(outcome(&[84.0, 140.0, 90.0]).text().contains("NOT reached"));
+        assert!(o.text().contains(": 34.00, reached"), "{}", o.text());
+        let short = outcome(&[84.0, 140.0, 90.0]).text();
+        assert!(
+            short.contains("40.00, NOT reached, by 5.0 cycles"),
+            "{short}"
+        );
         assert_eq!(o.json()[0]["rival_name"], "testpmd-io-4k");
-        assert_eq!(o.json().len(), 2);
+        assert_eq!(o.json().len(), 3);
     }
 }

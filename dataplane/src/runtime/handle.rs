@@ -256,6 +256,7 @@ impl Handle {
             max_loop_us: metered.max_loop_us,
             loop_p50_us: metered.loop_p50_us,
             loop_p99_us: metered.loop_p99_us,
+            loop_p9999_us: metered.loop_p9999_us,
             stages: metered.stages,
             rcu_lag: lag,
             loops: self.cells.loops.get(),
