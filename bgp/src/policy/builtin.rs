@@ -8,6 +8,14 @@ use crate::rpki::Validity;
 use super::spec::{Action, PolicySpec, RuleSpec};
 use super::word::NumSet;
 
+/// The names of the built-in policies.
+pub const BUILT_IN: [&str; 4] = [
+    "accept-all",
+    "reject-all",
+    "graceful-shutdown",
+    "reject-invalid",
+];
+
 /// Every built-in policy by its name.
 pub(super) fn all() -> BTreeMap<&'static str, PolicySpec> {
     let always = |default| PolicySpec {
@@ -31,10 +39,6 @@ pub(super) fn all() -> BTreeMap<&'static str, PolicySpec> {
         r.matches.rpki = vec![Validity::Invalid];
         r.action = Action::Reject;
     });
-    BTreeMap::from([
-        ("accept-all", always(true)),
-        ("reject-all", always(false)),
-        ("graceful-shutdown", shutdown),
-        ("reject-invalid", invalid),
-    ])
+    let specs = [always(true), always(false), shutdown, invalid];
+    BUILT_IN.into_iter().zip(specs).collect()
 }

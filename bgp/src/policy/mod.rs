@@ -17,6 +17,7 @@ mod aspath;
 mod builtin;
 mod community;
 mod compile;
+mod list;
 mod prefix;
 mod run;
 mod spec;
@@ -25,11 +26,13 @@ mod word;
 
 pub use asn::{AsnError, AsnRange, AsnSet, is_private};
 pub use aspath::{AsPathPattern, AsPathSet, PatternError};
+pub use builtin::BUILT_IN;
 pub use community::{
     Communities, CommunityPattern, CommunitySet, ExtCommunities, ExtFields, ExtPattern,
     LargeCommunities, LargePattern, Pattern, PatternError as CommunityPatternError,
 };
 pub use compile::{Cause, Depends, Policies, PolicyError, Sets};
+pub use list::{LineError, read_list};
 pub use prefix::{PrefixError, PrefixRange, PrefixSet};
 pub use run::{
     DISCARD_V4, DISCARD_V6, Input, NextHopRule, Outcome, Peer, Policy, PrefixKey, is_discard,
