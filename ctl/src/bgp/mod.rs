@@ -17,14 +17,13 @@ mod show;
 mod tests;
 mod translate;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bgp::policy::{Policies, Policy, Sets};
 use bgp::speaker::{self, Action, Notice, PeerView, Speaker};
 use ipnet::IpNet;
 use mio::unix::SourceFd;
@@ -499,17 +498,5 @@ fn tell(peer: &speaker::PeerKey, notice: &Notice) {
         Notice::Down(_) | Notice::Prefixes { .. } | Notice::Malformed(_) => {
             warn!(neighbor = %peer, "{notice}");
         }
-    }
-}
-
-impl Valid {
-    /// A policy by its name.
-    fn policy(&self, name: &str) -> Option<Arc<Policy>> {
-        static BUILT_IN: OnceLock<Policies> = OnceLock::new();
-        let built_in = BUILT_IN.get_or_init(|| {
-            let none = Policies::default();
-            Policies::compile(&BTreeMap::new(), &Sets::default(), &none).unwrap_or_default()
-        });
-        built_in.get(name).cloned()
     }
 }

@@ -14,6 +14,7 @@ use super::bgp::{self, BgpStep};
 use super::model::{
     Dataplane, Interface, LabelRoute, NeighborParams, RouteFile, System, Target, Valid,
 };
+use super::policy::{self, PolicyStep};
 
 /// How one entry of a table changes. Never both `None`, never equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub struct Plan {
     pub routes: Vec<Edit<IpNet, Arc<Target>>>,
     /// What changes in `[bgp]`; `next` has the whole of it.
     pub bgp: Vec<BgpStep>,
+    /// What changes in policies, their sets, and `[rpki]`; `next` has the whole of it.
+    pub policy: Vec<PolicyStep>,
     /// All of it, once the plan is carried out.
     pub next: Arc<Valid>,
 }
@@ -108,6 +111,8 @@ pub enum Step<'a> {
     SetRoute(&'a Edit<IpNet, Arc<Target>>),
     /// Change something of BGP.
     Bgp(&'a BgpStep),
+    /// Change a policy, a set, or `[rpki]`.
+    Policy(&'a PolicyStep),
 }
 
 impl Plan {
@@ -140,6 +145,7 @@ impl Plan {
             + self.labels.len()
             + self.routes.len()
             + self.bgp.len()
+            + self.policy.len()
     }
 
     /// The steps in the order in which they can be carried out one by one.
@@ -196,6 +202,7 @@ impl Plan {
                     .filter(|e| e.to.is_some())
                     .map(Step::SetRoute),
             )
+            .chain(self.policy.iter().map(Step::Policy))
             .chain(self.bgp.iter().map(Step::Bgp))
     }
 }
@@ -220,6 +227,7 @@ fn diff(from: &Valid, next: Arc<Valid>) -> Plan {
         labels: edits(&from.labels, &to.labels),
         routes: route_edits(from, to),
         bgp: bgp::steps(from.bgp.as_ref(), to.bgp.as_ref()),
+        policy: policy::steps(from, to),
         ..Plan::default()
     };
     interfaces(from, to, &mut plan);

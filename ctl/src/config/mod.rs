@@ -8,7 +8,7 @@
 //! [`Store`] holds the running configuration and its file, and turns a commit into a `Plan` with the file saved first.
 //! `docs/configuration.md` lists the keys.
 //!
-//! Left out in this version, and refused in plain words: `[vrf]`, `[policy]`, `[prefix-set]`.
+//! Left out in this version, and refused in plain words: `[vrf]`.
 
 pub mod bgp;
 mod diff;
@@ -16,6 +16,7 @@ mod edit;
 mod error;
 mod model;
 mod parse;
+pub mod policy;
 mod print;
 mod reader;
 mod routefile;

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use net::{Label, LabelStack, MacAddr};
 
 use super::bgp::Bgp;
+use super::policy::{PolicyBook, Rpki};
 
 /// A configuration that was checked as a whole. Empty by [`Default`]: no interface, no route.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,9 +35,19 @@ pub struct Valid {
     pub neighbors: BTreeMap<(String, IpAddr), MacAddr>,
     /// `[bgp]`, if BGP is spoken at all.
     pub bgp: Option<Arc<Bgp>>,
+    /// `[policy.*]` and the sets that they name.
+    pub policy: PolicyBook,
+    /// `[rpki]`, if caches are asked.
+    pub rpki: Option<Arc<Rpki>>,
 }
 
 impl Valid {
+    /// The policy of that name, built in or written, ready to run.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<Arc<::bgp::policy::Policy>> {
+        self.policy.get(name).map(Arc::clone)
+    }
+
     /// The static route to exactly `prefix`, from the configuration or its route file.
     #[must_use]
     pub fn route(&self, prefix: &IpNet) -> Option<&Arc<Target>> {

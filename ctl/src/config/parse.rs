@@ -18,7 +18,7 @@ use super::model::{
     TcMode, TtlMode, Workers,
 };
 use super::reader::{At, Key, Log, Table, mistyped, number, string};
-use super::{bgp, terms};
+use super::{bgp, policy, terms};
 
 /// A configuration whose parts are well formed, with their places.
 #[derive(Debug, Default)]
@@ -32,6 +32,7 @@ pub(super) struct Candidate {
     pub(super) labels: Vec<At<(Label, LabelRoute)>>,
     pub(super) neighbors: Vec<At<(String, IpAddr, MacAddr)>>,
     pub(super) bgp: Option<bgp::Draft>,
+    pub(super) policy: policy::Draft,
 }
 
 #[derive(Debug)]
@@ -47,20 +48,10 @@ pub(super) struct InterfaceDraft {
 }
 
 const NO_VRF: &str = "VRFs are not in this version; leave this out";
-const LATER: [(&str, &str); 3] = [
-    (
-        "vrf",
-        "VRFs are not in this version; leave this section out",
-    ),
-    (
-        "policy",
-        "policies are not in this version; leave this section out",
-    ),
-    (
-        "prefix-set",
-        "policies are not in this version; leave this section out",
-    ),
-];
+const LATER: [(&str, &str); 1] = [(
+    "vrf",
+    "VRFs are not in this version; leave this section out",
+)];
 
 /// Reads the text of the file `file`.
 pub(super) fn parse(file: &Path, text: &str) -> Result<Candidate, ConfigError> {
@@ -82,6 +73,14 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Candidate, ConfigError> {
         "route",
         "label",
         "bgp",
+        "policy",
+        "prefix-set",
+        "as-set",
+        "as-path-set",
+        "community-set",
+        "ext-community-set",
+        "large-community-set",
+        "rpki",
     ];
     let root = Table::new(document.get_ref(), 0, Key::Root, &known, &LATER, &mut log);
     let mut out = Candidate::default();
@@ -94,6 +93,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Candidate, ConfigError> {
         _ => Ok(text.to_owned()),
     });
     out.bgp = bgp::section(&root, &mut log);
+    out.policy = policy::sections(&root, &mut log);
     for (index, at, entries) in root.tables("route", &mut log) {
         let list = Key::Of(&root.key, "route");
         if let Some(value) = route(entries, at, Key::Nth(&list, index), &mut log) {

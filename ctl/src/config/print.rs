@@ -12,7 +12,7 @@ use super::model::{
     Dataplane, Discard, Interface, LabelAction, LabelRoute, Memory, NeighborParams, NextHop, Poll,
     System, Target, TcMode, TtlMode, Valid, Workers,
 };
-use super::terms;
+use super::{policy, terms};
 
 pub(super) fn workers(workers: &Workers) -> String {
     match workers {
@@ -299,6 +299,7 @@ impl Valid {
         if let Some(bgp) = &self.bgp {
             doc.insert("bgp", Item::Table(bgp.to_table()));
         }
+        policy::print(self, &mut doc);
         doc.to_string()
     }
 }
@@ -434,6 +435,7 @@ impl fmt::Display for Step<'_> {
             }
             Self::ForgetNeighbor(what) => write!(f, "- neigh {what} (learned)"),
             Self::Bgp(step) => step.fmt(f),
+            Self::Policy(step) => step.fmt(f),
         }
     }
 }

@@ -57,6 +57,11 @@ impl<'a> Log<'a> {
         self.found.len() >= MAX_PROBLEMS
     }
 
+    /// A number with a plus in front stands there.
+    pub(super) fn is_signed(&self, at: usize) -> bool {
+        self.text.as_bytes().get(at) == Some(&b'+')
+    }
+
     /// The line of the octet `at`, counted from one.
     pub(super) fn line(&self, at: usize) -> usize {
         let before = &self.text.as_bytes()[..at.min(self.text.len())];

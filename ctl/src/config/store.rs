@@ -78,6 +78,15 @@ fn unreadable(path: &Path, error: &std::io::Error) -> ConfigError {
     .into()
 }
 
+/// Puts a path in the place of the string that stands there.
+fn rename(item: Option<&mut Item>, path: &Path) {
+    if let Some(Item::Value(name)) = item {
+        let decor = name.decor().clone();
+        *name = path.to_string_lossy().as_ref().into();
+        *name.decor_mut() = decor;
+    }
+}
+
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))
 }
@@ -153,7 +162,8 @@ impl Store {
     /// What is wrong with it.
     pub fn stage_file(&self, text: &str, path: &Path) -> Result<Staged, ConfigError> {
         let path = self.place(path);
-        let next = understand(path, text, Files::Read)?;
+        let mut next = understand(path, text, Files::Read)?;
+        next.policy = std::mem::take(&mut next.policy).after(&self.running.policy);
         let text = self.moved(text, path, &next).into_owned();
         Ok(Staged {
             text,
@@ -161,21 +171,24 @@ impl Store {
         })
     }
 
-    /// The text as it has to be in our own file: a relative `route-file` of another directory gets its whole path.
+    /// The text as it has to be in our own file: files of another directory that are named relative to it get their whole
+    /// paths.
     fn moved<'t>(&self, text: &'t str, from: &Path, next: &Valid) -> Cow<'t, str> {
-        let Some(file) = &next.route_file else {
-            return Cow::Borrowed(text);
-        };
-        if from.parent() == self.path.parent() || Path::new(&file.written).is_absolute() {
+        let route_file = next.route_file.as_ref();
+        let route_file = route_file.filter(|f| !Path::new(&f.written).is_absolute());
+        let here = from.parent() == self.path.parent();
+        if here || route_file.is_none() && next.policy.relative_files().next().is_none() {
             return Cow::Borrowed(text);
         }
         let Ok(mut doc) = text.parse::<DocumentMut>() else {
             return Cow::Borrowed(text);
         };
-        if let Some(Item::Value(name)) = doc.get_mut("route-file") {
-            let decor = name.decor().clone();
-            *name = file.path.to_string_lossy().as_ref().into();
-            *name.decor_mut() = decor;
+        if let Some(file) = route_file {
+            rename(doc.get_mut("route-file"), &file.path);
+        }
+        for (section, name, path) in next.policy.relative_files() {
+            let set = doc.get_mut(section).and_then(|all| all.get_mut(name));
+            rename(set.and_then(|set| set.get_mut("file")), path);
         }
         Cow::Owned(doc.to_string())
     }

@@ -13,7 +13,7 @@ use super::error::ConfigError;
 use super::model::{Interface, LabelAction, NextHop, RouteFile, Target, Valid};
 use super::parse::{Candidate, InterfaceDraft};
 use super::reader::{At, Log};
-use super::{bgp, routefile, terms};
+use super::{bgp, policy, routefile, terms};
 
 /// Where the routes of a `route-file` come from.
 #[derive(Clone, Copy, Debug)]
@@ -54,12 +54,19 @@ impl Candidate {
         routes(self.routes, &own, &mut valid, &mut log);
         labels(self.labels, &own, &mut valid, &mut log);
         neighbors(self.neighbors, &own, &mut valid, &mut log);
+        let keep = match files {
+            Files::Keep(running) => Some(&running.policy),
+            Files::Read => None,
+        };
+        valid.rpki = self.policy.rpki().map(Arc::new);
+        let around = policy::Around { file, keep };
+        valid.policy = policy::validate(self.policy, &around, &mut log);
         if let Some(draft) = self.bgp {
             let around = bgp::Around {
                 file,
                 has_id: valid.system.router_id.is_some(),
                 interfaces: &interfaces,
-                policies: bgp::BUILT_IN.to_vec(),
+                policies: valid.policy.names().collect(),
                 keep: match files {
                     Files::Keep(running) => running.bgp.as_deref(),
                     Files::Read => None,

@@ -32,14 +32,6 @@ pub use value::{
     Number, PeerAs, PolicyName, Secret, SecretFile, Shutdown, Text,
 };
 
-/// Policies that are there without being written.
-pub(super) const BUILT_IN: [&str; 4] = [
-    "accept-all",
-    "reject-all",
-    "graceful-shutdown",
-    "reject-invalid",
-];
-
 /// The port that BGP is spoken on, RFC 4271 8.2.1.
 pub const PORT: u16 = 179;
 

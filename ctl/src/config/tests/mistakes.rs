@@ -71,16 +71,6 @@ const CASES: &[(&str, &str, &str)] = &[
         "",
     ),
     (
-        "[policy.x]\n",
-        "6: policy: policies are not in this version",
-        "",
-    ),
-    (
-        "[prefix-set]\n",
-        "6: prefix-set: policies are not in this version",
-        "",
-    ),
-    (
         "[interface.b]\ndevice = \"tap:b\"\nvrf = \"blue\"\n",
         "8: interface.b.vrf: VRFs are not in this version",
         "",

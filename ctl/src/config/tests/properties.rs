@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::super::diff::{Edit, Plan, Step};
 use super::super::model::*;
+use super::super::policy::PolicyBook;
 use super::valid;
 
 const PORTS: [&str; 4] = ["a", "b", "wan0", "x-y_z"];
@@ -228,6 +229,8 @@ fn config() -> impl Strategy<Value = Valid> {
                             labels,
                             neighbors,
                             bgp: None,
+                            policy: PolicyBook::default(),
+                            rpki: None,
                         }
                     },
                 )
@@ -263,6 +266,7 @@ fn carry_out(from: &Valid, plan: &Plan) -> Valid {
             Step::RemoveNeighbor(e) | Step::SetNeighbor(e) => edit_map(&mut now.neighbors, e),
             Step::ForgetNeighbor(what) => panic!("{what}: no part of a configuration"),
             Step::Bgp(step) => panic!("{step}: there is none"),
+            Step::Policy(step) => panic!("{step}: there is none"),
             Step::RemoveInterface(old) => {
                 assert_eq!(now.interfaces.remove(&old.name).as_ref(), Some(old));
                 let child = now.interfaces.values().find(|i| i.port_name() == old.name);
