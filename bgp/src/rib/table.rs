@@ -192,7 +192,7 @@ impl<K: Key> Table<K> {
     }
 
     /// Reads what [`Table::announce`] and [`Table::withdraw`] of these keys will need, so that memory is waited for once for
-    /// all of them and not for each: for a table larger than the caches, half the time. Changes nothing.
+    /// all of them and not for each. Changes nothing.
     #[inline]
     pub fn expect(&self, common: &Common, keys: impl Iterator<Item = K>) {
         let mut seen = 0;
