@@ -611,6 +611,9 @@ fn not_a_noun(noun: &str, known: &[&str]) -> String {
     if LATER.contains(&noun) {
         return format!("\"{noun}\" is not in this version");
     }
+    if noun == "bgp" {
+        return "\"bgp …\" changes no configuration, so it can't be part of a commit; run it by itself".into();
+    }
     match nearest(noun, known) {
         Some(near) => format!("unknown command {noun:?}; did you mean \"{near}\"?"),
         None => format!(
