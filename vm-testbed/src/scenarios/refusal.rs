@@ -111,9 +111,14 @@ const MISTAKES: &[Mistake] = &[
     ),
     mistake("no TOML", "[interface.x\n", &["bad.toml:"]),
     mistake(
-        "BGP without an identifier",
-        "[bgp]\nas = 64512",
-        &["bad.toml:", "system.router-id", "router-id = "],
+        "an AS number that is nobody's",
+        "[bgp]\nas = 0",
+        &["bad.toml:", "bgp.as", "1 to 4294967295"],
+    ),
+    mistake(
+        "a policy that there is not",
+        "[bgp]\nas = 64512\n[bgp.neighbor.\"10.0.1.2\"]\nas = 64513\nimport = \"nobody\"",
+        &["bad.toml:", "import", "no policy", "nobody"],
     ),
     mistake(
         "a VRF, which is not there yet",
