@@ -258,7 +258,6 @@ impl Speaker {
             return;
         };
         let Some(line) = peer.line(conn) else { return };
-        line.closing = true;
         self.actions.push_back(Action::Close(line.id));
     }
 

@@ -60,8 +60,6 @@ pub(super) struct Line {
     pub(super) queue: Queue,
     /// When something was written last.
     pub(super) moved: Instant,
-    /// Nothing more is queued; it closes when what waits is written.
-    pub(super) closing: bool,
 }
 
 impl Line {
@@ -72,7 +70,6 @@ impl Line {
             ends,
             queue: Queue::default(),
             moved: now,
-            closing: false,
         }
     }
 }
