@@ -158,8 +158,10 @@ impl Sets {
         id
     }
 
-    /// Changes what sets ask for, and has those that `change` says it has changed resolved anew. No two may become the same.
+    /// Changes what sets ask for. Those that `change` says it has changed are resolved anew, and all that may stand on one of
+    /// them. No two may become the same.
     pub(crate) fn rewrite(&mut self, change: impl Fn(&mut PathsSpec) -> bool) {
+        let mut any = false;
         for (at, set) in self.slots.iter_mut().enumerate() {
             let Some(set) = set else { continue };
             let mut spec = set.spec.clone();
@@ -169,7 +171,11 @@ impl Sets {
                 self.by_spec.insert(spec.clone(), id);
                 set.spec = spec;
                 self.dirty.insert(id);
+                any = true;
             }
+        }
+        if any {
+            self.dirty.extend(self.by_address.values().flatten());
         }
     }
 

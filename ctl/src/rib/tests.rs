@@ -494,6 +494,23 @@ fn full_groups_leave_routes_out_until_there_is_room() {
 }
 
 #[test]
+fn what_stands_on_a_route_of_bgp_follows_the_default_rule() {
+    let (mut r, mut m) = two();
+    r.set_static(net("0.0.0.0/0"), paths(&[via("10.0.1.2", &[])]));
+    // Without BGP's route it stands on itself.
+    r.set_static(net("20.0.0.0/7"), paths(&[via("20.0.0.1", &[])]));
+    let hops = r.bgp_paths(&[followed(ip("9.9.9.9"))]);
+    r.set_bgp(net("20.0.0.0/8"), Some((Source::Ebgp, hops)));
+    for by_default in [true, false, true] {
+        r.set_next_hop_by_default(by_default);
+        settle(&mut r, &mut m);
+        for p in ["20.0.0.0/8", "20.0.0.0/7"] {
+            assert_eq!(m.at(p).is_some(), by_default, "{p}");
+        }
+    }
+}
+
+#[test]
 fn single_changes_overtake_great_ones() {
     let (mut r, mut m) = two();
     for n in 0..=255u8 {
