@@ -13,12 +13,12 @@ use ipnet::IpNet;
 
 use super::import::{self, ImportRules, Refusal};
 use super::outbound::Groups;
-use super::{Action, Core, Local, Notice, PeerKey};
+use super::{Action, Core, Local, Notice, PeerKey, journal};
 use crate::attrs::{AttrBuf, View};
 use crate::policy::{Input, Peer, Policy, PrefixKey, Protocol};
 use crate::rib::{Announce, AttrId, Common, Key, Rib, Table, V4, V6};
 use crate::rpki::{RoaTable, Validity, route_origin};
-use crate::session::{Handler, MaxPrefixes, Negotiated};
+use crate::session::{Handler, MaxPrefixes, Negotiated, State};
 use crate::types::{Asn, Family, PathId, PeerId, Relation};
 use crate::wire::{Nlri, Notification, Update};
 
@@ -28,6 +28,8 @@ pub(super) struct Source {
     pub(super) rules: ImportRules,
     pub(super) policy: Option<Arc<Policy>>,
     pub(super) address: IpAddr,
+    /// Our end of the session.
+    pub(super) local: IpAddr,
     pub(super) interface: Option<String>,
     pub(super) local_as: Asn,
     pub(super) group: Option<Arc<str>>,
@@ -40,6 +42,16 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// As dumps see it.
+    pub(super) fn ends(&self) -> journal::Ends {
+        journal::Ends {
+            peer_as: self.rules.peer_as,
+            local_as: self.local_as,
+            peer: self.address,
+            local: self.local,
+        }
+    }
+
     /// As policies see it.
     pub(super) fn as_peer(&self) -> Peer<'_> {
         Peer {
@@ -65,6 +77,9 @@ pub(super) struct Inbound<'s> {
 
 impl Handler for Inbound<'_> {
     fn update(&mut self, body: &[u8], agreed: &Negotiated) -> Result<(), Notification> {
+        if self.core.journal.is_some() {
+            self.core.write_down(self.peer, body, agreed, self.now);
+        }
         let u = Update::parse(body, &agreed.context)?;
         if u.action().is_some() {
             self.malformed(&u);
@@ -357,6 +372,26 @@ impl Core {
                 now,
             },
         );
+    }
+
+    #[cold]
+    fn write_down(&mut self, peer: PeerId, body: &[u8], agreed: &Negotiated, now: Instant) {
+        let time = self.unix(now);
+        let source = self.gate.source(peer);
+        if let (Some(journal), Some(s)) = (&mut self.journal, source) {
+            let c = &agreed.context;
+            let add_path = !c.add_path_receive.is_empty();
+            journal.update(time, &s.ends(), (c.as4, add_path), body);
+        }
+    }
+
+    /// A session came up or went down.
+    pub(super) fn write_state(&mut self, peer: PeerId, (old, new): (State, State), now: Instant) {
+        let time = self.unix(now);
+        let source = self.gate.source(peer);
+        if let (Some(journal), Some(s)) = (&mut self.journal, source) {
+            journal.state(time, &s.ends(), old, new);
+        }
     }
 
     fn within_limits(&self, peer: PeerId) -> Result<(), Notification> {

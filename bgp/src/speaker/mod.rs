@@ -10,14 +10,16 @@
 //! - `inbound`: from an UPDATE to the Adj-RIB-In; `import`: may a route be used.
 //! - `outbound`: from the Loc-RIB to messages; `export`: what a route becomes on the way.
 //! - `routes`: the router's side: routes of its own, the best ones, next hops.
-//! - `show`: what operators see.
+//! - `show`: what operators see. `dump`, `journal`: what is written down of it, as MRT.
 //!
 //! Left out: sockets, and the order in which several sources of routes are preferred (BGP, static, connected).
 
 mod config;
+mod dump;
 mod export;
 mod import;
 mod inbound;
+mod journal;
 mod lines;
 mod local;
 mod neighbors;
@@ -29,8 +31,10 @@ mod show;
 mod tests;
 
 pub use config::{Config, Dynamic, Neighbor, PeerKey};
+pub use dump::Dump;
 pub use export::OwnAddresses;
 pub use import::Refusal;
+pub use journal::Journal;
 pub use local::{Confederation, Local};
 pub use neighbors::CommandError;
 pub use routes::{Best, Use};
@@ -39,7 +43,7 @@ pub use show::{FamilyView, Page, PathView, PeerView, Side, Wanted};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::attrs::AttrBuf;
 use crate::rib::{PeerInfo, Rib};
@@ -134,6 +138,9 @@ struct Core {
     /// The attributes of the UPDATE at hand.
     received: AttrBuf,
     began: Instant,
+    /// The time of day at some moment, as it was told last.
+    wall: (Instant, Duration),
+    journal: Option<Journal>,
 }
 
 impl Core {
@@ -154,6 +161,8 @@ impl Core {
             groups6: Groups::new(),
             received: AttrBuf::new(),
             began: now,
+            wall: (now, Duration::ZERO),
+            journal: None,
         }
     }
 
@@ -161,6 +170,13 @@ impl Core {
     fn seconds(&self, now: Instant) -> u32 {
         let passed = now.saturating_duration_since(self.began).as_secs();
         u32::try_from(passed).unwrap_or(u32::MAX)
+    }
+
+    /// The time of day: seconds since 1970.
+    fn unix(&self, now: Instant) -> u32 {
+        let (at, time) = self.wall;
+        let time = time + now.saturating_duration_since(at);
+        u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
     }
 }
 
@@ -208,6 +224,21 @@ impl Speaker {
         };
         speaker.reconfigure(config, now);
         speaker
+    }
+
+    /// What the time of day is, since 1970: for what is written down and told to monitors. To be told anew now and then.
+    pub fn set_time(&mut self, now: Instant, time: Duration) {
+        self.core.wall = (now, time);
+    }
+
+    /// Begins to write down what neighbours say, or ends it; what waited is given back.
+    pub fn keep_journal(&mut self, journal: Option<Journal>) -> Option<Journal> {
+        std::mem::replace(&mut self.core.journal, journal)
+    }
+
+    /// What was written down.
+    pub fn journal(&mut self) -> Option<&mut Journal> {
+        self.core.journal.as_mut()
     }
 
     /// When to call [`Speaker::tick`], if nothing else happens before.

@@ -318,6 +318,7 @@ impl Core {
             },
             policy: config.import.clone(),
             address,
+            local: ends.map_or(address, |e| e.local.ip()),
             interface: ends.and_then(|e| e.interface.clone()),
             local_as: agreed.local_as,
             group: config.group.clone(),

@@ -11,8 +11,8 @@ use crate::attrs::{AttrBuf, Origin};
 use crate::policy::{Input, Peer, Policy, Protocol};
 use crate::rib::{Announce, AttrId, Change, Common, HopEvent, NextHopId, V4, V6};
 use crate::rpki::{RoaTable, Validity};
-use crate::session::Keep;
 use crate::session::graceful::Step;
+use crate::session::{Keep, State};
 use crate::types::{Family, NextHop, PathId, PeerId, Relation};
 use crate::wire::Refresh;
 
@@ -137,6 +137,8 @@ impl Speaker {
         let mut steps = Vec::new();
         peer.helper.up(now, &up.agreed, &mut steps);
         self.core.arrived(peer, &up, ends.as_ref());
+        self.core
+            .write_state(id, (State::OpenConfirm, State::Established), now);
         self.core.stale(id, &steps);
         self.join(id, now);
     }
@@ -144,6 +146,8 @@ impl Speaker {
     /// A session is down: routes of families that `keep` does not name go.
     pub(super) fn down(&mut self, id: PeerId, keep: &[Keep], now: Instant) {
         self.leave(id);
+        self.core
+            .write_state(id, (State::Established, State::Idle), now);
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };

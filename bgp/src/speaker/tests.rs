@@ -367,7 +367,7 @@ impl World {
     }
 }
 
-fn chain() -> World {
+pub(super) fn chain() -> World {
     let (a, b, c) = (local(1, 100), local(2, 200), local(3, 300));
     World::new([
         (1, config(a.clone(), [(2, neighbor(&a, 200))])),
