@@ -2,7 +2,7 @@
 //! that run in them, and the demonstration. It builds without DPDK, so that it can prepare a bare machine.
 //!
 //! [`lab`] makes namespaces, veths and appliances; [`frame`] makes frames; [`cases`] are tables of frames in and frames out;
-//! [`vm`] makes virtual machines; [`scenarios`] are whole stories; [`suite`] runs all of it; [`setup`] installs and builds; [`fuzz`] fuzzes;
+//! [`vm`] makes virtual machines; [`table`] makes route tables; [`scenarios`] are whole stories; [`suite`] runs all of it; [`setup`] installs and builds; [`fuzz`] fuzzes;
 //! [`demo`] shows; [`bench`] measures.
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ pub mod progress;
 pub mod scenarios;
 pub mod setup;
 pub mod suite;
+pub mod table;
 pub mod vm;
 
 use std::path::{Path, PathBuf};
