@@ -213,17 +213,16 @@ impl Bench {
                 }
             }
             let common = &mut self.rib.common;
-            self.rib.v4.expect(common, keys[at..end].iter().copied());
-            for k in &keys[at..end] {
-                let a = Announce {
+            let some = keys[at..end].iter().map(|k| (0, *k));
+            self.rib
+                .v4
+                .announce_all(common, some, |_, path_id, _| Announce {
                     peer: PeerId(p),
-                    path_id: 0,
+                    path_id,
                     pre,
                     post: Some(pre),
                     now: 1,
-                };
-                self.rib.v4.announce(common, *k, a);
-            }
+                });
             common.store.release(pre);
             self.times[0] += t.elapsed();
             at = end;

@@ -76,9 +76,22 @@ impl AttrBuf {
             0 => &[flags, code, l1],
             _ => &[flags | flag::EXTENDED, code, l0, l1],
         };
-        self.octets
-            .splice(from..to, head.iter().chain(value).copied());
+        let into = self.fit(from, to, head.len() + value.len());
+        let (h, v) = into.split_at_mut(head.len());
+        h.copy_from_slice(head);
+        v.copy_from_slice(value);
         true
+    }
+
+    /// Makes room for `n` octets where `from..to` is; what is in it is to be written.
+    fn fit(&mut self, from: usize, to: usize, n: usize) -> &mut [u8] {
+        let (len, end) = (self.octets.len(), from + n);
+        if end > to {
+            self.octets.resize(len + (end - to), 0);
+        }
+        self.octets.copy_within(to..len, end);
+        self.octets.truncate(len + end - to);
+        &mut self.octets[from..end]
     }
 
     /// Takes an attribute out; was it there?
@@ -137,6 +150,9 @@ impl AttrBuf {
     /// Puts an AS number in front of the AS_PATH so many times: into the first segment if that is of this kind and has
     /// room, else into one of its own (RFC 4271 5.1.2 b, RFC 5065 4).
     pub fn prepend(&mut self, kind: SegmentKind, asn: Asn, times: usize) {
+        if times == 1 && self.prepend_one(kind, asn) {
+            return;
+        }
         let path = self.view().as_path().0;
         let (room, rest) = match path {
             [k, n, rest @ ..] if *k == kind as u8 => (255 - usize::from(*n), rest),
@@ -157,6 +173,25 @@ impl AttrBuf {
         }
         value.extend_from_slice(rest);
         self.set(flag::TRANSITIVE, code::AS_PATH, &value);
+    }
+
+    /// Puts an AS number in front of the first segment, if that is of this kind and has room.
+    fn prepend_one(&mut self, kind: SegmentKind, asn: Asn) -> bool {
+        let Some((from, start, end)) = self.value_place(code::AS_PATH) else {
+            return false;
+        };
+        let len = u16::try_from(end - start + 4);
+        let (Some([k, n]), Ok(len)) = (self.octets[start..end].first_chunk(), len) else {
+            return false;
+        };
+        if *k != kind as u8 || *n == 255 {
+            return false;
+        }
+        self.octets[start + 1] += 1;
+        let into = self.fit(start + 2, start + 2, 4);
+        into.copy_from_slice(&asn.0.to_be_bytes());
+        self.write_len(from, start - from, len);
+        true
     }
 
     /// Where the value of an attribute is, behind its header; `None` if there is no such attribute.

@@ -16,6 +16,17 @@ pub(super) enum Had {
     From(Option<PeerId>),
 }
 
+impl Had {
+    /// From whom what they have is, if anybody has it.
+    #[inline]
+    pub(super) fn who(self) -> Option<Option<PeerId>> {
+        match self {
+            Self::No => None,
+            Self::From(of) => Some(of),
+        }
+    }
+}
+
 /// What the members of a cohort were told, of each entry.
 #[derive(Debug)]
 pub(super) enum Adj {
@@ -42,17 +53,15 @@ impl Adj {
         self.had(e) != Had::No
     }
 
-    /// Notes what was sent where one path is; [`Adj::Paths`] is changed directly.
-    pub(super) fn set(&mut self, e: u32, from: Option<PeerId>) {
+    /// Notes what was sent where one path is, and says who had what before; [`Adj::Paths`] is changed directly.
+    #[inline]
+    pub(super) fn set(&mut self, e: u32, from: Option<PeerId>) -> Had {
+        let had = |was: bool| if was { Had::From(None) } else { Had::No };
         match (self, from) {
-            (Self::From(s), from) => s.set(e, from),
-            (Self::Some(bits), Some(_)) => {
-                bits.insert(e);
-            }
-            (Self::Some(bits), None) => {
-                bits.remove(e);
-            }
-            (Self::Paths(_), _) => {}
+            (Self::From(s), from) => s.set(e, from).map_or(Had::No, |p| Had::From(Some(p))),
+            (Self::Some(bits), Some(_)) => had(!bits.insert(e)),
+            (Self::Some(bits), None) => had(bits.remove(e)),
+            (Self::Paths(_), _) => Had::No,
         }
     }
 
@@ -99,18 +108,18 @@ impl Sources {
         (s != NOBODY).then_some(PeerId(s))
     }
 
-    fn set(&mut self, e: u32, from: Option<PeerId>) {
+    /// Sets it; who it was before.
+    #[inline]
+    fn set(&mut self, e: u32, from: Option<PeerId>) -> Option<PeerId> {
         let e = e as usize;
         if e >= self.of.len() {
-            if from.is_none() {
-                return;
-            }
-            // By steps that keep the unused part small: doubling would cost as much as is used.
-            let more = (e + 1 - self.of.len()).max(self.of.len() / 8).max(1024);
-            self.of.reserve_exact(more);
-            self.of.resize(e + 1, NOBODY);
+            from?;
+            self.grow(e + 1);
         }
         let old = std::mem::replace(&mut self.of[e], from.map_or(NOBODY, |p| p.0));
+        if old == from.map_or(NOBODY, |p| p.0) {
+            return from;
+        }
         if old != NOBODY {
             self.counts[usize::from(old)] -= 1;
             self.total -= 1;
@@ -123,6 +132,17 @@ impl Sources {
             self.counts[n] += 1;
             self.total += 1;
         }
+        (old != NOBODY).then_some(PeerId(old))
+    }
+
+    #[cold]
+    fn grow(&mut self, len: usize) {
+        if len > self.of.capacity() {
+            // By steps that keep the unused part small: doubling would cost as much as is used.
+            let more = (len - self.of.len()).max(self.of.len() / 8).max(1024);
+            self.of.reserve_exact(more);
+        }
+        self.of.resize(len, NOBODY);
     }
 
     fn bits(&self, but: Option<PeerId>) -> BitSet {

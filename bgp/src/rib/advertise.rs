@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::adj::{Adj, Had, Sent};
+use super::adj::{Adj, Sent};
 use super::decision::{self, Candidate};
 use super::group::{Advertise, Cohort, Group, GroupId, Item, Pass, WITHDRAW};
 use super::key::Key;
@@ -290,8 +290,8 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
             if self.table.dirty.contains(e) {
                 continue;
             }
-            let best = self.table.best_cell(e);
-            if best.is_none_or(|b| round.contains(&b.post.0)) {
+            let told = self.table.slab.told(e);
+            if told.is_none_or(|(_, post)| round.contains(&post.0)) {
                 c.pending.remove(e);
                 self.select(c, e);
             }
@@ -316,10 +316,14 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
             peer: 0,
         };
         match self.mode {
-            Advertise::Best => match self.table.best_cell(e) {
-                Some(best) => c.batch.push(item(&best)),
-                None => c.batch.push(gone),
-            },
+            Advertise::Best => c.batch.push(match self.table.slab.told(e) {
+                Some((peer, post)) => Item {
+                    attr: post.0,
+                    peer,
+                    ..gone
+                },
+                None => gone,
+            }),
             Advertise::BestExternal => match self.best_external(e) {
                 Some(best) => c.batch.push(item(&best)),
                 None => c.batch.push(gone),
@@ -408,10 +412,13 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
 
     /// The path that an item names, if it is still there and still to be told.
     fn current(&self, i: &Item) -> Option<Cell> {
-        let same = |c: &Cell| c.peer == i.peer && c.post.0 == i.attr && c.path_id == i.path_id;
+        let same = |c: &Cell| c.peer == i.peer && c.post.0 == i.attr;
         match self.mode {
             Advertise::Best => self.table.best_cell(i.entry).filter(same),
-            _ => self.table.slab.cells(i.entry).find(same),
+            _ => {
+                let mut cells = self.table.slab.cells(i.entry);
+                cells.find(|c| same(c) && c.path_id == i.path_id)
+            }
         }
     }
 
@@ -441,13 +448,16 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
                 // It changed since, and was marked again.
                 continue;
             };
-            let path = self.table.path(&cell);
+            let stale = Staleness::from(self.table.status(&cell));
             let key = self.table.slab.get(item.entry).key;
             let result = match last {
-                Some((stale, result)) if !by_prefix && stale == path.stale => result,
-                _ => self.ask(key, &path, AttrId(item.attr), &mut results),
+                Some((was, result)) if !by_prefix && was == stale => result,
+                _ => {
+                    let path = self.table.path(&cell);
+                    self.ask(key, &path, AttrId(item.attr), &mut results)
+                }
             };
-            last = Some((path.stale, result));
+            last = Some((stale, result));
             match result {
                 Some(r) => {
                     let id = self.announced(c, &item, &cell, key);
@@ -504,14 +514,7 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
                 let old = sent.set(&mut self.common.store, i.entry, new);
                 (path_id, old.map(Some))
             }
-            adj => {
-                let had = match adj.had(i.entry) {
-                    Had::No => None,
-                    Had::From(old) => Some(old),
-                };
-                adj.set(i.entry, Some(from));
-                (0, had)
-            }
+            adj => (0, adj.set(i.entry, Some(from)).who()),
         };
         if had.is_some_and(|old| old != Some(from)) && c.members.iter().any(|m| m.peer == from) {
             self.withdrawn.push((Who::Only(from), id, key));
@@ -527,14 +530,7 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
                 let old = sent.remove(&mut self.common.store, i.entry, id);
                 (id, old.map(Some))
             }
-            adj => {
-                let had = match adj.had(i.entry) {
-                    Had::No => None,
-                    Had::From(old) => Some(old),
-                };
-                adj.set(i.entry, None);
-                (0, had)
-            }
+            adj => (0, adj.set(i.entry, None).who()),
         };
         if let Some(old) = had {
             self.withdrawn.push((Who::AllBut(old), id, key));
@@ -553,13 +549,11 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
         let had = match &mut c.adj {
             Adj::Paths(sent) => sent.remove(&mut self.common.store, i.entry, id).map(Some),
             adj => {
-                let back = self.table.best_cell(i.entry).is_some();
-                match adj.had(i.entry) {
-                    Had::From(old) if !back => {
-                        adj.set(i.entry, None);
-                        Some(old)
-                    }
-                    _ => None,
+                let back = self.table.slab.told(i.entry).is_some();
+                if back {
+                    None
+                } else {
+                    adj.set(i.entry, None).who()
                 }
             }
         };

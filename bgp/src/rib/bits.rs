@@ -97,6 +97,14 @@ impl BitSet {
     }
 
     /// The next bit behind `n`, in the same word of `level`.
+    /// Takes the least that is `from` or more out.
+    #[inline]
+    pub(super) fn take(&mut self, from: u32) -> Option<u32> {
+        let n = self.next(from)?;
+        self.remove(n);
+        Some(n)
+    }
+
     fn after(level: &[u64], n: usize) -> Option<usize> {
         let rest = level.get(n / 64)? & (u64::MAX << (n % 64)) & !(1 << (n % 64));
         (rest != 0).then(|| n / 64 * 64 + rest.trailing_zeros() as usize)

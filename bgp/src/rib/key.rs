@@ -27,12 +27,12 @@ pub trait Key: Copy + Eq + Debug + Send + 'static {
     fn slot_order(slot: Self::Slot) -> Self::Order;
     /// The number in a slot.
     fn slot_entry(slot: Self::Slot) -> u32;
-    /// What stands in slots that are not used.
+    /// What stands in slots that are not used: more than any key, and of none.
     const VACANT: Self::Slot;
-    /// How many of the first `len` slots, which are in order, are less than `o`; those behind are vacant.
+    /// How many of the slots, which are in order, the vacant ones last, are less than `o`.
     #[inline]
-    fn rank(slots: &[Self::Slot], len: usize, o: Self::Order) -> usize {
-        slots[..len].partition_point(|s| Self::slot_order(*s) < o)
+    fn rank<const N: usize>(slots: &[Self::Slot; N], o: Self::Order) -> usize {
+        slots.partition_point(|s| Self::slot_order(*s) < o)
     }
     /// Is `other` this prefix, or within it?
     fn covers(self, other: Self) -> bool;
@@ -109,7 +109,7 @@ impl Key for V4 {
     /// Looks at all of them: that takes vectors, and the cache lines come side by side, where a binary search waits for
     /// one after the other.
     #[inline]
-    fn rank(slots: &[u64], _: usize, o: u64) -> usize {
+    fn rank<const N: usize>(slots: &[u64; N], o: u64) -> usize {
         let bound = o << 26;
         let less: u64 = slots.iter().map(|s| u64::from(*s < bound)).sum();
         less as usize

@@ -41,6 +41,22 @@ pub(super) struct Entry<K> {
 
 const _: () = assert!(size_of::<Entry<super::key::V4>>() == 24);
 
+impl<K> Entry<K> {
+    /// The path that stands in it.
+    #[inline]
+    fn cell(&self, path_id: u32) -> Cell {
+        Cell {
+            peer: self.peer,
+            epoch: self.flags >> EPOCH & 3,
+            beside: false,
+            path_id,
+            pre: AttrId(self.pre),
+            post: AttrId(self.post),
+            learnt: self.learnt,
+        }
+    }
+}
+
 impl<K: Key> Default for Entry<K> {
     fn default() -> Self {
         Self {
@@ -203,19 +219,27 @@ impl<K: Key> Slab<K> {
         if entry.flags & HAS == 0 {
             return None;
         }
-        let path_id = match self.block(entry) {
-            (block, true) => block[1],
-            _ => 0,
+        let path_id = match entry.flags & WIDE {
+            0 => 0,
+            _ => self.pool.block(Handle(entry.more))[1],
         };
-        Some(Cell {
-            peer: entry.peer,
-            epoch: entry.flags >> EPOCH & 3,
-            beside: false,
-            path_id,
-            pre: AttrId(entry.pre),
-            post: AttrId(entry.post),
-            learnt: entry.learnt,
-        })
+        Some(entry.cell(path_id))
+    }
+
+    /// The path of an entry that has one and no more, and that without identifier: of most.
+    #[inline]
+    pub(super) fn sole(&self, e: u32) -> Option<Cell> {
+        let entry = self.get(e);
+        let sole = entry.flags & HAS != 0 && entry.more == Handle::NONE.0;
+        sole.then(|| entry.cell(0))
+    }
+
+    /// The first path, if it is the best by the last decision: from whom, and its attributes.
+    #[inline]
+    pub(super) fn told(&self, e: u32) -> Option<(u16, AttrId)> {
+        let entry = self.get(e);
+        let told = entry.flags & (HAS | TOLD) == HAS | TOLD;
+        told.then_some((entry.peer, AttrId(entry.post)))
     }
 
     /// Every path, that in the entry first.

@@ -12,6 +12,7 @@ use super::arena::Arena;
 use super::chunks::Chunks;
 use super::hops::{NextHopId, NextHops};
 use crate::attrs::{AsPath, Community, RawAttrs, View, code};
+use crate::types::NextHop;
 
 /// The number of a set of attributes; given again when its count is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -266,6 +267,13 @@ impl Store {
             octets: self.arena.get(h.place, h.len as usize),
             next_hop: self.hops.get(h.hop()),
         }
+    }
+
+    /// The next hop of a set.
+    #[must_use]
+    #[inline]
+    pub fn next_hop(&self, id: AttrId) -> Option<NextHop> {
+        self.hops.get(self.headers.get(id.0).hop())
     }
 
     /// How many sets there are.

@@ -5,6 +5,8 @@
 //! session's end, another metric of a next hop, another import policy) is noted in one place and follows by a walk in
 //! steps, [`Table::work`].
 
+use arrayvec::ArrayVec;
+
 use super::bits::BitSet;
 use super::decision::{self, Candidate, Fate, Input, Options};
 use super::group::Group;
@@ -15,6 +17,9 @@ use super::slab::{CHANGED, Cell, MOVED, Slab, TOLD};
 use super::store::{AttrId, Store};
 use super::tree::Tree;
 use crate::types::{PathId, PeerId};
+
+/// Keys that are looked up at once.
+const LOT: usize = 32;
 
 /// What all tables share.
 #[derive(Debug, Default)]
@@ -191,15 +196,69 @@ impl<K: Key> Table<K> {
         )
     }
 
-    /// Reads what [`Table::announce`] and [`Table::withdraw`] of these keys will need, so that memory is waited for once for
-    /// all of them and not for each. Changes nothing.
+    /// Takes the paths of an UPDATE in, as [`Table::announce`] each: but memory is waited for once for all of a lot, and not
+    /// for each.
     #[inline]
-    pub fn expect(&self, common: &Common, keys: impl Iterator<Item = K>) {
-        let mut seen = 0;
-        for e in keys.filter_map(|k| self.tree.get(k)) {
-            if let Some(post) = self.slab.first(e).and_then(|c| c.post.some()) {
-                seen ^= common.store.header(post).neighbor;
+    pub fn announce_all(
+        &mut self,
+        common: &mut Common,
+        keys: impl Iterator<Item = (PathId, K)>,
+        mut each: impl FnMut(&mut Common, PathId, K) -> Announce,
+    ) {
+        self.by_lots(common, keys, |table, common, id, key| {
+            let announce = each(common, id, key);
+            table.announce(common, key, announce);
+        });
+    }
+
+    /// Takes paths of a neighbour out, as [`Table::withdraw`] each, in lots.
+    #[inline]
+    pub fn withdraw_all(
+        &mut self,
+        common: &mut Common,
+        peer: PeerId,
+        keys: impl Iterator<Item = (PathId, K)>,
+    ) {
+        self.by_lots(common, keys, |table, common, id, key| {
+            table.withdraw(common, peer, id, key);
+        });
+    }
+
+    /// Calls `each` for all, after what it will need of a lot of keys has been read.
+    #[inline]
+    fn by_lots(
+        &mut self,
+        common: &mut Common,
+        mut keys: impl Iterator<Item = (PathId, K)>,
+        mut each: impl FnMut(&mut Self, &mut Common, PathId, K),
+    ) {
+        let mut lot: ArrayVec<(PathId, K, u32), LOT> = ArrayVec::new();
+        loop {
+            let some = keys.by_ref().take(LOT);
+            lot.extend(some.map(|(id, key)| (id, key, self.tree.leaf_of(key))));
+            if lot.is_empty() {
+                return;
             }
+            self.expect(common, &lot);
+            for (id, key, leaf) in lot.drain(..) {
+                self.tree.point(leaf);
+                each(self, common, id, key);
+            }
+        }
+    }
+
+    /// Reads what is there of these keys, and changes nothing. One kind of thing after the other: what does not depend on
+    /// what is being waited for is waited for at the same time.
+    #[inline]
+    fn expect(&self, common: &Common, lot: &[(PathId, K, u32)]) {
+        let mut entries: ArrayVec<u32, LOT> = ArrayVec::new();
+        entries.extend(
+            lot.iter()
+                .filter_map(|(_, k, leaf)| self.tree.get_in(*leaf, *k)),
+        );
+        let mut seen = 0;
+        for post in entries.iter().filter_map(|e| self.slab.told(*e)?.1.some()) {
+            seen ^= common.store.header(post).neighbor;
         }
         std::hint::black_box(seen);
     }
@@ -209,8 +268,11 @@ impl<K: Key> Table<K> {
         if self.slab.is_full() && self.tree.find(key).is_none() {
             return Announced::Full;
         }
-        let slab = &mut self.slab;
-        let e = self.tree.find_or_insert(key, || slab.alloc(key));
+        let (slab, mut fresh) = (&mut self.slab, false);
+        let e = self.tree.find_or_insert(key, || {
+            fresh = true;
+            slab.alloc(key)
+        });
         let post = a.post.unwrap_or(AttrId::NONE);
         let epoch = self.peer(a.peer).current;
         let new = Cell {
@@ -222,13 +284,14 @@ impl<K: Key> Table<K> {
             post,
             learnt: a.now,
         };
-        if let Some(at) = self.slab.position(e, a.peer.0, a.path_id)
+        if !fresh
+            && let Some(at) = self.slab.position(e, a.peer.0, a.path_id)
             && let Some(old) = self.slab.cell(e, at)
         {
             return self.replace(common, e, at, old, new);
         }
         // Asked before it is in, for then it is easier to say what is best without it.
-        let quiet = self.settled(e) && self.behind(common, e, &new);
+        let quiet = !fresh && self.settled(e) && self.behind(common, e, &new);
         if self.slab.push(e, new).is_none() {
             return Announced::Full;
         }
@@ -405,15 +468,52 @@ impl<K: Key> Table<K> {
         mut consumer: impl FnMut(&Common, &Change<'_, K>),
     ) -> usize {
         for n in 0..budget {
-            let next = self.dirty.next(self.drained);
-            let Some(e) = next.or_else(|| self.dirty.next(0)) else {
+            let next = self.dirty.take(self.drained);
+            let Some(e) = next.or_else(|| self.dirty.take(0)) else {
                 return n;
             };
-            self.dirty.remove(e);
             self.drained = e + 1;
-            self.decide(common, e, &mut consumer);
+            match self.slab.sole(e) {
+                Some(c) => self.decide_sole(common, e, &c, &mut consumer),
+                None => self.decide(common, e, &mut consumer),
+            }
         }
         budget
+    }
+
+    /// As [`Table::decide`], of an entry with one path: of most, and there is nothing to compare.
+    #[inline]
+    fn decide_sole(
+        &mut self,
+        common: &mut Common,
+        e: u32,
+        c: &Cell,
+        consumer: &mut impl FnMut(&Common, &Change<'_, K>),
+    ) {
+        let entry = self.slab.get_mut(e);
+        let (key, flags) = (entry.key, entry.flags);
+        let had = flags & TOLD != 0;
+        entry.flags &= !(TOLD | CHANGED | MOVED);
+        let usable = self.candidate(common, 0, c).is_ok();
+        if usable {
+            self.slab.get_mut(e).flags |= TOLD;
+        }
+        self.chosen = self.chosen + usize::from(usable) - usize::from(had);
+        if had != usable || flags & CHANGED != 0 {
+            let path = self.path(c);
+            let change = Change {
+                key,
+                had,
+                moved: had != usable || flags & MOVED != 0,
+                best: std::slice::from_ref(&path)
+                    .get(..usize::from(usable))
+                    .unwrap_or_default(),
+            };
+            consumer(common, &change);
+            self.mark(e);
+        } else if self.sensitive {
+            self.mark_sensitive(e);
+        }
     }
 
     fn decide(

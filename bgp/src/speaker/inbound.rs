@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrayvec::ArrayVec;
 use ipnet::IpNet;
 
 use super::import::{self, ImportRules, Refusal};
@@ -20,7 +19,7 @@ use crate::rib::{Announce, AttrId, Common, Key, Rib, Table, V4, V6};
 use crate::rpki::{RoaTable, Validity, route_origin};
 use crate::session::{Handler, MaxPrefixes, Negotiated, State};
 use crate::types::{Asn, Family, PathId, PeerId, Relation};
-use crate::wire::{Nlri, Notification, Update};
+use crate::wire::{EncodeError, Nlri, Notification, Packer, Update};
 
 /// What is known of a neighbour when routes come from it, and when they go on to others.
 #[derive(Clone, Debug)]
@@ -284,14 +283,12 @@ impl Core {
         let rib = &mut self.rib;
         match nlri.family {
             Family::Ipv4Unicast => {
-                for (id, net) in nlri.ipv4() {
-                    rib.v4.withdraw(&mut rib.common, peer, id, net.into());
-                }
+                let keys = nlri.ipv4().map(|(id, net)| (id, net.into()));
+                rib.v4.withdraw_all(&mut rib.common, peer, keys);
             }
             Family::Ipv6Unicast => {
-                for (id, net) in nlri.ipv6() {
-                    rib.v6.withdraw(&mut rib.common, peer, id, net.into());
-                }
+                let keys = nlri.ipv6().map(|(id, net)| (id, net.into()));
+                rib.v6.withdraw_all(&mut rib.common, peer, keys);
             }
             // Others are read, and kept by nobody yet.
             _ => {}
@@ -323,55 +320,24 @@ impl Core {
         self.rib.common.store.release(pre);
     }
 
-    /// Takes them in by lots: the table reads what it needs for all of a lot at once.
     #[inline]
     fn take_all<K: Ours>(
         &mut self,
         peer: PeerId,
-        mut keys: impl Iterator<Item = (PathId, K)>,
+        keys: impl Iterator<Item = (PathId, K)>,
         pre: AttrId,
         now: u32,
         kept: &mut Option<Kept>,
     ) {
-        let mut lot: ArrayVec<(PathId, K), 32> = ArrayVec::new();
-        loop {
-            lot.extend(keys.by_ref().take(32));
-            if lot.is_empty() {
-                return;
-            }
-            let (table, common) = K::table(&mut self.rib);
-            table.expect(common, lot.iter().map(|(_, k)| *k));
-            for (id, key) in lot.drain(..) {
-                self.take(peer, id, key, pre, now, kept);
-            }
-        }
-    }
-
-    #[inline]
-    fn take<K: Ours>(
-        &mut self,
-        peer: PeerId,
-        path_id: PathId,
-        key: K,
-        pre: AttrId,
-        now: u32,
-        kept: &mut Option<Kept>,
-    ) {
+        let gate = &mut self.gate;
         let (table, common) = K::table(&mut self.rib);
-        let post = self
-            .gate
-            .kept(common, peer, K::FAMILY, || key.net(), pre, kept);
-        table.announce(
-            common,
-            key,
-            Announce {
-                peer,
-                path_id,
-                pre,
-                post,
-                now,
-            },
-        );
+        table.announce_all(common, keys, |common, path_id, key| Announce {
+            peer,
+            path_id,
+            pre,
+            post: gate.kept(common, peer, K::FAMILY, || key.net(), pre, kept),
+            now,
+        });
     }
 
     #[cold]
@@ -420,6 +386,8 @@ impl Core {
 pub(super) trait Ours: Key {
     fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common);
     fn groups(core: &mut Core) -> &mut Groups;
+    /// Adds it to a message.
+    fn pack(self, to: &mut Packer<'_>, id: PathId) -> Result<(), EncodeError>;
 }
 
 impl Ours for V4 {
@@ -430,6 +398,11 @@ impl Ours for V4 {
     fn groups(core: &mut Core) -> &mut Groups {
         &mut core.groups4
     }
+
+    #[inline]
+    fn pack(self, to: &mut Packer<'_>, id: PathId) -> Result<(), EncodeError> {
+        to.ipv4(id, self.into())
+    }
 }
 
 impl Ours for V6 {
@@ -439,5 +412,10 @@ impl Ours for V6 {
 
     fn groups(core: &mut Core) -> &mut Groups {
         &mut core.groups6
+    }
+
+    #[inline]
+    fn pack(self, to: &mut Packer<'_>, id: PathId) -> Result<(), EncodeError> {
+        to.ipv6(id, self.into())
     }
 }

@@ -186,6 +186,7 @@ impl Speaker {
                 octets: &mut self.octets,
                 told: &mut self.told,
                 context: &group.like.context,
+                parts: Vec::new(),
                 now,
             };
             let (table, common) = K::table(rib);
@@ -607,30 +608,41 @@ struct Writer<'a> {
     octets: &'a mut Vec<u8>,
     told: &'a mut BTreeMap<PeerId, u64>,
     context: &'a Context,
+    /// Room for [`Writer::alike`].
+    parts: Vec<Part>,
     now: Instant,
 }
 
+/// Members to whom the same octets go.
+#[derive(Debug, Default)]
+struct Part {
+    /// With this next hop.
+    hop: Option<NextHop>,
+    ids: Vec<PeerId>,
+}
+
 impl Writer<'_> {
-    /// The members to whom the same octets go: those with the same addresses of ours, if these are in the message.
-    fn alike(
-        &self,
-        to: &Audience<'_>,
-        hop: Option<NextHop>,
-    ) -> Vec<(Option<NextHop>, Vec<PeerId>)> {
-        let mut parts: Vec<(Option<NextHop>, Vec<PeerId>)> = Vec::with_capacity(1);
+    /// The members to whom the same octets go: those with the same addresses of ours, if these are in the message. So many
+    /// of `parts` are in use then.
+    fn alike(&mut self, to: &Audience<'_>, hop: Option<NextHop>) -> usize {
+        let mut used = 0;
         for id in to.iter() {
-            let own = self
-                .peers
-                .get(&id)
-                .and_then(|p| p.up.as_ref())
-                .map(|u| u.own);
-            let hop = resolved(hop, &own.unwrap_or_default());
-            match parts.iter_mut().find(|(h, _)| *h == hop) {
-                Some((_, ids)) => ids.push(id),
-                None => parts.push((hop, vec![id])),
+            let up = self.peers.get(&id).and_then(|p| p.up.as_ref());
+            let own = up.map(|u| u.own).unwrap_or_default();
+            let hop = resolved(hop, &own);
+            let known = self.parts[..used].iter().position(|p| p.hop == hop);
+            let at = known.unwrap_or(used);
+            if known.is_none() {
+                if used == self.parts.len() {
+                    self.parts.push(Part::default());
+                }
+                self.parts[at].hop = hop;
+                self.parts[at].ids.clear();
+                used += 1;
             }
+            self.parts[at].ids.push(id);
         }
-        parts
+        used
     }
 
     /// Gives octets to each of these.
@@ -653,7 +665,7 @@ impl Writer<'_> {
         self.octets.clear();
         let mut packer = self.encoder.withdraw(K::FAMILY, self.context, self.octets);
         for (path_id, key) in run {
-            let _ = packer.net(*path_id, key.net());
+            let _ = key.pack(&mut packer, *path_id);
         }
         let messages = packer.finish();
         self.give(to, messages);
@@ -677,7 +689,10 @@ impl<K: Ours> Sink<K> for Writer<'_> {
     }
 
     fn announce(&mut self, to: &Audience<'_>, attrs: View<'_>, run: &[(PathId, K)]) {
-        for (next_hop, ids) in self.alike(to, attrs.next_hop) {
+        let used = self.alike(to, attrs.next_hop);
+        let parts = std::mem::take(&mut self.parts);
+        for Part { hop, ids } in &parts[..used] {
+            let next_hop = *hop;
             let view = View { next_hop, ..attrs };
             self.octets.clear();
             let packed = match self
@@ -686,21 +701,22 @@ impl<K: Ours> Sink<K> for Writer<'_> {
             {
                 Ok(mut packer) => {
                     for (path_id, key) in run {
-                        let _ = packer.net(*path_id, key.net());
+                        let _ = key.pack(&mut packer, *path_id);
                     }
                     Ok(packer.finish())
                 }
                 Err(e) => Err(e),
             };
             match packed {
-                Ok(messages) => self.give(&ids, messages),
+                Ok(messages) => self.give(ids, messages),
                 // Attributes that fill a whole message: what was told before is not true any more.
                 Err(EncodeError::TooLong { .. } | EncodeError::NextHop(_)) => {
-                    self.take_back(&ids, run)
+                    self.take_back(ids, run);
                 }
                 Err(EncodeError::Family(_) | EncodeError::Labels(_)) => {}
             }
         }
+        self.parts = parts;
     }
 
     fn withdraw(&mut self, to: &Audience<'_>, run: &[(PathId, K)]) {

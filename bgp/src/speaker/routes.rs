@@ -230,7 +230,7 @@ impl Core {
                     .get(usize::from(path.peer.0))
                     .and_then(Option::as_ref);
                 Some(Use {
-                    next_hop: common.store.view(path.post?).next_hop,
+                    next_hop: common.store.next_hop(path.post?),
                     interface: source.and_then(|s| s.interface.as_deref()),
                     relation: source.map(|s| s.rules.relation),
                 })

@@ -327,7 +327,16 @@ impl Packer<'_> {
     #[inline]
     pub fn ipv4(&mut self, id: PathId, net: Ipv4Net) -> Result<(), EncodeError> {
         self.mine(Family::Ipv4Unicast)?;
-        self.prefix(id, net.prefix_len(), &[], &net.addr().octets());
+        let bits = net.prefix_len();
+        let n = usize::from(bits).div_ceil(8);
+        self.room(5 + n);
+        if self.add_path {
+            self.out.extend_from_slice(&id.to_be_bytes());
+        }
+        // All octets, and then the rest off: that takes no loop.
+        let [a, b, c, d] = net.addr().octets();
+        self.out.extend_from_slice(&[bits, a, b, c, d]);
+        self.out.truncate(self.out.len() - (4 - n));
         Ok(())
     }
 
