@@ -14,7 +14,9 @@
 /// /24s of a line.
 pub(crate) const SLOTS: usize = 64;
 /// Words of the longest line: a map, and 64 leaves of 32 bits.
-pub(crate) const LONGEST: usize = 1 + SLOTS / 2;
+pub(crate) const LONGEST: usize = (1 + SLOTS / 2).next_multiple_of(STEP);
+/// Lines are so many words long, or a multiple, and begin at one.
+pub(crate) const STEP: usize = 4;
 /// Bits of an entry that are the number of the line's first word.
 pub(crate) const FIRST: u32 = LARGE - 1;
 /// Set in the entry of a line of halves that bytes could not hold.
@@ -132,23 +134,6 @@ pub(crate) fn rank(map: u64, slot: usize) -> usize {
     (map << (SLOTS - 1 - slot)).count_ones() as usize
 }
 
-/// Copies a line's words out and returns how many there are.
-pub(crate) fn read(entry: u32, to: &mut [u64; LONGEST], word: impl Fn(usize) -> u64) -> usize {
-    let first = (entry & FIRST) as usize;
-    let leaves = |map: u64| map.count_ones() as usize + 1;
-    let len = match Form::of(entry) {
-        Form::Byte => SLOTS / 8,
-        Form::Half => {
-            (1 + leaves(word(first)).div_ceil(4)).next_multiple_of(Naming::Half.step() as usize)
-        }
-        Form::Word => 1 + leaves(word(first)).div_ceil(2),
-    };
-    for (to, at) in to.iter_mut().zip(first..first + len) {
-        *to = word(at);
-    }
-    len
-}
-
 /// A line that is not in the table yet.
 pub(crate) struct Encoded {
     pub(crate) form: Form,
@@ -159,7 +144,8 @@ pub(crate) struct Encoded {
 
 impl Encoded {
     /// The least form that holds these leaves; no less than `least`, but for the line of no routes, which is there.
-    pub(crate) fn new(leaves: &[u32; SLOTS], least: Form) -> Self {
+    /// `edges` has a bit for each leaf that may differ from the one before.
+    pub(crate) fn new(leaves: &[u32; SLOTS], edges: u64, least: Form) -> Self {
         let all = leaves.iter().fold(0, |all, &leaf| all | leaf);
         let large = (0x100..0x1_0000).contains(&all);
         let form = match all {
@@ -169,35 +155,16 @@ impl Encoded {
             _ => Form::Word,
         };
         let mut words = [0; LONGEST];
-        if form == Form::Byte {
+        let len = if form == Form::Byte {
             for (word, leaves) in words.iter_mut().zip(leaves.as_chunks::<8>().0) {
                 *word = u64::from_le_bytes(leaves.map(|leaf| leaf as u8));
             }
-            let len = SLOTS / 8;
-            return Self {
-                form,
-                large,
-                words,
-                len,
-            };
-        }
-        let bits = if form == Form::Half { 16 } else { 32 };
-        let each = 64 / bits;
-        let mut at = 0;
-        words[1] = leaves[0].into();
-        for (slot, pair) in leaves.windows(2).enumerate() {
-            if pair[0] != pair[1] {
-                words[0] |= 2 << slot;
-                at += 1;
-                words[1 + at / each] |= u64::from(pair[1]) << (at % each * bits);
-            }
-        }
-        let step = if form == Form::Half {
-            Naming::Half.step() as usize
+            SLOTS / 8
         } else {
-            1
+            let bits = if form == Form::Half { 16 } else { 32 };
+            let last = Self::runs(leaves, edges, bits, &mut words);
+            (2 + last / (64 / bits)).next_multiple_of(STEP)
         };
-        let len = (2 + at / each).next_multiple_of(step);
         Self {
             form,
             large,
@@ -206,13 +173,39 @@ impl Encoded {
         }
     }
 
+    /// Writes a map and its leaves, of so many bits, and returns the number of the last leaf.
+    fn runs(leaves: &[u32; SLOTS], edges: u64, bits: usize, words: &mut [u64; LONGEST]) -> usize {
+        let each = 64 / bits;
+        let (mut at, mut map, mut before) = (0, 0, leaves[0]);
+        words[1] = before.into();
+        let mut edges = edges & !1;
+        while edges != 0 {
+            let slot = edges.trailing_zeros() as usize;
+            edges &= edges - 1;
+            let leaf = leaves[slot];
+            // Without a branch, which would be taken at random: who goes on writes nothing.
+            let differs = usize::from(leaf != before);
+            at += differs;
+            map |= (differs as u64) << slot;
+            words[1 + at / each] |= u64::from(leaf) << (at % each * bits);
+            before = leaf;
+        }
+        words[0] = map;
+        at
+    }
+
+    /// Whether it is the line of no routes.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.form == Form::Byte && self.words[..SLOTS / 8] == [0; SLOTS / 8]
+    }
+
     /// Its entry when it begins at word `first`.
     pub(crate) fn entry(&self, first: u32) -> u32 {
         let large = if self.large { LARGE } else { 0 };
         (self.form as u32) << FORM_SHIFT | large | first
     }
 
-    /// The words, at least two.
+    /// The words.
     pub(crate) fn words(&self) -> &[u64] {
         &self.words[..self.len]
     }
@@ -226,6 +219,11 @@ mod tests {
     fn decoded(line: &Encoded, before: usize) -> [u32; SLOTS] {
         let entry = line.entry(before as u32);
         std::array::from_fn(|slot| leaf(entry, slot, |i| line.words()[i - before]))
+    }
+
+    fn edges(leaves: &[u32; SLOTS]) -> u64 {
+        let differs = |i: &usize| leaves[i - 1] != leaves[*i];
+        (1..SLOTS).filter(differs).map(|i| 1 << i).sum()
     }
 
     fn runs(most: u32) -> impl Strategy<Value = [u32; SLOTS]> {
@@ -243,12 +241,14 @@ mod tests {
             leaves in prop_oneof![runs(3), runs(255), runs(65_535), runs(u32::MAX)],
             wide in any::<bool>(),
             before in 0usize..100,
+            more in any::<u64>(),
         ) {
-            let line = Encoded::new(&leaves, if wide { Form::Half } else { Form::Byte });
+            let more = more | edges(&leaves);
+            let line = Encoded::new(&leaves, more, if wide { Form::Half } else { Form::Byte });
             prop_assert_eq!(decoded(&line, before), leaves);
-            let mut words = [0; LONGEST];
-            let len = read(line.entry(before as u32), &mut words, |i| line.words()[i - before]);
-            prop_assert_eq!(&words[..len], line.words());
+            let same = Encoded::new(&leaves, edges(&leaves), line.form);
+            prop_assert_eq!(line.words(), same.words());
+            prop_assert!(line.words().len().is_multiple_of(STEP));
             let most = leaves.iter().max().copied().unwrap_or(0);
             let form = match most {
                 0 => Form::Byte,
@@ -290,7 +290,9 @@ mod tests {
     #[test]
     fn the_longest_line() {
         let leaves = std::array::from_fn(|i| MORE | i as u32);
-        assert_eq!(Encoded::new(&leaves, Form::Byte).words().len(), 33);
-        assert_eq!(Encoded::new(&[7; SLOTS], Form::Half).words(), [0, 7, 0, 0]);
+        let line = Encoded::new(&leaves, u64::MAX, Form::Byte);
+        assert_eq!(line.words().len(), LONGEST);
+        let line = Encoded::new(&[7; SLOTS], 0, Form::Half);
+        assert_eq!(line.words(), [0, 7, 0, 0]);
     }
 }

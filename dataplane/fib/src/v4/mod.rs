@@ -16,6 +16,7 @@
 
 mod line;
 mod nodes;
+mod own;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 mod slab;

@@ -4,8 +4,6 @@
 
 use net::GroupId;
 
-use crate::prefetch::prefetch;
-
 /// The number of a prefix in the piece of `above` bits that holds it.
 pub(crate) fn number(addr: u32, len: u8, above: u8) -> u32 {
     let depth = u32::from(len - above);
@@ -59,11 +57,6 @@ impl Nodes {
             }
             (Err(_), None) => None,
         }
-    }
-
-    /// Asks for their cache lines, as far as most have them.
-    pub(crate) fn prefetch(&self) {
-        self.0.iter().step_by(8).take(4).for_each(prefetch);
     }
 
     /// Gives each leaf to the longest prefix that covers it; the others keep what they have.

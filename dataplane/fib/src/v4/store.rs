@@ -1,33 +1,55 @@
 //! Where lines are: each kind once, however many entries of the index name it. A table of today's Internet has some
 //! 46,000 kinds for 262,144 entries.
+//!
+//! To read: Knuth, "The Art of Computer Programming", 6.4 (chaining). What is known of a line lies by where the line is,
+//! with the link to the next of the same hash in it: nothing is ever moved or hashed again, so that no change pays for
+//! others before it. A line that nobody names stays known until readers have left it: what comes back meanwhile is
+//! found. Left out: growing. The heads of chains are as many as three times the lines of a full table.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 use hugepages::HugeSlice;
 use hugepages::slice::Backing;
 
-use super::line::{self, Encoded, FIRST, Form, Naming};
+use super::line::{Encoded, FIRST, Form, Naming, STEP};
 use super::slab::Slab;
+use crate::prefetch::prefetch;
 use crate::{FibError, Tables};
+
+/// Heads of chains.
+const HEADS: usize = 1 << 17;
 
 /// The writer's knowledge of the lines. What they say is in the replicas.
 pub(crate) struct Store {
     slab: Slab,
-    /// How many entries name the line that begins at a word.
-    users: HugeSlice<u32>,
-    known: HashTable<Known>,
+    /// By a line's first word, in steps.
+    known: HugeSlice<Known>,
+    /// The first line of each chain, in steps; 0 for none.
+    heads: HugeSlice<u32>,
     /// With a secret of this process: who announces prefixes cannot choose collisions.
     hasher: DefaultHashBuilder,
 }
 
-/// A line, so that an equal one can be found; with its hash, so that to grow costs no look at the lines.
+/// A line.
+#[repr(C, align(16))]
 struct Known {
-    hash: u64,
+    /// How many entries name it; and in units of [`WAIT`], how often nobody did and readers are waited for.
+    users: u32,
+    hash: u32,
+    /// The next of its chain, in steps.
+    next: u32,
     entry: u32,
 }
+
+const WAIT: u32 = 1 << 28;
+/// So often a line may be waited for. One that would be more often stays as it is, and an equal one is made.
+const WAITS: u32 = 15 * WAIT;
+
+// SAFETY: made of integers.
+unsafe impl hugepages::slice::Zeroable for Known {}
 
 impl Store {
     /// No line but that of 64 times "no route", at word 0: an index that was never written names it.
@@ -36,24 +58,33 @@ impl Store {
     /// No memory.
     pub(crate) fn new(words: usize) -> std::io::Result<Self> {
         let holes = [Naming::Byte, Naming::Half].map(Naming::hole).to_vec();
-        let mut store = Self {
-            slab: Slab::new("word of lines of the IPv4 table", words, holes),
-            users: HugeSlice::zeroed(words, Backing::Small, None)?,
-            known: HashTable::with_capacity(1 << 16),
+        let mut slab = Slab::new("word of lines of the IPv4 table", words, holes);
+        // A new slab begins at word 0, where every replica is zero. Nobody counts those who name it: they do from the
+        // beginning.
+        let _ = slab.take(Naming::Byte.step() as usize, true);
+        Ok(Self {
+            slab,
+            known: HugeSlice::zeroed((words / STEP).max(1), Backing::Merged, None)?,
+            heads: HugeSlice::zeroed(HEADS, Backing::Merged, None)?,
             hasher: DefaultHashBuilder::default(),
-        };
-        let nothing = Encoded::new(&[0; line::SLOTS], Form::Byte);
-        // A new slab begins at word 0, where every replica is zero.
-        if let Ok(first) = store.slab.take(nothing.words().len(), true) {
-            store.users[first as usize] = 1;
-            let hash = store.hash(Form::Byte, nothing.words());
-            store.know(hash, nothing.entry(first));
-        }
-        Ok(store)
+        })
     }
 
-    /// The entry for a line: of an equal one, or of a new one in every replica. Counts as one user. `last` says that
-    /// the reserve may be taken.
+    /// The hash of a line, for [`Store::intern`]. Asks for what that will look at.
+    pub(crate) fn hash(&self, line: &Encoded) -> u32 {
+        let hash = self.hasher.hash_one((line.form as u8, line.words())) as u32;
+        prefetch(&self.heads[hash as usize % HEADS]);
+        hash
+    }
+
+    /// Asks for what is known of the line that an entry names.
+    #[inline]
+    pub(crate) fn prefetch(&self, entry: u32) {
+        prefetch(&self.known[(entry & FIRST) as usize / STEP]);
+    }
+
+    /// The entry for a line with this hash: of an equal one, or of a new one in every replica. Counts as one user. `last`
+    /// says that the reserve may be taken.
     ///
     /// # Errors
     /// No room.
@@ -61,20 +92,26 @@ impl Store {
         &mut self,
         t: &[Arc<Tables>],
         line: &Encoded,
+        hash: u32,
         last: bool,
     ) -> Result<u32, FibError> {
-        let hash = self.hash(line.form, line.words());
-        let word = |at: usize| t[0].v4.word(at);
-        let same = |k: &Known| {
-            let first = (k.entry & FIRST) as usize;
-            k.hash == hash
-                && Form::of(k.entry) == line.form
-                && (first..).zip(line.words()).all(|(at, &w)| word(at) == w)
-        };
-        if let Some(k) = self.known.find(hash, same) {
-            // Nobody counts those who name the first line: they do from the beginning.
-            self.users[(k.entry & FIRST) as usize] += u32::from(k.entry != 0);
-            return Ok(k.entry);
+        if line.is_nothing() {
+            return Ok(0);
+        }
+        let head = hash as usize % HEADS;
+        let mut at = self.heads[head];
+        while at != 0 {
+            let known = &mut self.known[at as usize];
+            let same = |entry: u32| {
+                let first = (entry & FIRST) as usize;
+                let mut words = (first..).zip(line.words());
+                Form::of(entry) == line.form && words.all(|(at, &w)| t[0].v4.word(at) == w)
+            };
+            if known.hash == hash && known.users != WAITS && same(known.entry) {
+                known.users += 1;
+                return Ok(known.entry);
+            }
+            at = known.next;
         }
         let first = self.slab.take(line.words().len(), last)?;
         for t in t {
@@ -83,38 +120,57 @@ impl Store {
                 t.v4.words[at].store(w, Ordering::Relaxed);
             }
         }
-        let entry = line.entry(first);
-        self.users[first as usize] = 1;
-        self.know(hash, entry);
+        let (entry, at) = (line.entry(first), first / STEP as u32);
+        self.known[at as usize] = Known {
+            users: 1,
+            hash,
+            next: std::mem::replace(&mut self.heads[head], at),
+            entry,
+        };
         Ok(entry)
     }
 
     /// Takes a user away. When that was the last, returns the line's first word, for [`Store::give`] once no reader
     /// can be at it.
-    pub(crate) fn leave(&mut self, t: &[Arc<Tables>], entry: u32) -> Option<u32> {
+    pub(crate) fn leave(&mut self, entry: u32) -> Option<u32> {
         if entry == 0 {
             return None;
         }
-        let first = entry & FIRST;
-        let users = &mut self.users[first as usize];
+        let users = &mut self.known[(entry & FIRST) as usize / STEP].users;
         *users -= 1;
-        if *users > 0 {
+        if !users.is_multiple_of(WAIT) {
             return None;
         }
-        let mut words = [0; line::LONGEST];
-        let len = line::read(entry, &mut words, |at| t[0].v4.word(at));
-        let hash = self.hash(Form::of(entry), &words[..len]);
-        let found = self.known.find_entry(hash, |k| k.entry == entry);
-        debug_assert!(found.is_ok(), "a line that nobody knows");
-        if let Ok(found) = found {
-            found.remove();
-        }
-        Some(first)
+        *users += WAIT;
+        Some(entry & FIRST)
     }
 
-    /// Takes back the room of a line.
+    /// Readers have left a line: takes back its room, unless it is named again, or was and is waited for once more.
     pub(crate) fn give(&mut self, first: u32) {
+        let step = first / STEP as u32;
+        let known = &mut self.known[step as usize];
+        known.users -= WAIT;
+        if known.users > 0 {
+            return;
+        }
+        let (hash, next) = (known.hash, known.next);
+        let head = &mut self.heads[hash as usize % HEADS];
+        if *head == step {
+            *head = next;
+        } else {
+            let mut before = *head;
+            while self.known[before as usize].next != step {
+                before = self.known[before as usize].next;
+            }
+            self.known[before as usize].next = next;
+        }
         self.slab.give(first);
+    }
+
+    /// Asks for what [`Store::give`] will look at, for one that comes soon.
+    pub(crate) fn prefetch_give(&self, first: u32) {
+        let hash = self.known[first as usize / STEP].hash;
+        prefetch(&self.heads[hash as usize % HEADS]);
     }
 
     /// Bytes of the line that begins at a word.
@@ -130,16 +186,7 @@ impl Store {
     /// Bytes of the lines in a replica, and of what only the writer needs for them.
     pub(crate) fn bytes(&self) -> (usize, usize) {
         let lines = self.slab.bytes();
-        let known = self.known.allocation_size();
-        (lines, lines / 2 + known)
-    }
-
-    fn hash(&self, form: Form, words: &[u64]) -> u64 {
-        self.hasher.hash_one((form as u8, words))
-    }
-
-    fn know(&mut self, hash: u64, entry: u32) {
-        self.known
-            .insert_unique(hash, Known { hash, entry }, |k| k.hash);
+        let known = lines / (STEP * size_of::<u64>()) * size_of::<Known>();
+        (lines, known + size_of_val(&*self.heads))
     }
 }

@@ -10,12 +10,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arrayvec::ArrayVec;
 use hugepages::HugeSlice;
 use hugepages::slice::Backing;
 use net::{GroupId, Ip4Prefix};
 
-use super::line::{Encoded, FIRST, Form, LARGE, LONG, MORE, Naming, SLOTS};
+use super::line::{Encoded, Form, LARGE, LONG, MORE, Naming, SLOTS};
 use super::nodes::{Nodes, number};
+use super::own::{Groups, Own};
 use super::store::Store;
 use super::{INDEX, SHORT};
 use crate::prefetch::prefetch;
@@ -26,7 +28,7 @@ use crate::{FibError, Tables};
 const BLOCK: u8 = INDEX as u8;
 /// Length of a /24.
 const SLOT: u8 = 24;
-/// Blocks asked for before they are painted: the memory of one takes as long as the painting of a few.
+/// Blocks painted together: the memory that one needs comes while others are painted.
 const AHEAD: usize = 8;
 /// Entries of a page of the system's.
 const PAGE: usize = 4096 / size_of::<u32>();
@@ -50,16 +52,14 @@ pub(crate) struct Writer4 {
     short: Box<[Option<GroupId>; 2 << SHORT]>,
     /// Prefixes of 8 to 17 bits, for each /8 by their numbers; 0 for none.
     middle: HugeSlice<[u32; BLOCKS as usize]>,
-    /// For each /18, which of `blocks` it is; 0 for none.
-    block_of: HugeSlice<u32>,
-    blocks: Vec<Block>,
-    free_blocks: Vec<u32>,
+    /// Each /18.
+    own: HugeSlice<Own>,
+    /// Prefixes of 18 to 24 bits.
+    groups: Groups,
     /// By the number of the table.
     more: Vec<More>,
     more_ids: Slots,
     store: Store,
-    /// The line of each /18.
-    entries: HugeSlice<u32>,
     naming: Naming,
     /// How many of them would have no short name under the rule that is wanted.
     unnamed: usize,
@@ -70,15 +70,6 @@ pub(crate) struct Writer4 {
     pub(crate) gone: Vec<Gone>,
 }
 
-/// A /18 that has prefixes of its own.
-#[derive(Debug, Default)]
-struct Block {
-    /// Of 18 to 24 bits.
-    nodes: Nodes,
-    /// /24s with longer ones, and the number of the table of each.
-    longer: Vec<(u8, u32)>,
-}
-
 /// A /24 that has longer prefixes.
 #[derive(Debug, Default)]
 struct More {
@@ -87,6 +78,9 @@ struct More {
     base: u32,
     /// Whether its table is not what it should be.
     dirty: bool,
+    /// Its place in its block, and the next of that block's, from 1 on.
+    slot: u8,
+    next: u32,
 }
 
 /// What has been staged.
@@ -173,13 +167,11 @@ impl Writer4 {
         Ok(Self {
             short: Box::new([None; 2 << SHORT]),
             middle: HugeSlice::zeroed(1 << AREA, Backing::Small, None)?,
-            block_of: HugeSlice::zeroed(1 << INDEX, Backing::Small, None)?,
-            blocks: vec![Block::default()],
-            free_blocks: Vec::new(),
+            own: HugeSlice::zeroed(1 << INDEX, Backing::Merged, None)?,
+            groups: Groups::new(),
             more: Vec::new(),
             more_ids: Slots::new("group of IPv4 prefixes longer than 24 bits", 0, more),
             store: Store::new(words)?,
-            entries: HugeSlice::zeroed(1 << INDEX, Backing::Small, None)?,
             naming: Naming::Byte,
             unnamed: 0,
             len: 0,
@@ -191,16 +183,16 @@ impl Writer4 {
 
     /// The group that a prefix itself points to.
     pub(crate) fn get(&self, p: Ip4Prefix) -> Option<GroupId> {
-        let block = &self.blocks[self.block_of[block_of(p)] as usize];
+        let own = &self.own[block_of(p)];
         match p.len() {
             0..=SHORT => self.short[short_number(p)],
             AREA..BLOCK => {
                 let (area, number) = middle_number(p);
                 Some(GroupId(self.middle[area][number])).filter(|g| !g.is_none())
             }
-            BLOCK..=SLOT => block.nodes.get(number(p.addr(), p.len(), BLOCK)),
+            BLOCK..=SLOT => self.groups.get(own, number(p.addr(), p.len(), BLOCK)),
             _ => {
-                let more = &self.more[block.more(slot(p))? as usize];
+                let more = &self.more[self.more_of(block_of(p) as u32, slot(p))? as usize];
                 more.nodes.get(number(p.addr(), p.len(), SLOT))
             }
         }
@@ -243,21 +235,22 @@ impl Writer4 {
                 let (area, number) = middle_number(p);
                 let to = to.unwrap_or(GroupId::NONE);
                 let old = std::mem::replace(&mut self.middle[area][number], to.0);
+                if old != to.0 {
+                    self.rebase(p);
+                }
                 Some(GroupId(old)).filter(|g| !g.is_none())
             }
             BLOCK..=SLOT => {
+                let own = &mut self.own[block_of(p)];
+                self.store.prefetch(own.entry); // its user goes, later on
                 let number = number(p.addr(), p.len(), BLOCK);
-                let block = self.block_for(block_of(p) as u32);
-                self.blocks[block].nodes.set(number, to)
+                self.groups.set(own, number, to)
             }
-            _ => {
-                let block = &self.blocks[self.block_of[block_of(p)] as usize];
-                let more = block.more(slot(p)).map(|id| &mut self.more[id as usize]);
-                more.and_then(|more| {
-                    more.dirty = true;
-                    more.nodes.set(number(p.addr(), p.len(), SLOT), to)
-                })
-            }
+            _ => self.more_of(block_of(p) as u32, slot(p)).and_then(|id| {
+                let more = &mut self.more[id as usize];
+                more.dirty = true;
+                more.nodes.set(number(p.addr(), p.len(), SLOT), to)
+            }),
         };
         self.len += usize::from(to.is_some());
         self.len -= usize::from(old.is_some());
@@ -271,42 +264,54 @@ impl Writer4 {
         }
     }
 
-    /// Notes the blocks under a prefix of 8 to 17 bits, but for those that a longer one of these covers.
+    /// Notes the blocks that a prefix of 8 to 17 bits is the base of.
     fn mark_middle(&mut self, p: Ip4Prefix) {
-        let (area, number) = middle_number(p);
-        let first = block_of(p) as u32;
-        for block in first..first + (1 << (BLOCK - p.len())) {
-            let mut longer = above(block).take_while(|&n| n != number);
-            if longer.all(|n| self.middle[area][n] == 0) {
-                self.mark(block);
-            }
+        let area = &self.middle[middle_number(p).0];
+        self.open.dirty.extend(under(area, p));
+    }
+
+    /// Gives the blocks under a prefix of 8 to 17 bits the base that they have now.
+    fn rebase(&mut self, p: Ip4Prefix) {
+        let (area, mut number) = middle_number(p);
+        let area = &self.middle[area];
+        while number > 0 && area[number] == 0 {
+            number /= 2;
+        }
+        let base = area[number]; // nothing has number 0
+        for block in under(area, p) {
+            self.own[block as usize].base = base;
         }
     }
 
-    /// The block of a /18, made if there is none.
-    fn block_for(&mut self, block: u32) -> usize {
-        let at = &mut self.block_of[block as usize];
-        if *at == 0 {
-            *at = self.free_blocks.pop().unwrap_or_else(|| {
-                self.blocks.push(Block::default());
-                self.blocks.len() as u32 - 1
-            });
-        }
-        *at as usize
+    /// The table of a /24 for longer prefixes.
+    fn more_of(&self, block: u32, slot: u8) -> Option<u32> {
+        self.tables(block)
+            .find(|&id| self.more[id as usize].slot == slot)
+    }
+
+    /// All those of a block.
+    fn tables(&self, block: u32) -> impl Iterator<Item = u32> {
+        let id = |next: u32| next.checked_sub(1);
+        let first = id(self.own[block as usize].longer);
+        std::iter::successors(first, move |&at| id(self.more[at as usize].next))
     }
 
     /// Sees to it that a /24 has a table for longer prefixes.
     fn more_for(&mut self, block: u32, slot: u8) -> Result<(), FibError> {
-        let at = self.block_for(block);
-        if self.blocks[at].more(slot).is_some() {
+        if self.more_of(block, slot).is_some() {
             return Ok(());
         }
         let id = self.more_ids.take()?;
         if self.more.len() <= id as usize {
             self.more.resize_with(id as usize + 1, More::default);
         }
-        self.more[id as usize].dirty = true;
-        self.blocks[at].longer.push((slot, id));
+        let longer = &mut self.own[block as usize].longer;
+        self.more[id as usize] = More {
+            dirty: true,
+            slot,
+            next: std::mem::replace(longer, id + 1),
+            ..More::default()
+        };
         self.open.new_more.push((block, slot));
         Ok(())
     }
@@ -323,61 +328,71 @@ impl Writer4 {
         dirty.dedup();
         self.open.choice = self.choice;
         for &block in dirty.iter().take(AHEAD) {
-            self.prefetch(t, block);
+            prefetch(&self.own[block as usize]);
         }
         let mut ahead = dirty.iter().skip(AHEAD);
-        let done = dirty.iter().try_for_each(|&block| {
-            if let Some(&block) = ahead.next() {
-                self.prefetch(t, block);
+        let done = dirty.chunks(AHEAD).try_for_each(|blocks| {
+            for &block in ahead.by_ref().take(AHEAD) {
+                prefetch(&self.own[block as usize]);
             }
-            self.prepare_block(t, block, last)
-                .map_err(|error| (block, error))
+            self.prepare_blocks(t, blocks, last)
         });
         self.open.dirty = dirty;
         done
     }
 
-    /// Asks for what [`Self::prepare_block`] will look at.
-    fn prefetch(&self, t: &[Arc<Tables>], block: u32) {
-        self.blocks[self.block_of[block as usize] as usize]
-            .nodes
-            .prefetch();
-        let first = self.entries[block as usize] & FIRST;
-        prefetch(&t[0].v4.words[first as usize]);
+    /// Step by step for some blocks, so that they wait for memory together.
+    fn prepare_blocks(
+        &mut self,
+        t: &[Arc<Tables>],
+        blocks: &[u32],
+        last: bool,
+    ) -> Result<(), (u32, FibError)> {
+        for own in blocks.iter().map(|&block| &self.own[block as usize]) {
+            self.groups.prefetch(own);
+            self.store.prefetch(own.entry);
+        }
+        let mut lines: ArrayVec<(u32, Encoded, u32), AHEAD> = ArrayVec::new();
+        for &block in blocks {
+            let line = self.encode(block);
+            let hash = self.store.hash(&line);
+            lines.push((block, line, hash));
+        }
+        for (block, line, hash) in &lines {
+            let interned = self.store.intern(t, line, *hash, last);
+            let entry = interned.map_err(|error| (*block, error))?;
+            let old = self.own[*block as usize].entry;
+            if entry == old {
+                self.store.leave(entry); // one user counted twice
+            } else {
+                self.open.choice.count(old, entry);
+                self.open.entries.push((*block, entry));
+            }
+        }
+        Ok(())
     }
 
-    fn prepare_block(&mut self, t: &[Arc<Tables>], block: u32, last: bool) -> Result<(), FibError> {
-        let own = &self.blocks[self.block_of[block as usize] as usize];
-        let mut leaves = [self.base(block); SLOTS];
-        own.nodes.paint(&mut leaves);
-        for &(slot, id) in &own.longer {
+    /// The line of a block.
+    fn encode(&mut self, block: u32) -> Encoded {
+        let own = &self.own[block as usize];
+        let mut leaves = [own.base; SLOTS];
+        let mut edges = self.groups.paint(own, &mut leaves);
+        let mut next = own.longer;
+        while let Some(id) = next.checked_sub(1) {
             let more = &self.more[id as usize];
-            let leaf = &mut leaves[usize::from(slot)];
+            next = more.next;
+            let leaf = &mut leaves[usize::from(more.slot)];
             if more.nodes.is_empty() {
-                self.open.old_more.push((block, slot));
+                self.open.old_more.push((block, more.slot));
                 continue;
             }
             if more.dirty || more.base != *leaf {
                 self.open.repaint.push((id, *leaf));
             }
             *leaf = MORE | id;
+            edges |= 3 << more.slot;
         }
-        let line = Encoded::new(&leaves, self.open.choice.least());
-        let entry = self.store.intern(t, &line, last)?;
-        let old = self.entries[block as usize];
-        if entry == old {
-            self.store.leave(t, entry); // one user counted twice
-        } else {
-            self.open.choice.count(old, entry);
-            self.open.entries.push((block, entry));
-        }
-        Ok(())
-    }
-
-    /// Who has what no prefix of 18 bits or more covers in a block.
-    fn base(&self, block: u32) -> u32 {
-        let area = &self.middle[(block / BLOCKS) as usize];
-        above(block).map(|n| area[n]).find(|&g| g != 0).unwrap_or(0)
+        Encoded::new(&leaves, edges, self.open.choice.least())
     }
 
     /// Makes what was prepared what readers find. An address that is covered before and after is covered throughout.
@@ -390,12 +405,11 @@ impl Writer4 {
             self.repaint(t, id, base);
         }
         for (block, entry) in open.entries.drain(..) {
-            let old = self.entries[block as usize];
-            self.entries[block as usize] = entry;
+            let old = std::mem::replace(&mut self.own[block as usize].entry, entry);
             self.name(t, block, entry);
             let lacks = |entry| usize::from(is_unnamed(self.choice.naming(), entry));
             self.unnamed = self.unnamed + lacks(entry) - lacks(old);
-            let line = self.store.leave(t, old);
+            let line = self.store.leave(old);
             self.gone.extend(line.map(Gone::Line));
         }
         for (block, slot) in open.old_more.drain(..) {
@@ -407,8 +421,8 @@ impl Writer4 {
         }
         if self.choice.halves != open.choice.halves {
             let naming = open.choice.naming();
-            let unnamed = |&&entry: &&u32| is_unnamed(naming, entry);
-            self.unnamed = self.entries.iter().filter(unnamed).count();
+            let unnamed = |own: &&Own| is_unnamed(naming, own.entry);
+            self.unnamed = self.own.iter().filter(unnamed).count();
         }
         self.choice = open.choice;
         self.choose_naming(t);
@@ -420,14 +434,11 @@ impl Writer4 {
         let name = self.naming.name(entry);
         let at = block as usize;
         for t in t.iter().map(|t| &t.v4) {
-            // Release, all: pair with the Acquire loads in `Table4::entry`, and with the gathers of `simd`. Relaxed
-            // load: only the writer stores.
+            // Release, all: pair with the Acquire loads in `Table4::entry`, and with the gathers of `simd`.
             if name == LONG {
                 t.entries[at].store(entry, Ordering::Release);
             }
-            if t.short_names[0][at].load(Ordering::Relaxed) != name {
-                t.short_names[0][at].store(name, Ordering::Release);
-            }
+            t.short_names[0][at].store(name, Ordering::Release);
         }
     }
 
@@ -447,23 +458,23 @@ impl Writer4 {
     #[cold]
     fn rename(&mut self, t: &[Arc<Tables>], to: Naming) {
         for t in t.iter().map(|t| &t.v4) {
-            for (at, &entry) in t.entries.iter().zip(self.entries.iter()) {
+            for (at, own) in t.entries.iter().zip(self.own.iter()) {
                 // Relaxed load: only the writer stores. What is 0 stays on pages that cost nothing.
-                if at.load(Ordering::Relaxed) != entry {
-                    at.store(entry, Ordering::Release); // pairs with the Acquire load in `Table4::entry`
+                if at.load(Ordering::Relaxed) != own.entry {
+                    at.store(own.entry, Ordering::Release); // pairs with the Acquire load in `Table4::entry`
                 }
             }
             t.set_naming(Naming::Long);
             if to == Naming::Long {
                 continue;
             }
-            for (at, &entry) in t.short_names[0].iter().zip(self.entries.iter()) {
-                at.store(to.name(entry), Ordering::Release); // likewise
+            for (at, own) in t.short_names[0].iter().zip(self.own.iter()) {
+                at.store(to.name(own.entry), Ordering::Release); // likewise
             }
             t.set_naming(to);
             // Whoever still reads entries that have names now looks again afterwards.
-            for (i, entries) in self.entries.chunks(PAGE).enumerate() {
-                if !entries.iter().any(|&entry| is_unnamed(to, entry)) {
+            for (i, own) in self.own.chunks(PAGE).enumerate() {
+                if !own.iter().any(|own| is_unnamed(to, own.entry)) {
                     t.entries.discard(i * PAGE..(i + 1) * PAGE);
                 }
             }
@@ -472,14 +483,14 @@ impl Writer4 {
     }
 
     /// Forgets what was staged.
-    pub(crate) fn abort(&mut self, t: &[Arc<Tables>]) {
+    pub(crate) fn abort(&mut self) {
         let mut open = std::mem::take(&mut self.open);
         for (p, old) in open.log.drain(..).rev() {
             self.edit(p, old);
         }
         for (_, entry) in open.entries.drain(..) {
             // No reader ever found it, if it was new.
-            if let Some(line) = self.store.leave(t, entry) {
+            if let Some(line) = self.store.leave(entry) {
                 self.store.give(line);
             }
         }
@@ -496,19 +507,13 @@ impl Writer4 {
         &self.open.log
     }
 
-    /// Gives the blocks back that have become empty, and keeps the lists' room for the next transaction.
+    /// Keeps the lists' room for the next transaction.
     fn close(&mut self, mut open: Transaction) {
-        for block in open.dirty.drain(..) {
-            let at = &mut self.block_of[block as usize];
-            let own = &self.blocks[*at as usize];
-            if *at != 0 && own.nodes.is_empty() && own.longer.is_empty() {
-                self.free_blocks.push(std::mem::take(at));
-            }
-        }
         if open.log.capacity() > 1 << 16 {
             open = Transaction::default();
         }
         open.log.clear();
+        open.dirty.clear();
         open.repaint.clear();
         open.new_more.clear();
         open.old_more.clear();
@@ -518,10 +523,17 @@ impl Writer4 {
 
     /// Takes the table for longer prefixes from a /24 and returns its number.
     fn drop_more(&mut self, block: u32, slot: u8) -> Option<u32> {
-        let longer = &mut self.blocks[self.block_of[block as usize] as usize].longer;
-        let at = longer.iter().position(|&(s, _)| s == slot)?;
-        let (_, id) = longer.swap_remove(at);
-        self.more[id as usize] = More::default();
+        let id = self.more_of(block, slot)?;
+        let next = std::mem::take(&mut self.more[id as usize]).next;
+        if self.own[block as usize].longer == id + 1 {
+            self.own[block as usize].longer = next;
+            return Some(id);
+        }
+        let before = |&at: &u32| self.more[at as usize].next == id + 1;
+        let before = self.tables(block).find(before);
+        if let Some(before) = before {
+            self.more[before as usize].next = next;
+        }
         Some(id)
     }
 
@@ -575,6 +587,16 @@ impl Writer4 {
         }
     }
 
+    /// Asks for what [`Self::release`] will look at, for those that come soon and a little later.
+    pub(crate) fn prefetch_release(&self, soon: Option<Gone>, later: Option<Gone>) {
+        if let Some(Gone::Line(first)) = soon {
+            self.store.prefetch_give(first);
+        }
+        if let Some(Gone::Line(first)) = later {
+            self.store.prefetch(first);
+        }
+    }
+
     /// Writes some lines anew that have the form which is not wanted any more. Does nothing most of the time.
     pub(crate) fn sweep(&mut self, t: &[Arc<Tables>]) {
         /// Entries looked at, and lines written, in one call: some 20 us of work.
@@ -586,7 +608,7 @@ impl Writer4 {
         let end = (self.choice.swept + LOOK).min(1 << INDEX);
         while self.choice.swept < end && self.open.dirty.len() < WRITE {
             let block = self.choice.swept;
-            if self.choice.is_other(self.entries[block as usize]) {
+            if self.choice.is_other(self.own[block as usize].entry) {
                 self.mark(block);
             }
             self.choice.swept += 1;
@@ -595,7 +617,7 @@ impl Writer4 {
             // Without room the lines stay as they are: slower, not wrong.
             match self.prepare(t, false) {
                 Ok(()) => self.commit(t),
-                Err(_) => self.abort(t),
+                Err(_) => self.abort(),
             }
         }
     }
@@ -609,10 +631,9 @@ impl Writer4 {
     pub(crate) fn bytes(&self) -> (usize, usize) {
         let (lines, store) = self.store.bytes();
         let tables = self.more_ids.in_use() * 1024;
-        let used = |page: &&[u32]| page.iter().any(|&entry| is_unnamed(self.naming, entry));
-        let entries = self.entries.chunks(PAGE).filter(used).count() * PAGE * 4;
+        let used = |page: &&[Own]| page.iter().any(|own| is_unnamed(self.naming, own.entry));
+        let entries = self.own.chunks(PAGE).filter(used).count() * PAGE * 4;
         let lookup = (1 << INDEX) * 2 + entries + lines + tables + (1 << SHORT) * 4;
-        let blocks: usize = self.blocks.iter().map(Block::bytes).sum();
         let more: usize = self
             .more
             .iter()
@@ -620,20 +641,8 @@ impl Writer4 {
             .sum();
         let fixed = size_of_val(&*self.short)
             + (1 << AREA) * size_of_val(&self.middle[0])
-            + (1 << INDEX) * 4;
-        (lookup, fixed + blocks + more + store)
-    }
-}
-
-impl Block {
-    /// The table of a /24 for longer prefixes.
-    fn more(&self, slot: u8) -> Option<u32> {
-        let found = self.longer.iter().find(|&&(s, _)| s == slot)?;
-        Some(found.1)
-    }
-
-    fn bytes(&self) -> usize {
-        size_of::<Self>() + self.nodes.bytes() + self.longer.capacity() * size_of::<(u8, u32)>()
+            + (1 << INDEX) * size_of::<Own>();
+        (lookup, fixed + self.groups.bytes() + more + store)
     }
 }
 
@@ -672,4 +681,14 @@ fn middle_number(p: Ip4Prefix) -> (usize, usize) {
 fn above(block: u32) -> impl Iterator<Item = usize> {
     let leaf = (BLOCKS | (block % BLOCKS)) as usize;
     (1..=BLOCK - AREA).map(move |up| leaf >> up)
+}
+
+/// The blocks under a prefix of 8 to 17 bits, but for those that a longer one of these in its /8 covers.
+fn under(area: &[u32; BLOCKS as usize], p: Ip4Prefix) -> impl Iterator<Item = u32> {
+    let (_, number) = middle_number(p);
+    let first = block_of(p) as u32;
+    (first..first + (1 << (BLOCK - p.len()))).filter(move |&block| {
+        let mut longer = above(block).take_while(|&n| n != number);
+        longer.all(|n| area[n] == 0)
+    })
 }

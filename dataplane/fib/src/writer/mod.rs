@@ -216,6 +216,11 @@ impl FibWriter {
         }
         let completed = self.rcu.completed();
         while self.unused.front().is_some_and(|u| u.epoch <= completed) {
+            let part4 = |ahead: usize| match self.unused.get(ahead)?.what {
+                What::Part4(gone) => Some(gone),
+                _ => None,
+            };
+            self.v4.prefetch_release(part4(8), part4(16));
             match self.unused.pop_front().map(|u| u.what) {
                 Some(What::Part4(gone)) => self.v4.release(gone),
                 Some(What::Part6(gone)) => self.v6.release(gone),

@@ -60,7 +60,7 @@ impl FibWriter {
                 let prepared = w.v4.prepare(&w.replicas, to.is_none());
                 prepared.map_err(|(_, error)| error).map(|()| old)
             });
-            staged.inspect_err(|_| w.v4.abort(&w.replicas))
+            staged.inspect_err(|_| w.v4.abort())
         })?;
         self.move_user(old, to);
         self.publish4();
@@ -91,7 +91,7 @@ impl FibWriter {
                 (first.map_or(0, |(i, ..)| i), error)
             })
         });
-        prepared.inspect_err(|_| self.v4.abort(&self.replicas))
+        prepared.inspect_err(|_| self.v4.abort())
     }
 
     /// Shows readers what was made ready.
@@ -105,7 +105,7 @@ impl FibWriter {
 
     /// Takes back what was made ready.
     pub(super) fn abort4(&mut self) {
-        self.v4.abort(&self.replicas);
+        self.v4.abort();
     }
 
     /// Goes on with what a change of the table's forms has left to do; nothing, most of the time.
