@@ -18,6 +18,33 @@ impl EventFd {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
+    /// One that came from elsewhere; it is made non-blocking.
+    pub(crate) fn of(fd: OwnedFd) -> io::Result<Self> {
+        // SAFETY: no pointers.
+        let rc = unsafe {
+            let flags = libc::fcntl(fd.as_raw_fd(), libc::F_GETFL);
+            libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK)
+        };
+        if rc < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self(fd))
+    }
+
+    /// The same counter by another descriptor.
+    pub(crate) fn duplicate(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Makes this descriptor lead to what another leads to. Who waits for it goes on to wait for what it was.
+    pub(crate) fn become_one_with(&self, other: RawFd) -> io::Result<()> {
+        // SAFETY: no pointers; our descriptor stays open and ours.
+        if unsafe { libc::dup3(other, self.0.as_raw_fd(), libc::O_CLOEXEC) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
     /// Makes it readable.
     pub(crate) fn ring(&self) {
         let one = 1u64.to_ne_bytes();

@@ -213,14 +213,24 @@ impl Mbuf {
     /// Adds the bytes at the end. `None`, and no change, when the tailroom is too small.
     #[inline]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) -> Option<()> {
-        if bytes.len() > self.tailroom() {
+        // SAFETY: so many bytes to read, and not of this frame, which is borrowed to be changed.
+        unsafe { self.extend_from_raw(NonNull::from(bytes).cast(), bytes.len()) }
+    }
+
+    /// Adds `len` bytes from there at the end. `None`, and no change, when the tailroom is too small.
+    ///
+    /// # Safety
+    /// They can be read, and are not the frame's own. Another process may write them meanwhile.
+    #[inline]
+    pub(crate) unsafe fn extend_from_raw(&mut self, from: NonNull<u8>, len: usize) -> Option<()> {
+        if len > self.tailroom() {
             return None;
         }
         let old = self.len();
         let to = self.at(usize::from(self.data_off()) + old);
-        // SAFETY: within the tailroom, which is ours alone, so it can't overlap `bytes`.
-        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        self.set_window(self.data_off().into(), old + bytes.len());
+        // SAFETY: within the tailroom, which is ours alone, so it can't overlap what the caller gave.
+        unsafe { to.copy_from_nonoverlapping(from.as_ptr(), len) };
+        self.set_window(self.data_off().into(), old + len);
         Some(())
     }
 

@@ -277,6 +277,14 @@ impl DpdkPort {
                 spec.device
             ));
         }
+        if is_driver(&info, c"net_memif") {
+            // It leaves its listener to the interrupt thread, which goes on looking at what a cleanup would unmap.
+            std::mem::forget(eal.user());
+            warnings.push(format!(
+                "{}: DPDK's driver can end the process when its peer goes or the port is closed; write memif:SOCKET",
+                spec.device
+            ));
+        }
         let max_mtu = shape.mtu;
         if max_mtu < spec.mtu + MTU_SLACK {
             warnings.push(format!(
@@ -411,7 +419,9 @@ fn arguments(eal: &Eal, spec: &PortSpec, id: PortId) -> Result<String, PortError
         })
     };
     Ok(match &spec.device {
-        Device::AfPacket { .. } | Device::AfXdp { .. } => unreachable!("not of DPDK"),
+        Device::AfPacket { .. } | Device::AfXdp { .. } | Device::Memif { .. } => {
+            unreachable!("not of DPDK")
+        }
         Device::Tap { iface, args } => {
             if devices().split(", ").any(|d| d == iface) {
                 return Err(bad(
@@ -419,20 +429,6 @@ fn arguments(eal: &Eal, spec: &PortSpec, id: PortId) -> Result<String, PortError
                 ));
             }
             format!("net_tap_{id},iface={iface}{args}")
-        }
-        Device::Memif { socket, args } => {
-            let role = if args.contains(",role=") {
-                ""
-            } else {
-                ",role=server"
-            };
-            let number = if args.contains(",id=") { "" } else { ",id=0" };
-            let kind = if args.contains(",socket-abstract=") {
-                ""
-            } else {
-                ",socket-abstract=no"
-            };
-            format!("net_memif_{id},socket={socket}{role}{number}{kind}{args}")
         }
         Device::Pci { address, args } => {
             check_pci(eal, address).map_err(bad)?;
@@ -604,8 +600,6 @@ fn shape(spec: &PortSpec, info: &sys::rte_eth_dev_info, node: u32) -> Result<Sha
         device: device.clone(),
         what,
     };
-    // Both ends of a memif must have as many queues as the other: the driver takes those that are too many for the first.
-    let memif = matches!(spec.device, Device::Memif { .. });
     let rx_queues = match spec.queues {
         Some(n) if n > info.max_rx_queues => {
             return Err(limit(format!(
@@ -614,17 +608,13 @@ fn shape(spec: &PortSpec, info: &sys::rte_eth_dev_info, node: u32) -> Result<Sha
             )));
         }
         Some(n) => n,
-        None if memif || !spreads(spec, info) => 1,
+        None if !spreads(spec, info) => 1,
         None => {
             let most = spec.pollers(node).clamp(1, info.max_rx_queues.max(1));
             (1..=most).rev().find(|n| queues_fit(info, *n)).unwrap_or(1)
         }
     };
-    let tx_queues = if memif {
-        rx_queues
-    } else {
-        rx_queues.max(spec.workers)
-    };
+    let tx_queues = rx_queues.max(spec.workers);
     let tx_queues = tx_queues.clamp(1, info.max_tx_queues.max(1));
     // What the driver counts beside the L3 packet; without a say it is Ethernet's header and checksum.
     let beside = if info.max_mtu != u16::MAX && info.max_rx_pktlen > info.max_mtu.into() {

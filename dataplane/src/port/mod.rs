@@ -8,7 +8,8 @@
 //! |---|---|---|
 //! | `af_packet:IF` | our own reader of packet(7) sockets, see there why | `packet.rs` |
 //! | `af_xdp:IF` | our own AF_XDP sockets, likewise | `xsk/`, `xdp.rs` |
-//! | `tap:NAME`, `memif:SOCKET`, `pci:ADDRESS`, `dpdk:ARGS` | DPDK's drivers | `dpdk.rs` |
+//! | `memif:SOCKET` | our own end of memory shared with another program, likewise | `memif/` |
+//! | `tap:NAME`, `pci:ADDRESS`, `dpdk:ARGS` | DPDK's drivers | `dpdk.rs` |
 //! | (tests) | two queues in memory | `mem.rs` |
 //!
 //! What every port promises:
@@ -28,6 +29,7 @@ mod dpdk;
 mod dtap;
 mod kernel;
 mod mem;
+mod memif;
 mod packet;
 #[cfg(test)]
 mod tests;
@@ -38,6 +40,7 @@ mod xsk;
 pub use device::{Device, DeviceError};
 pub use dpdk::{DpdkRx, DpdkTx, dpdk_version};
 pub use mem::{MemPort, MemRx, MemTx, MemWire};
+pub use memif::{MemifRx, MemifTx};
 pub use packet::{PacketRx, PacketTx};
 pub use xsk::{XskRx, XskTx};
 
@@ -99,6 +102,8 @@ pub enum AnyRx {
     Packet(PacketRx),
     /// Of an AF_XDP socket.
     Xsk(XskRx),
+    /// Of memory shared with another program.
+    Memif(MemifRx),
     /// In memory.
     Mem(MemRx),
 }
@@ -112,6 +117,8 @@ pub enum AnyTx {
     Packet(PacketTx),
     /// Of an AF_XDP socket.
     Xsk(XskTx),
+    /// Of memory shared with another program.
+    Memif(MemifTx),
     /// In memory.
     Mem(MemTx),
 }
@@ -123,6 +130,7 @@ impl Rx for AnyRx {
             Self::Dpdk(q) => q.rx(burst),
             Self::Packet(q) => q.rx(burst),
             Self::Xsk(q) => q.rx(burst),
+            Self::Memif(q) => q.rx(burst),
             Self::Mem(q) => q.rx(burst),
         }
     }
@@ -132,6 +140,7 @@ impl Rx for AnyRx {
             Self::Dpdk(q) => q.wait_fd(),
             Self::Packet(q) => q.wait_fd(),
             Self::Xsk(q) => q.wait_fd(),
+            Self::Memif(q) => q.wait_fd(),
             Self::Mem(q) => q.wait_fd(),
         }
     }
@@ -141,6 +150,7 @@ impl Rx for AnyRx {
             Self::Dpdk(q) => q.wakes(),
             Self::Packet(q) => q.wakes(),
             Self::Xsk(q) => q.wakes(),
+            Self::Memif(q) => q.wakes(),
             Self::Mem(q) => q.wakes(),
         }
     }
@@ -150,6 +160,7 @@ impl Rx for AnyRx {
     fn arms(&self) -> bool {
         match self {
             Self::Dpdk(q) => q.arms(),
+            Self::Memif(q) => q.arms(),
             Self::Mem(q) => q.arms(),
             Self::Packet(_) | Self::Xsk(_) => false,
         }
@@ -158,6 +169,7 @@ impl Rx for AnyRx {
     fn arm(&mut self) {
         match self {
             Self::Dpdk(q) => q.arm(),
+            Self::Memif(q) => q.arm(),
             Self::Mem(q) => q.arm(),
             Self::Packet(_) | Self::Xsk(_) => {}
         }
@@ -166,6 +178,7 @@ impl Rx for AnyRx {
     fn disarm(&mut self) {
         match self {
             Self::Dpdk(q) => q.disarm(),
+            Self::Memif(q) => q.disarm(),
             Self::Mem(q) => q.disarm(),
             Self::Packet(_) | Self::Xsk(_) => {}
         }
@@ -174,6 +187,7 @@ impl Rx for AnyRx {
     fn missed(&mut self) {
         match self {
             Self::Dpdk(q) => q.missed(),
+            Self::Memif(q) => q.missed(),
             Self::Mem(q) => q.missed(),
             Self::Packet(_) | Self::Xsk(_) => {}
         }
@@ -187,6 +201,7 @@ impl Tx for AnyTx {
             Self::Dpdk(q) => q.tx(burst),
             Self::Packet(q) => q.tx(burst),
             Self::Xsk(q) => q.tx(burst),
+            Self::Memif(q) => q.tx(burst),
             Self::Mem(q) => q.tx(burst),
         }
     }
@@ -349,6 +364,7 @@ enum Backend {
     Dpdk(dpdk::DpdkPort),
     Packet(packet::PacketPort),
     Xsk(xsk::XskPort),
+    Memif(memif::MemifPort),
     Mem(MemPort),
 }
 
@@ -426,6 +442,21 @@ impl Port {
                     mtu,
                 };
                 Self::assemble(about, rx, tx, o.warnings, Backend::Xsk(o.port))
+            }
+            Device::Memif { socket, args } => {
+                let o = memif::MemifPort::open(eal, spec, socket, args, pools)?;
+                let (rx, tx) = (
+                    o.rx.into_iter().map(AnyRx::Memif),
+                    o.tx.into_iter().map(AnyTx::Memif),
+                );
+                let about = About {
+                    id,
+                    device,
+                    mac: o.port.mac(),
+                    node: 0,
+                    mtu,
+                };
+                Self::assemble(about, rx, tx, Vec::new(), Backend::Memif(o.port))
             }
             _ => {
                 let o = dpdk::DpdkPort::open(eal, spec, id, pools)?;
@@ -543,6 +574,7 @@ impl Port {
         match &self.backend {
             Backend::Dpdk(p) => p.wakes_by(),
             Backend::Packet(_) | Backend::Xsk(_) => WakesBy::Descriptor,
+            Backend::Memif(p) => p.wakes_by(),
             Backend::Mem(p) => p.wakes_by(),
         }
     }
@@ -554,6 +586,7 @@ impl Port {
             Backend::Dpdk(p) => p.link(),
             Backend::Packet(p) => p.link(),
             Backend::Xsk(p) => p.link(),
+            Backend::Memif(p) => p.link(),
             Backend::Mem(p) => p.link(),
         }
     }
@@ -564,6 +597,7 @@ impl Port {
             Backend::Dpdk(p) => p.stats(),
             Backend::Packet(p) => p.stats(),
             Backend::Xsk(p) => p.stats(),
+            Backend::Memif(p) => p.stats(),
             Backend::Mem(p) => p.stats(),
         }
     }
@@ -577,6 +611,7 @@ impl Port {
             Backend::Dpdk(p) => p.set_mtu(mtu)?,
             Backend::Packet(p) => p.set_mtu(mtu)?,
             Backend::Xsk(p) => p.set_mtu(mtu)?,
+            Backend::Memif(p) => p.set_mtu(mtu)?,
             Backend::Mem(_) => {}
         }
         self.about.mtu = mtu;
@@ -595,6 +630,7 @@ impl Port {
             Backend::Dpdk(p) => p.close(),
             Backend::Packet(p) => p.close(),
             Backend::Xsk(p) => p.close(),
+            Backend::Memif(p) => p.close(),
             Backend::Mem(_) => Ok(()),
         }
     }

@@ -14,8 +14,7 @@
 //! and again after [`MISSES`] bursts of frames in a row that came without one, the worker looks by time.
 //!
 //! Left out: UIO, whose one descriptor is shared with the driver's own interrupts; the event channels of mlx4 and mlx5;
-//! several queues on one descriptor. Without interrupts are the drivers memif (which masks those of its peer in the ring,
-//! always), ring, null and pcap.
+//! several queues on one descriptor. Without interrupts are the drivers ring, null and pcap.
 
 use crate::eventfd;
 use dpdk_sys as sys;

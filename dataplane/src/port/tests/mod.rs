@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// An EAL without hugepages.
-fn eal() -> Eal {
+pub(super) fn eal() -> Eal {
     let config = EalConfig {
         memory: Memory::NoHuge,
         mem_mb: 192,
@@ -27,20 +27,25 @@ fn eal() -> Eal {
     Eal::init(&config).expect("the EAL starts without hugepages")
 }
 
-fn spec(device: &str) -> PortSpec {
+pub(super) fn spec(device: &str) -> PortSpec {
     PortSpec::new(device.parse().expect("a device string"))
 }
 
 /// An open port with all its queues out.
-struct Open {
-    port: Port,
-    rx: Vec<AnyRx>,
-    tx: Vec<AnyTx>,
-    pool: Arc<Mempool>,
+pub(super) struct Open {
+    pub(super) port: Port,
+    pub(super) rx: Vec<AnyRx>,
+    pub(super) tx: Vec<AnyTx>,
+    pub(super) pool: Arc<Mempool>,
 }
 
 impl Open {
-    fn new(eal: &Eal, spec: &PortSpec, id: u16, pools: &mut Pools) -> Result<Self, PortError> {
+    pub(super) fn new(
+        eal: &Eal,
+        spec: &PortSpec,
+        id: u16,
+        pools: &mut Pools,
+    ) -> Result<Self, PortError> {
         let mut port = Port::open(eal, spec, PortId(id), pools)?;
         let rx = (0..port.rx_queues())
             .map(|q| port.take_rx(q).expect("not out yet"))
@@ -54,13 +59,13 @@ impl Open {
         Ok(Self { port, rx, tx, pool })
     }
 
-    fn close(self) -> Result<(), PortError> {
+    pub(super) fn close(self) -> Result<(), PortError> {
         drop((self.rx, self.tx));
         self.port.close()
     }
 
     /// Sends one frame by the queue; panics when the device does not take it.
-    fn send(&mut self, queue: usize, frame: &[u8]) {
+    pub(super) fn send(&mut self, queue: usize, frame: &[u8]) {
         let mut burst = Burst::new();
         burst
             .push(self.pool.alloc_from(frame).expect("a buffer"))
@@ -72,7 +77,7 @@ impl Open {
     }
 
     /// What has arrived on all queues: queue and bytes.
-    fn poll(&mut self) -> Vec<(usize, Vec<u8>)> {
+    pub(super) fn poll(&mut self) -> Vec<(usize, Vec<u8>)> {
         let mut all = Vec::new();
         for (q, rx) in self.rx.iter_mut().enumerate() {
             let mut burst = Burst::new();
@@ -87,7 +92,7 @@ impl Open {
     }
 
     /// Waits for `n` test frames and a little longer, to see that there are no more.
-    fn expect(&mut self, n: usize) -> Vec<(usize, Vec<u8>)> {
+    pub(super) fn expect(&mut self, n: usize) -> Vec<(usize, Vec<u8>)> {
         let mut all = Vec::new();
         eventually(&format!("{n} frames received"), || {
             all.extend(self.poll().into_iter().filter(|(_, f)| is_test_frame(f)));
@@ -112,7 +117,7 @@ fn is_test_frame(frame: &[u8]) -> bool {
 }
 
 /// A broadcast frame of that EtherType and length in all, each with its number in it.
-fn frame(ethertype: u16, len: usize, number: u16) -> Vec<u8> {
+pub(super) fn frame(ethertype: u16, len: usize, number: u16) -> Vec<u8> {
     let mut f = vec![0xff; 6];
     f.extend([0x02, 0, 0, 0, 0, 0x5a]);
     f.extend(ethertype.to_be_bytes());
@@ -121,7 +126,7 @@ fn frame(ethertype: u16, len: usize, number: u16) -> Vec<u8> {
     f
 }
 
-fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+pub(super) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !done() {
         assert!(Instant::now() < deadline, "not within 10 s: {what}");

@@ -285,7 +285,7 @@ fn memif_connects_two_ports_without_hugepages() {
         for port in [&a, &b] {
             let n = usize::from(queues.unwrap_or(1));
             assert_eq!((port.rx.len(), port.tx.len()), (n, n));
-            assert_eq!(port.port.wakes_by(), WakesBy::Looking);
+            assert_eq!(port.port.wakes_by(), WakesBy::InterruptUnseen);
         }
         eventually("both ends connected", || {
             a.port.link().up && b.port.link().up
