@@ -273,16 +273,7 @@ pub(super) fn choose(all: &mut [Candidate], store: &Store, peers: &Peers, o: &Op
         return 1;
     }
     let left = &mut all[..n];
-    left.sort_unstable_by_key(|c| (c.neighbor, c.med));
-    let (mut kept, mut group) = (0, None);
-    for i in 0..n {
-        let of = (left[i].neighbor, left[i].med);
-        if group.is_none_or(|(n, med)| n != of.0 || med == of.1) {
-            group = Some(of);
-            left.swap(kept, i);
-            kept += 1;
-        }
-    }
+    let kept = least_meds(left);
     let left = &mut left[..kept];
     let late = left.iter().map(|c| c.late).min().unwrap_or_default();
     let n = front(left, |c| c.late == late);
@@ -302,6 +293,25 @@ pub(super) fn choose(all: &mut [Candidate], store: &Store, peers: &Peers, o: &Op
         left.swap(0, best);
     }
     1
+}
+
+/// Moves those that have the lowest MED of their neighbouring AS to the front; how many.
+fn least_meds(left: &mut [Candidate]) -> usize {
+    // Mostly nobody has any.
+    if left.iter().all(|c| c.med == left[0].med) {
+        return left.len();
+    }
+    left.sort_unstable_by_key(|c| (c.neighbor, c.med));
+    let (mut kept, mut group) = (0, None);
+    for i in 0..left.len() {
+        let of = (left[i].neighbor, left[i].med);
+        if group.is_none_or(|(n, med)| n != of.0 || med == of.1) {
+            group = Some(of);
+            left.swap(kept, i);
+            kept += 1;
+        }
+    }
+    kept
 }
 
 /// Puts those behind the best that are used with it: another next hop each, and the same AS_PATH unless relaxed.

@@ -34,6 +34,13 @@ pub trait Key: Copy + Eq + Debug + Send + 'static {
     fn rank<const N: usize>(slots: &[Self::Slot; N], o: Self::Order) -> usize {
         slots.partition_point(|s| Self::slot_order(*s) < o)
     }
+    /// More than the order of any key.
+    const LAST: Self::Order;
+    /// How many of these, which are in order, are `o` or less.
+    #[inline]
+    fn upto<const N: usize>(orders: &[Self::Order; N], o: Self::Order) -> usize {
+        orders.partition_point(|l| *l <= o)
+    }
     /// Is `other` this prefix, or within it?
     fn covers(self, other: Self) -> bool;
     /// The longest prefix that covers both; `None` if none does.
@@ -105,6 +112,7 @@ impl Key for V4 {
     }
 
     const VACANT: u64 = u64::MAX;
+    const LAST: u64 = u64::MAX;
 
     /// Looks at all of them: that takes vectors, and the cache lines come side by side, where a binary search waits for
     /// one after the other.
@@ -113,6 +121,11 @@ impl Key for V4 {
         let bound = o << 26;
         let less: u64 = slots.iter().map(|s| u64::from(*s < bound)).sum();
         less as usize
+    }
+
+    #[inline]
+    fn upto<const N: usize>(orders: &[u64; N], o: u64) -> usize {
+        orders.iter().map(|l| u64::from(*l <= o)).sum::<u64>() as usize
     }
 
     fn covers(self, other: Self) -> bool {
@@ -222,6 +235,7 @@ impl Key for V6 {
         len: u8::MAX,
         entry: u32::MAX,
     };
+    const LAST: (u128, u8) = (u128::MAX, u8::MAX);
 
     fn covers(self, other: Self) -> bool {
         let ((_, len), (bits, other_len)) = (self.parts(), other.parts());

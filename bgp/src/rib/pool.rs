@@ -164,6 +164,15 @@ impl Pool {
         &self.classes[h.class()].chunks[h.n() / per][h.n() % per * words..][..words]
     }
 
+    /// Who owns the block that will be the last of a block's size once so many of them were freed.
+    #[inline]
+    pub(super) fn owner_from_end(&self, h: Handle, freed: usize) -> Option<u32> {
+        let (words, per) = (SIZES[h.class()] as usize, per_chunk(h.class()));
+        let c = &self.classes[h.class()];
+        let n = c.len.checked_sub(freed + 1)?;
+        c.chunks.get(n / per)?.get(n % per * words).copied()
+    }
+
     #[inline]
     pub(super) fn block_mut(&mut self, h: Handle) -> &mut [u32] {
         let (words, per) = (SIZES[h.class()] as usize, per_chunk(h.class()));

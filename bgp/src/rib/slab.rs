@@ -392,6 +392,24 @@ impl<K: Key> Slab<K> {
         self.free_block(old);
     }
 
+    /// Reads what it takes to add a path to each of these: their blocks, and the entries of those blocks that will move into
+    /// the holes. Says nothing of interest.
+    #[inline]
+    pub(super) fn expect(&self, entries: &[u32]) -> u32 {
+        let (mut seen, mut holes) = (0, 0);
+        for e in entries {
+            let block = Handle(self.get(*e).more);
+            if block != Handle::NONE {
+                seen ^= self.pool.block(block)[0];
+                if let Some(owner) = self.pool.owner_from_end(block, holes) {
+                    seen ^= self.get(owner).more;
+                }
+                holes += 1;
+            }
+        }
+        seen
+    }
+
     fn free_block(&mut self, old: Handle) {
         if old != Handle::NONE
             && let Some(owner) = self.pool.free(old)

@@ -156,6 +156,11 @@ impl Default for Store {
     }
 }
 
+/// The index takes its place from the lower bits of a hash, and from the highest seven what tells its neighbours apart.
+const fn spread(hash: u32) -> u64 {
+    (hash as u64) << 32 | hash as u64
+}
+
 impl Store {
     /// Nothing in it.
     #[must_use]
@@ -185,7 +190,7 @@ impl Store {
                 && h.len as usize == v.octets.len()
                 && self.arena.get(h.place, h.len as usize) == v.octets
         };
-        if let Some(id) = self.by_content.find(u64::from(short), same) {
+        if let Some(id) = self.by_content.find(spread(short), same) {
             let id = *id;
             self.headers.get_mut(id).refs += 1;
             return AttrId(id);
@@ -208,7 +213,7 @@ impl Store {
         };
         let headers = &self.headers;
         self.by_content
-            .insert_unique(u64::from(short), id, |id| u64::from(headers.get(*id).hash));
+            .insert_unique(spread(short), id, |id| spread(headers.get(*id).hash));
         AttrId(id)
     }
 
@@ -234,7 +239,7 @@ impl Store {
         let h = *self.headers.get(id.0);
         if let Ok(found) = self
             .by_content
-            .find_entry(u64::from(h.hash), |other| *other == id.0)
+            .find_entry(spread(h.hash), |other| *other == id.0)
         {
             found.remove();
         }
@@ -247,7 +252,7 @@ impl Store {
         {
             let headers = &self.headers;
             self.by_content.shrink_to(self.by_content.len() * 2, |id| {
-                u64::from(headers.get(*id).hash)
+                spread(headers.get(*id).hash)
             });
         }
     }

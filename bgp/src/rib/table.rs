@@ -256,7 +256,7 @@ impl<K: Key> Table<K> {
             lot.iter()
                 .filter_map(|(_, k, leaf)| self.tree.get_in(*leaf, *k)),
         );
-        let mut seen = 0;
+        let mut seen = self.slab.expect(&entries);
         for post in entries.iter().filter_map(|e| self.slab.told(*e)?.1.some()) {
             seen ^= common.store.header(post).neighbor;
         }

@@ -8,7 +8,7 @@ use super::key::Key;
 
 /// With length and next leaf four cache lines for IPv4: what a key costs is mostly waiting for these.
 const LEAF: usize = 31;
-const NODE: usize = 128;
+const NODE: usize = 64;
 const NIL: u32 = u32::MAX;
 
 #[derive(Clone, Debug)]
@@ -57,8 +57,9 @@ impl<K: Key> Leaf<K> {
 }
 
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 struct Node<K: Key> {
-    /// The least key of each leaf; that of the very first leaf counts as less than any.
+    /// The least key of each leaf; that of the very first leaf counts as less than any. Behind `len`, [`Key::LAST`].
     least: [K::Order; NODE],
     leaves: [u32; NODE],
     len: u32,
@@ -67,7 +68,7 @@ struct Node<K: Key> {
 impl<K: Key> Default for Node<K> {
     fn default() -> Self {
         Self {
-            least: [K::Order::default(); NODE],
+            least: [K::LAST; NODE],
             leaves: [0; NODE],
             len: 0,
         }
@@ -77,9 +78,7 @@ impl<K: Key> Default for Node<K> {
 impl<K: Key> Node<K> {
     #[inline]
     fn child(&self, o: K::Order) -> usize {
-        self.least[..self.len as usize]
-            .partition_point(|l| *l <= o)
-            .saturating_sub(1)
+        K::upto(&self.least, o).saturating_sub(1)
     }
 
     fn put(&mut self, at: usize, least: K::Order, leaf: u32) {
@@ -94,6 +93,7 @@ impl<K: Key> Node<K> {
         let len = self.len as usize;
         self.least.copy_within(at + 1..len, at);
         self.leaves.copy_within(at + 1..len, at);
+        self.least[len - 1] = K::LAST;
         self.len -= 1;
     }
 }
@@ -332,6 +332,7 @@ impl<K: Key> Tree<K> {
         fresh.least[..moved].copy_from_slice(&node.least[half..]);
         fresh.leaves[..moved].copy_from_slice(&node.leaves[half..]);
         fresh.len = moved as u32;
+        node.least[half..].fill(K::LAST);
         node.len = half as u32;
         if way.child < half && half < NODE {
             node.put(way.child + 1, least, id);
