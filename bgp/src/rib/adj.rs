@@ -77,6 +77,24 @@ impl Adj {
         }
     }
 
+    /// Entries are less than this.
+    pub(super) fn bound(&self) -> u32 {
+        match self {
+            Self::From(s) => s.of.len() as u32,
+            Self::Some(bits) => bits.bound(),
+            Self::Paths(p) => p.handles.len() as u32,
+        }
+    }
+
+    /// Gives the counts of an entry back, for one who needs them no more.
+    pub(super) fn release(&mut self, store: &mut Store, e: u32) {
+        if let Self::Paths(p) = self {
+            p.get(e)
+                .filter_map(|s| s.attr.some())
+                .for_each(|a| store.release(a));
+        }
+    }
+
     /// From whom the path is that was sent, where that is known.
     pub(super) fn source(&self, e: u32) -> Option<PeerId> {
         match self {
@@ -277,20 +295,19 @@ impl PathSets {
         self.clone()
     }
 
-    /// Gives the counts back.
-    pub(super) fn drop(self, store: &mut Store) {
-        self.each(|a| store.release(a));
-    }
-
-    /// Every path counts as one that has to be sent again.
-    pub(super) fn again(&mut self, store: &mut Store) {
-        for e in 0..self.handles.len() as u32 {
-            let mut all: Vec<_> = self.get(e).collect();
-            for s in &mut all {
-                s.attr.some().into_iter().for_each(|a| store.release(a));
-                s.attr = AttrId::NONE;
-            }
-            self.put(e, &all);
+    /// Every path of an entry counts as one that has to be sent again.
+    pub(super) fn again(&mut self, store: &mut Store, e: u32) {
+        let h = self.handle(e);
+        if h == Handle::NONE {
+            return;
+        }
+        let block = &mut self.pool.block_mut(h)[1..];
+        for c in block.chunks_exact_mut(3).take_while(|c| c[0] != UNUSED) {
+            let old = std::mem::replace(&mut c[2], AttrId::NONE.0);
+            AttrId(old)
+                .some()
+                .into_iter()
+                .for_each(|a| store.release(a));
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::adj::{Adj, Sent};
 use super::decision::{self, Candidate};
-use super::group::{Advertise, Cohort, Group, GroupId, Item, Pass, WITHDRAW};
+use super::group::{Advertise, Cohort, Group, GroupId, Item, Marking, Pass, WITHDRAW};
 use super::key::Key;
 use super::peers::{Staleness, Status};
 use super::slab::{Cell, TOLD};
@@ -18,6 +18,8 @@ use crate::types::{PathId, PeerId, Relation};
 
 /// Prefixes collected at a time: 2 MB while they are told.
 const BATCH: usize = 128 * 1024;
+/// Entries marked in the time in which one is told. Tests have few, and are to see walks that are not over.
+const MARKED: usize = if cfg!(test) { 1 } else { 16 };
 /// Entries looked at in one collecting.
 const LOOK: usize = 256 * 1024;
 
@@ -147,7 +149,7 @@ impl<K: Key> Table<K> {
             candidates: Vec::new(),
             empty: Vec::new(),
         };
-        let (mut more, mut i) = (false, 0);
+        let (mut more, mut i, mut orphans) = (false, 0, Vec::new());
         while i < g.cohorts.len() {
             if turn.ready(&mut g, i) {
                 more |= turn.cohort(&mut g.cohorts[i], budget);
@@ -156,9 +158,12 @@ impl<K: Key> Table<K> {
         }
         // What a walk has yet to look at may have been told to some already, and is marked once more for all.
         if mode == Advertise::Best || (turn.table.scan.is_idle() && turn.table.dirty.is_empty()) {
-            g.merge(&mut turn.common.store);
+            let mut left = Vec::new();
+            g.merge(&mut left);
+            orphans = left;
         }
         let empty = turn.empty;
+        self.orphans.extend(orphans);
         self.groups[slot] = Some(g);
         for e in empty {
             self.reap(e);
@@ -196,6 +201,9 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
     /// Goes on with a cohort; true: there is more for it.
     fn cohort(&mut self, c: &mut Cohort, budget: usize) -> bool {
         let (mut left, mut looks) = (budget, LOOK);
+        if !self.mark(c, budget) {
+            return true;
+        }
         loop {
             while !c.collecting && c.told < c.batch.len() {
                 if left == 0 {
@@ -227,6 +235,31 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
                 return false;
             }
         }
+    }
+
+    /// Goes on with marking what has to be told from the beginning, or again; is that over?
+    fn mark(&mut self, c: &mut Cohort, budget: usize) -> bool {
+        let Some(m) = c.marking else {
+            return true;
+        };
+        let all = self.table.slab.bound();
+        let page = u32::try_from(budget.saturating_mul(MARKED)).unwrap_or(u32::MAX);
+        let end = m.next.saturating_add(page).min(all);
+        for e in m.next..end {
+            let had = c.adj.has(e);
+            if had
+                && m.again
+                && let Adj::Paths(p) = &mut c.adj
+            {
+                p.again(&mut self.common.store, e);
+            }
+            if had || self.table.slab.told(e).is_some() {
+                c.pending.insert(e);
+            }
+        }
+        // What is new behind the last is marked when it is decided.
+        c.marking = (end < all).then_some(Marking { next: end, ..m });
+        c.marking.is_none()
     }
 
     fn end_of_rib(&mut self, c: &mut Cohort) {

@@ -97,6 +97,11 @@ impl BitSet {
     }
 
     /// The next bit behind `n`, in the same word of `level`.
+    /// All in it are less than this.
+    pub(super) fn bound(&self) -> u32 {
+        (self.words.len() * 64) as u32
+    }
+
     /// Takes the least that is `from` or more out.
     #[inline]
     pub(super) fn take(&mut self, from: u32) -> Option<u32> {

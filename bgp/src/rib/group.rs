@@ -9,7 +9,6 @@
 use super::adj::{Adj, PathSets, Sources};
 use super::bits::BitSet;
 use super::key::Key;
-use super::slab::TOLD;
 use super::store::{AttrId, Store};
 use super::table::{Common, Path, Table};
 use super::view::Cursor;
@@ -56,6 +55,23 @@ pub(super) struct Pass {
     pub(super) from: u32,
 }
 
+/// The walk that marks what a cohort has to be told of from the beginning, or again. Nothing is told until it is over, so
+/// that messages are full.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marking {
+    /// The entry where it goes on.
+    pub(super) next: u32,
+    /// What was sent with an identifier counts as one that has to be sent again.
+    pub(super) again: bool,
+}
+
+impl Marking {
+    /// From the first entry on.
+    const fn all(again: bool) -> Option<Self> {
+        Some(Self { next: 0, again })
+    }
+}
+
 /// Members at the same position.
 #[derive(Debug)]
 pub(super) struct Cohort {
@@ -66,6 +82,7 @@ pub(super) struct Cohort {
     pub(super) batch: Vec<Item>,
     pub(super) told: usize,
     pub(super) pass: Option<Pass>,
+    pub(super) marking: Option<Marking>,
     /// The batch is not whole yet.
     pub(super) collecting: bool,
     /// Nothing was told yet.
@@ -83,6 +100,7 @@ impl Cohort {
             batch: Vec::new(),
             told: 0,
             pass: None,
+            marking: None,
             collecting: false,
             fresh: true,
             passed: false,
@@ -91,7 +109,7 @@ impl Cohort {
 
     /// Nothing left to tell?
     pub(super) fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.told == self.batch.len()
+        self.pending.is_empty() && self.told == self.batch.len() && self.marking.is_none()
     }
 
     /// Puts what was collected, and not told yet, back.
@@ -111,6 +129,14 @@ impl Cohort {
             self.batch = Vec::new();
         }
     }
+}
+
+/// What a cohort that is no more was told: its counts are given back, and entries that it alone held, by [`Table::work`].
+#[derive(Debug)]
+pub(super) struct Orphan {
+    adj: Adj,
+    /// The entry where that goes on.
+    next: u32,
 }
 
 /// Neighbours who are told the same.
@@ -189,20 +215,23 @@ impl Group {
         }
         let mut new = Cohort::new(adj, pending);
         new.members.push(member);
-        (new.fresh, new.passed) = (false, c.passed);
+        (new.fresh, new.passed, new.marking) = (false, c.passed, c.marking);
         self.cohorts.push(new);
         let last = self.cohorts.len() - 1;
         &mut self.cohorts[last]
     }
 
-    /// A cohort that is where the first is becomes part of it.
-    pub(super) fn merge(&mut self, store: &mut Store) {
+    /// A cohort that is where the first is becomes part of it. What such cohorts were told is left over.
+    pub(super) fn merge(&mut self, left: &mut Vec<Orphan>) {
         for i in (1..self.cohorts.len()).rev() {
             if self.cohorts[i].is_idle() && self.cohorts[0].is_idle() {
                 let c = self.cohorts.swap_remove(i);
                 self.cohorts[0].members.extend(c.members);
-                if let Adj::Paths(p) = c.adj {
-                    p.drop(store);
+                if matches!(c.adj, Adj::Paths(_)) {
+                    left.push(Orphan {
+                        adj: c.adj,
+                        next: 0,
+                    });
                 }
             }
         }
@@ -223,25 +252,48 @@ impl<K: Key> Table<K> {
     }
 
     /// Takes a group away, with its members.
-    pub fn remove_group(&mut self, common: &mut Common, group: GroupId) {
+    pub fn remove_group(&mut self, group: GroupId) {
         let Some(g) = self.groups.get_mut(usize::from(group.0)) else {
             return;
         };
         for c in g.take().into_iter().flat_map(|g| g.cohorts) {
-            self.release_cohort(common, c);
+            self.release_cohort(c);
         }
         let more = |g: &Group| g.mode != Advertise::Best;
         self.sensitive = self.groups.iter().flatten().any(more);
     }
 
-    pub(super) fn release_cohort(&mut self, common: &mut Common, c: Cohort) {
-        let held = c.adj.bits(None);
-        if let Adj::Paths(p) = c.adj {
-            p.drop(&mut common.store);
+    fn release_cohort(&mut self, c: Cohort) {
+        self.orphans.push(Orphan {
+            adj: c.adj,
+            next: 0,
+        });
+    }
+
+    /// Goes on with what cohorts left over, for so many entries; how many it looked at.
+    pub(super) fn bury(&mut self, common: &mut Common, budget: usize) -> usize {
+        let mut left = budget;
+        while left > 0
+            && let Some(mut o) = self.orphans.pop()
+        {
+            let all = o.adj.bound();
+            let end = all.min(
+                o.next
+                    .saturating_add(u32::try_from(left).unwrap_or(u32::MAX)),
+            );
+            for e in o.next..end {
+                if o.adj.has(e) {
+                    o.adj.release(&mut common.store, e);
+                    self.reap(e);
+                }
+            }
+            left -= (end - o.next) as usize;
+            o.next = end;
+            if end < all {
+                self.orphans.push(o);
+            }
         }
-        for e in held.iter() {
-            self.reap(e);
-        }
+        budget - left
     }
 
     pub(super) fn group(&mut self, group: GroupId) -> Option<&mut Group> {
@@ -250,8 +302,6 @@ impl<K: Key> Table<K> {
 
     /// A neighbour becomes a member: it will be told everything, and then of `end_of_rib`.
     pub fn join(&mut self, group: GroupId, peer: PeerId) {
-        let first = self.group(group).is_some_and(|g| g.is_empty());
-        let told = first.then(|| self.told_bits());
         let Some(g) = self.group(group) else {
             return;
         };
@@ -262,34 +312,27 @@ impl<K: Key> Table<K> {
             peer,
             end_of_rib: true,
         };
-        if let Some(told) = told {
-            g.cohorts[0].pending = told;
+        if g.is_empty() {
+            g.cohorts[0].marking = Marking::all(false);
             g.cohorts[0].members.push(member);
             return;
         }
-        if let Some(c) = g.cohorts.iter_mut().skip(1).find(|c| c.fresh) {
+        if let Some(c) = g.cohorts.iter_mut().find(|c| c.fresh) {
             c.members.push(member);
             return;
         }
-        let main = &g.cohorts[0];
-        let mut pending = main.adj.bits(None);
-        main.pending.iter().for_each(|e| {
-            pending.insert(e);
-        });
-        main.batch[main.told..].iter().for_each(|i| {
-            pending.insert(i.entry);
-        });
         let adj = match g.mode {
             Advertise::AddPath(_) => Adj::Paths(PathSets::new()),
             _ => Adj::Some(BitSet::new()),
         };
-        let mut c = Cohort::new(adj, pending);
+        let mut c = Cohort::new(adj, BitSet::new());
+        c.marking = Marking::all(false);
         c.members.push(member);
         g.cohorts.push(c);
     }
 
     /// A member is told nothing any more, and is forgotten.
-    pub fn leave(&mut self, common: &mut Common, group: GroupId, peer: PeerId) {
+    pub fn leave(&mut self, group: GroupId, peer: PeerId) {
         let Some(g) = self.group(group) else {
             return;
         };
@@ -301,34 +344,22 @@ impl<K: Key> Table<K> {
             let mode = g.mode;
             let old = std::mem::replace(g, Group::new(mode));
             for c in old.cohorts {
-                self.release_cohort(common, c);
+                self.release_cohort(c);
             }
         } else if i > 0 && g.cohorts[i].members.is_empty() {
             let c = g.cohorts.swap_remove(i);
-            self.release_cohort(common, c);
+            self.release_cohort(c);
         }
     }
 
     /// The group's export policy is another: all is told again, or withdrawn where it is not wanted any more.
-    pub fn export_again(&mut self, common: &mut Common, group: GroupId) {
-        let bound = self.slab.bound();
-        let held: Vec<bool> = (0..bound).map(|e| !self.slab.is_empty(e)).collect();
+    pub fn export_again(&mut self, group: GroupId) {
         let Some(g) = self.group(group).filter(|g| !g.is_empty()) else {
             return;
         };
         for c in &mut g.cohorts {
             c.unwind();
-            for e in c.adj.bits(None).iter() {
-                c.pending.insert(e);
-            }
-            for e in 0..bound {
-                if held[e as usize] {
-                    c.pending.insert(e);
-                }
-            }
-            if let Adj::Paths(p) = &mut c.adj {
-                p.again(&mut common.store);
-            }
+            c.marking = Marking::all(true);
         }
     }
 
@@ -348,12 +379,7 @@ impl<K: Key> Table<K> {
         } else {
             g.detach(&mut common.store, i, at)
         };
-        for e in c.adj.bits(None).iter() {
-            c.pending.insert(e);
-        }
-        if let Adj::Paths(p) = &mut c.adj {
-            p.again(&mut common.store);
-        }
+        c.marking = Marking::all(true);
         (c.members[0].end_of_rib, c.passed) = (true, false);
     }
 
@@ -361,7 +387,6 @@ impl<K: Key> Table<K> {
     /// attributes that were told are not kept, whatever its new group is told), and to drop what its new group is not told.
     /// Both groups use path identifiers, or both do not; else it has to leave and join.
     pub fn regroup(&mut self, common: &mut Common, from: GroupId, to: GroupId, peer: PeerId) {
-        let told = self.told_bits();
         let kind = |g: &Group| matches!(g.mode, Advertise::AddPath(_));
         let a = self.group(from).map(|g| kind(g));
         let b = self.group(to).map(|g| kind(g));
@@ -384,37 +409,17 @@ impl<K: Key> Table<K> {
             let mode = g.mode;
             left = std::mem::replace(g, Group::new(mode)).cohorts;
         }
-        if let Adj::Paths(p) = &mut c.adj {
-            p.again(&mut common.store);
-        }
+        c.marking = Marking::all(true);
         if let Some(g) = self.group(to) {
             if g.is_empty() {
-                g.cohorts[0].pending = told;
-            }
-            let main = &g.cohorts[0];
-            let had = c.adj.bits(None);
-            let batch = main.batch[main.told..].iter().map(|i| i.entry);
-            let also = main.adj.bits(None);
-            for e in had
-                .iter()
-                .chain(also.iter())
-                .chain(main.pending.iter())
-                .chain(batch)
-            {
-                c.pending.insert(e);
+                g.cohorts[0].marking = Marking::all(false);
             }
             c.fresh = false;
             g.cohorts.push(c);
         }
         for c in left {
-            self.release_cohort(common, c);
+            self.release_cohort(c);
         }
-    }
-
-    /// Entries with a best path.
-    fn told_bits(&self) -> BitSet {
-        let told = |e| self.slab.get(e).flags & TOLD != 0;
-        BitSet::from_bools((0..self.slab.bound()).map(told))
     }
 
     /// How many prefixes (with add-path, paths) a member was told of; for one who lags, at most so many.

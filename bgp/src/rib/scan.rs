@@ -43,6 +43,7 @@ enum Errand {
     Hop(NextHopId),
     LongLived(PeerId),
     Import(PeerId),
+    Decide,
 }
 
 /// The state of the walk.
@@ -56,6 +57,7 @@ pub(super) struct Scan {
     hops: BitSet,
     long_lived: BitSet,
     import: BitSet,
+    decide: bool,
     /// Paths that are to be taken out.
     pub(super) gone: usize,
     /// Until this round what is told to others waits, so that it is packed.
@@ -76,12 +78,19 @@ impl Scan {
             Errand::Hop(h) => self.hops.insert(h.0),
             Errand::LongLived(p) => self.long_lived.insert(p.0.into()),
             Errand::Import(p) => self.import.insert(p.0.into()),
+            Errand::Decide => !std::mem::replace(&mut self.decide, true),
         };
+    }
+
+    /// Every prefix is to be decided again.
+    pub(super) fn again(&mut self) {
+        self.add(Errand::Decide);
     }
 
     fn finish(&mut self) {
         let now = (self.rounds, self.cursor);
         let (hops, long, import) = (&mut self.hops, &mut self.long_lived, &mut self.import);
+        let decide = &mut self.decide;
         self.errands.retain(|(errand, until)| {
             if *until > now {
                 return true;
@@ -90,6 +99,7 @@ impl Scan {
                 Errand::Hop(h) => hops.remove(h.0),
                 Errand::LongLived(p) => long.remove(p.0.into()),
                 Errand::Import(p) => import.remove(p.0.into()),
+                Errand::Decide => std::mem::take(decide),
             };
             false
         });
@@ -201,7 +211,7 @@ impl<K: Key> Table<K> {
     /// Is there something for [`Table::work`]?
     #[must_use]
     pub fn working(&self) -> bool {
-        !self.scan.is_idle()
+        !self.scan.is_idle() || !self.orphans.is_empty()
     }
 
     /// Goes on with what concerns many prefixes, over at most `budget` entries; how many it looked at.
@@ -211,8 +221,9 @@ impl<K: Key> Table<K> {
         budget: usize,
         import: &mut impl Import<K>,
     ) -> usize {
+        let buried = self.bury(common, budget);
         let bound = self.slab.bound();
-        for n in 0..budget {
+        for n in buried..budget {
             if bound == 0 {
                 // A round over nothing is no time at all.
                 self.scan.rounds += 2;
@@ -235,6 +246,9 @@ impl<K: Key> Table<K> {
     }
 
     fn visit(&mut self, common: &mut Common, e: u32, import: &mut impl Import<K>) {
+        if self.scan.decide && !self.slab.is_empty(e) {
+            self.dirty.insert(e);
+        }
         let mut at = self.slab.count(e);
         // From the last: a path that goes is replaced by the last.
         while at > 0 {

@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 
 use super::bits::BitSet;
 use super::decision::{self, Candidate, Fate, Input, Options};
-use super::group::Group;
+use super::group::{Group, Orphan};
 use super::key::Key;
 use super::peers::{PeerState, Peers, Staleness, Status};
 use super::scan::Scan;
@@ -112,6 +112,7 @@ pub struct Table<K: Key> {
     pub(super) peers: Vec<PeerState>,
     pub(super) scan: Scan,
     pub(super) groups: Vec<Option<Group>>,
+    pub(super) orphans: Vec<Orphan>,
     /// A group sends more than the best path: every change concerns it.
     pub(super) sensitive: bool,
     candidates: Vec<Candidate>,
@@ -139,6 +140,7 @@ impl<K: Key> Table<K> {
             peers: Vec::new(),
             scan: Scan::default(),
             groups: Vec::new(),
+            orphans: Vec::new(),
             sensitive: false,
             candidates: Vec::new(),
             best: Vec::new(),
@@ -615,13 +617,9 @@ impl<K: Key> Table<K> {
         other
     }
 
-    /// Decides again for every prefix, as after a change of [`Options`].
+    /// Has every prefix decided again, as after a change of [`Options`]: [`Table::work`] gets to them.
     pub fn decide_all(&mut self) {
-        for e in 0..self.slab.bound() {
-            if !self.slab.is_empty(e) {
-                self.dirty.insert(e);
-            }
-        }
+        self.scan.again();
     }
 
     /// Gives an entry back that has no path and that nobody has to be told of.

@@ -362,10 +362,10 @@ impl Core {
         };
         group.members.retain(|m| *m != id);
         let empty = group.members.is_empty();
-        let (table, common) = K::table(&mut self.rib);
-        table.leave(common, g, id);
+        let table = K::table(&mut self.rib).0;
+        table.leave(g, id);
         if empty {
-            table.remove_group(common, g);
+            table.remove_group(g);
             K::groups(self).remove(&g);
         }
     }
@@ -394,8 +394,7 @@ impl Core {
         {
             group.like = like;
             group.face = face;
-            let (table, common) = K::table(&mut self.rib);
-            table.export_again(common, g);
+            K::table(&mut self.rib).0.export_again(g);
             return;
         }
         if matches!(group.like.advertise, Advertise::AddPath(_))
@@ -411,7 +410,7 @@ impl Core {
         let (table, common) = K::table(&mut self.rib);
         table.regroup(common, g, to, id);
         if empty {
-            table.remove_group(common, g);
+            table.remove_group(g);
             K::groups(self).remove(&g);
         }
     }
@@ -424,10 +423,8 @@ impl Core {
         };
         let (four, six) = (of(&self.groups4), of(&self.groups6));
         let rib = &mut self.rib;
-        four.into_iter()
-            .for_each(|g| rib.v4.export_again(&mut rib.common, g));
-        six.into_iter()
-            .for_each(|g| rib.v6.export_again(&mut rib.common, g));
+        four.into_iter().for_each(|g| rib.v4.export_again(g));
+        six.into_iter().for_each(|g| rib.v6.export_again(g));
     }
 
     fn advertised_count<K: Ours>(&mut self, id: PeerId) -> u32 {

@@ -197,15 +197,15 @@ impl World {
             Event::Table(op) => self.pair.apply(op),
             Event::Join(g, m) => self.join(g, m),
             Event::Leave(g, m) => {
-                let Rib { common, v4, .. } = &mut self.pair.rib;
-                v4.leave(common, GroupId(g), PeerId(m));
+                let v4 = &mut self.pair.rib.v4;
+                v4.leave(GroupId(g), PeerId(m));
                 self.mirrors.of.remove(&(g, m));
             }
             Event::ExportAgain(g) => {
                 let second = &mut self.policy.second[usize::from(g)];
                 *second = !*second;
-                let Rib { common, v4, .. } = &mut self.pair.rib;
-                v4.export_again(common, GroupId(g));
+                let v4 = &mut self.pair.rib.v4;
+                v4.export_again(GroupId(g));
             }
             Event::Resend(g, m) => {
                 let Rib { common, v4, .. } = &mut self.pair.rib;
@@ -506,4 +506,66 @@ fn what_a_member_does_not_read_costs_bits() {
     }
     assert!(deaf.0.routes > 1_900_000, "{}", deaf.0.routes);
     assert!(most - least < 64 << 10, "{least} {most}");
+}
+
+/// What concerns all prefixes is gone through in pages: `begin` has something begun, and then nothing is told for as many calls
+/// as it takes to look at all of them.
+#[test]
+fn no_call_walks_over_the_whole_table() {
+    const N: u32 = 10_000;
+    const BUDGET: usize = 100;
+    let mut rib = Rib::new();
+    rib.common.peers.set(PeerId(0), super::peer(0));
+    fill(&mut rib, 0, N, |i| i / 8);
+    rib.v4.drain(&mut rib.common, usize::MAX, |_, _| {});
+    for mode in [Advertise::Best, Advertise::AddPath(2)] {
+        let groups = [rib.v4.add_group(mode), rib.v4.add_group(mode)];
+        let quiet = |rib: &mut Rib, what: &str| {
+            for g in groups {
+                let (mut calls, mut count) = (0, Count::default());
+                let Rib { common, v4, .. } = &mut *rib;
+                while v4.advertise(common, g, BUDGET, &mut All, &mut count) {
+                    calls += usize::from(count.routes == 0);
+                }
+                if count.routes > 0 {
+                    assert_eq!(count.routes, N as usize, "{what}");
+                    assert!(calls + 1 >= N as usize / BUDGET, "{what}: {calls} calls");
+                    return;
+                }
+            }
+            panic!("{what}: nothing was told");
+        };
+        rib.v4.join(groups[0], PeerId(7));
+        quiet(&mut rib, "the first member");
+        rib.v4.join(groups[0], PeerId(8));
+        quiet(&mut rib, "the second member");
+        rib.v4.resend(&mut rib.common, groups[0], PeerId(8));
+        quiet(&mut rib, "asked for again");
+        rib.v4.export_again(groups[0]);
+        quiet(&mut rib, "another export policy");
+        let Rib { common, v4, .. } = &mut rib;
+        v4.regroup(common, groups[0], groups[1], PeerId(8));
+        quiet(&mut rib, "another group");
+        for (g, peer) in [(0, 7), (1, 8)] {
+            rib.v4.leave(groups[g], PeerId(peer));
+            rib.v4.remove_group(groups[g]);
+        }
+        pages(&mut rib, "what two cohorts were told");
+        assert!(rib.v4.groups.iter().all(Option::is_none));
+    }
+    rib.v4.decide_all();
+    assert_eq!(rib.v4.waiting(), 0);
+    pages(&mut rib, "decided again");
+    assert_eq!(rib.v4.waiting(), N as usize);
+
+    fn pages(rib: &mut Rib, what: &str) {
+        let mut calls = 0;
+        while rib.v4.working() {
+            let Rib { common, v4, .. } = &mut *rib;
+            let done = v4.work(common, BUDGET, &mut |_: &mut Common, _, _, _, _| None);
+            assert!(done <= BUDGET);
+            calls += 1;
+        }
+        assert!(calls >= N as usize / BUDGET, "{what}: {calls} calls");
+    }
 }
