@@ -41,6 +41,8 @@ struct Conn {
     /// It is still being made.
     connecting: bool,
     dev: Option<String>,
+    /// The neighbour, if it must be on the link (RFC 4271 5.1.3: one of another AS, unless several hops are allowed).
+    near: Option<IpAddr>,
     readable: bool,
     writable: bool,
     /// It waits to be read.
@@ -223,17 +225,19 @@ impl Driver {
             interface: dev.clone(),
             own: links.own(local.ip(), dev.as_deref()),
         };
+        let near = wire.is_near().then_some(remote.ip());
         let id = self.speaker.as_mut().and_then(|s| s.accepted(ends, now));
         let Some(id) = id else {
             return refused(self, "its session does not take one now");
         };
-        self.add(id, socket, false, dev, now);
+        self.add(id, socket, near, false, dev, now);
     }
 
     fn add(
         &mut self,
         id: ConnId,
         socket: Socket,
+        near: Option<IpAddr>,
         connecting: bool,
         dev: Option<String>,
         now: Instant,
@@ -243,6 +247,7 @@ impl Driver {
             socket,
             connecting,
             dev,
+            near,
             readable: false,
             writable: !connecting,
             queued: false,
@@ -288,7 +293,8 @@ impl Driver {
         let to = net::remote(address, wire.port, ifindex);
         let socket =
             net::connect(to, source, device.as_deref(), &wire).map_err(|e| e.to_string())?;
-        self.add(id, socket, true, dev, Instant::now());
+        let near = wire.is_near().then_some(address);
+        self.add(id, socket, near, true, dev, Instant::now());
         Ok(())
     }
 
@@ -407,6 +413,20 @@ impl Driver {
             && let Some(speaker) = &mut self.speaker
         {
             speaker.failed(conn.id, why, now);
+        }
+    }
+
+    /// Ends the connections to neighbours on a link that is down: nothing but silence could come of them, and to wait for
+    /// that would take the hold time.
+    pub(super) fn end_cut(&mut self, links: &Links<'_>, now: Instant) {
+        for slot in 0..self.conns.slots.len() {
+            let conn = self.conns.slots[slot].as_ref();
+            let Some((near, dev)) = conn.and_then(|c| Some((c.near?, c.dev.as_deref()))) else {
+                continue;
+            };
+            if let Some(name) = links.cut(near, dev) {
+                self.lost(slot, &format!("interface {name} is down"), now);
+            }
         }
     }
 

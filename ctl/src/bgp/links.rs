@@ -137,6 +137,17 @@ impl Links<'_> {
         found.map(|a| a.addr())
     }
 
+    /// The interface that is down, of a neighbour that can be nowhere else.
+    pub(crate) fn cut(&self, neighbor: IpAddr, dev: Option<&str>) -> Option<&str> {
+        let here = |i: &&Iface| match dev {
+            Some(dev) => i.conf.name == dev,
+            None => i.conf.addresses.iter().any(|a| a.contains(&neighbor)),
+        };
+        let mut all = self.ifaces.values().filter(here).peekable();
+        let name = &all.peek()?.conf.name;
+        all.all(|i| !i.up).then_some(name)
+    }
+
     /// The link-local address of whoever is at the other end of a link.
     pub(crate) fn far_end(&self, dev: &str) -> Option<Ipv6Addr> {
         let id = self.id(dev)?;

@@ -360,8 +360,9 @@ impl Driver {
     }
 
     /// The addresses or links of the router have changed.
-    pub(crate) fn links_changed(&mut self, links: &Links<'_>) {
+    pub(crate) fn links_changed(&mut self, links: &Links<'_>, now: Instant) {
         self.own.changed();
+        self.end_cut(links, now);
         if let Some(speaker) = &mut self.speaker {
             speaker.set_own_addresses(links.addresses());
         }

@@ -42,6 +42,11 @@ impl Wire {
     pub(super) fn is_signed(&self) -> bool {
         self.md5.is_some() || !self.ao.is_empty()
     }
+
+    /// Must the neighbour be on a link of ours?
+    pub(super) fn is_near(&self) -> bool {
+        self.ttl == Some(1) || self.least_ttl == Some(255)
+    }
 }
 
 /// Opens a listening socket.

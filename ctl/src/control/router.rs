@@ -317,7 +317,7 @@ impl Router {
         let changed = std::mem::take(&mut self.bgp_links);
         let (bgp, rib, links) = self.bgp_parts();
         if changed {
-            bgp.links_changed(&links);
+            bgp.links_changed(&links, now);
         }
         let valid = Arc::clone(links.valid);
         bgp.turn(now, rib, &valid, &links)
