@@ -55,10 +55,13 @@ impl On {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Installs what is missing and shows the appliance between Linux hosts, in IPv4, IPv6 and MPLS
+    /// Installs what is missing and shows the appliance at work: between Linux hosts, between BIRD and FRR with a full
+    /// table, and with labels
     Demo {
         #[command(flatten)]
         on: On,
+        #[command(flatten)]
+        files: demo::internet::Files,
         /// Leave the lab up and say how to enter it
         #[arg(long)]
         keep: bool,
@@ -122,7 +125,9 @@ fn go(verb: Verb) -> Result<bool> {
         signals::install()?;
     }
     match verb {
-        Verb::Demo { on, keep } => demo::run(on.flavor(), &on.programs(), keep).map(|()| true),
+        Verb::Demo { on, files, keep } => {
+            demo::run(on.flavor(), &on.programs(), &files, keep).map(|()| true)
+        }
         Verb::Test {
             on,
             tier,

@@ -156,7 +156,8 @@ pub fn load(file: &Path, ipv6: bool) -> io::Result<Vec<Route>> {
             .arg("-dc")
             .arg(file)
             .stderr(Stdio::inherit())
-            .output()?;
+            .output()
+            .map_err(|e| io::Error::other(format!("xz, to unpack {}: {e}", file.display())))?;
         if !xz.status.success() {
             return Err(io::Error::other(format!(
                 "xz could not unpack {}",

@@ -1,4 +1,7 @@
-//! `cargo testbed demo`: two hosts through one appliance, then a label switched path of three, before the user's eyes.
+//! `cargo testbed demo`: two hosts through one appliance, a full table by BGP ([`internet`]), then a label switched path of three,
+//! before the user's eyes.
+
+pub mod internet;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +32,12 @@ pub fn clean() {
 ///
 /// # Errors
 /// When the machine can't be prepared, or something does not work.
-pub fn run(flavor: Flavor, programs: &setup::Programs, keep: bool) -> Result<()> {
+pub fn run(
+    flavor: Flavor,
+    programs: &setup::Programs,
+    files: &internet::Files,
+    keep: bool,
+) -> Result<()> {
     if keep {
         ensure!(
             netns::named(PREFIX).is_empty(),
@@ -42,6 +50,7 @@ pub fn run(flavor: Flavor, programs: &setup::Programs, keep: bool) -> Result<()>
     signals::remove_stale();
     let _pages = pages(&flavor, 3)?;
     two_hosts(&flavor)?;
+    internet::show(&flavor, files)?;
     labels(&flavor, keep)
 }
 
@@ -151,7 +160,7 @@ fn counters(a: &Appliance, title: &str) -> Result<()> {
 }
 
 fn labels(flavor: &Flavor, keep: bool) -> Result<()> {
-    progress::title("2. A label switched path: push, swap, pop");
+    progress::title("3. A label switched path: push, swap, pop");
     let (right, left) = (path::RIGHT, path::LEFT);
     println!(
         "\n     h1 ───── LER1 ───── LSR ───── LER2 ───── h2\n            push {:<4}  swap {}→{}   pop {}        →\n        ←   pop {:<4}   swap {}→{}   push {}\n",

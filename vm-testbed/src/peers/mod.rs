@@ -8,6 +8,7 @@
 mod bird;
 mod daemon;
 mod exabgp;
+pub mod feeder;
 mod frr;
 mod gobgp;
 pub mod raw;

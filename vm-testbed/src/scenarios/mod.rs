@@ -350,6 +350,11 @@ pub const ALL: &[Scenario] = &[
         bgp::features::no_policy,
     ),
     full(
+        "bgp/full-table",
+        "BIRD with a table of the Internet's shape on two links, FRR with a host behind: all is learned, a link is lost, traffic moves",
+        bgp::internet::full_table,
+    ),
+    full(
         "bgp/flood-flapping",
         "routes that flap as fast as they can be sent: other sessions and the command line go on, memory is bounded",
         bgp::flood::flapping,

@@ -4,6 +4,7 @@
 
 pub mod features;
 pub mod flood;
+pub mod internet;
 pub mod matrix;
 
 use std::fmt::Write as _;
