@@ -324,6 +324,11 @@ pub const ALL: &[Scenario] = &[
         "IPv4 routes over sessions and next hops in IPv6",
         bgp::features::ipv6_next_hops,
     ),
+    full(
+        "bgp/unnumbered",
+        "FRR at both ends of links without addresses: found by router advertisements, IPv4 by link-local next hops, a ping",
+        bgp::features::unnumbered,
+    ),
     quick(
         "bgp/reflection",
         "a route reflector between clients and others",

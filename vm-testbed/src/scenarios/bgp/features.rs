@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use super::{
     AS, Around, address, address6, around, around6, asn, neighbor, router, sections, setup,
 };
-use crate::lab::signals;
 use crate::lab::wait::{secs, until};
+use crate::lab::{Host, Lab, signals};
 use crate::peers::{Announce, Bird, Exabgp, Frr, Make, Setup, Speaker};
 use crate::suite::Options;
 
@@ -313,6 +313,72 @@ pub fn ipv6_next_hops(o: &Options) -> Result<()> {
     let seen = p2.wait_path(V4)?;
     ensure!(seen.next_hop == "2001:db8:2::1", "{seen:?}");
     lab.end(vec![p1, p2])
+}
+
+/// See the list of scenarios. RFC 8950 over link-local addresses: the links have no others.
+///
+/// # Errors
+/// When it fails.
+pub fn unnumbered(o: &Options) -> Result<()> {
+    let mut lab = Lab::new("bb-unnumbered")?;
+    let dut = lab.router("dut")?;
+    let mut config = o.flavor.config("dut");
+    let mut ends = vec![];
+    for n in [1, 2] {
+        let (port, dev) = (format!("p{n}"), format!("e{n}"));
+        let host = lab.host(&Host::new(&format!("n{n}"), &[]), &dut, &dev)?;
+        host.ip(&format!("addr add 192.0.2.{n}/32 dev lo"))?;
+        config = config.interface(&port, &dev, &["fe80::1/64"], "").section(&format!(
+            "[bgp.neighbor.{port}]\nas = \"external\"\nimport = \"accept-all\"\nexport = \"accept-all\"\nconnect-retry = 1"
+        ));
+        ends.push(host);
+    }
+    let a = lab.start(
+        "dut",
+        &dut,
+        &config.section(&format!("[bgp]\nas = {AS}\nhold-time = 9")),
+    )?;
+    let frr = |n: u8| {
+        let text = format!(
+            "log stdout\nrouter bgp {}\n bgp router-id 192.0.2.{n}\n no bgp ebgp-requires-policy\n \
+             no bgp network import-check\n neighbor eth0 interface remote-as external\n neighbor eth0 timers 3 9\n \
+             neighbor eth0 timers connect 1\n address-family ipv4 unicast\n  network 192.0.2.{n}/32\n exit-address-family\n",
+            asn(n)
+        );
+        Frr::start_text(
+            lab.folder(),
+            &format!("frr{n}"),
+            &ends[usize::from(n) - 1],
+            &text,
+        )
+    };
+    let (one, two) = (frr(1)?, frr(2)?);
+    for f in [&one, &two] {
+        f.daemon()
+            .until("the session over eth0 is up", secs(20), || {
+                let v = f.json("show bgp neighbors eth0 json")?;
+                Ok(v["eth0"]["bgpState"] == "Established")
+            })?;
+    }
+    let seen = two.wait_path("192.0.2.1/32")?;
+    ensure!(seen.path == format!("{AS} {}", asn(1)), "{seen:?}");
+    let route = a.json("route show 192.0.2.1")?;
+    ensure!(
+        route[0]["via"][0]["address"]
+            .as_str()
+            .is_some_and(|a| a.starts_with("fe80:")),
+        "{route}"
+    );
+    // IPv4 goes over links that have none.
+    until(
+        "an IPv4 host is reached over links without IPv4",
+        secs(10),
+        || {
+            let done = ends[1].finish("ping -n -c 1 -W 1 -I 192.0.2.2 192.0.2.1")?;
+            Ok(done.ok())
+        },
+    )?;
+    a.stop()
 }
 
 /// See the list of scenarios. RFC 4456.
