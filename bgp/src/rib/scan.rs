@@ -4,12 +4,14 @@
 //! so several things cost one walk, and none of them blocks.
 
 use super::bits::BitSet;
+use super::group::GroupId;
 use super::hops::NextHopId;
 use super::key::Key;
 use super::peers::Status;
 use super::slab::Cell;
 use super::store::AttrId;
 use super::table::{Common, Table};
+use super::view::Cursor;
 use crate::types::{PathId, PeerId};
 
 /// Gives a path's attributes after import policy.
@@ -277,14 +279,67 @@ impl<K: Key> Table<K> {
                 self.dirty.insert(e);
             }
             if self.scan.import.contains(peer) {
-                let key = self.slab.get(e).key;
-                let post = import.import(common, PeerId(c.peer), c.path_id, key, c.pre);
-                let post = post.unwrap_or(AttrId::NONE);
-                self.replace(common, e, at, c, Cell { post, ..c });
-                if let Some(post) = post.some() {
-                    common.store.release(post);
+                self.import(common, e, at, c, import);
+            }
+        }
+    }
+
+    /// Asks what becomes of a path at import.
+    fn import(
+        &mut self,
+        common: &mut Common,
+        e: u32,
+        at: usize,
+        c: Cell,
+        import: &mut impl Import<K>,
+    ) {
+        let key = self.slab.get(e).key;
+        let post = import.import(common, PeerId(c.peer), c.path_id, key, c.pre);
+        let post = post.unwrap_or(AttrId::NONE);
+        self.replace(common, e, at, c, Cell { post, ..c });
+        if let Some(post) = post.some() {
+            common.store.release(post);
+        }
+    }
+
+    /// Something that policies ask about has changed for `net` and what is within it: asks again what becomes of the
+    /// paths there whose neighbour `wanted` names, and has `groups` (that send best paths) told of those prefixes again.
+    /// Looks at `most` prefixes at most. How many it looked at, and where to go on; `None`: that was all.
+    #[allow(clippy::too_many_arguments)]
+    pub fn import_within(
+        &mut self,
+        common: &mut Common,
+        net: K,
+        from: Option<Cursor<K>>,
+        most: usize,
+        wanted: &impl Fn(PeerId) -> bool,
+        groups: &[GroupId],
+        import: &mut impl Import<K>,
+    ) -> (usize, Option<Cursor<K>>) {
+        let mut entries = Vec::new();
+        let from = from.unwrap_or(Self::cursor(net));
+        let next = self.walk_entries(Some(from), most, |e| {
+            let within = net.covers(self.slab.get(e).key);
+            if within {
+                entries.push(e);
+            }
+            within
+        });
+        for &e in &entries {
+            for at in 0..self.slab.count(e) {
+                let cell = self.slab.cell(e, at);
+                if let Some(c) = cell.filter(|c| wanted(PeerId(c.peer)))
+                    && self.status(&c) != Status::Gone
+                {
+                    self.import(common, e, at, c, import);
+                }
+            }
+            for g in groups {
+                if let Some(g) = self.group(*g) {
+                    g.mark(e);
                 }
             }
         }
+        (entries.len(), next)
     }
 }

@@ -67,8 +67,8 @@ pub enum Event<'a> {
     Connected,
     /// Octets of it.
     Received(&'a [u8]),
-    /// It is gone, or could not be made.
-    Closed,
+    /// It is gone, or could not be made, for this reason.
+    Closed(&'a str),
     /// [`Client::poll_at`] has come.
     Tick,
     /// The client is to end; what the cache said is forgotten.
@@ -134,8 +134,12 @@ pub struct Status {
     pub expires: Option<Instant>,
     /// The intervals that hold.
     pub timers: Timers,
-    /// The last thing that went wrong.
+    /// The last thing that went wrong, if nothing went right since.
     pub error: Option<String>,
+    /// So many payloads came of the answer that is coming.
+    pub coming: usize,
+    /// When it will connect, ask again, or give the connection up.
+    pub next: Option<Instant>,
 }
 
 /// Silence in the middle of an answer, or instead of one, for which a connection is given up.
@@ -171,6 +175,8 @@ pub struct Client {
     payloads: usize,
     input: Vec<u8>,
     timers: Timers,
+    /// What the cache said of them.
+    said: Option<Timers>,
     /// Connect, ask again, or give the connection up, as the state says.
     next: Option<Instant>,
     backoff: Duration,
@@ -195,6 +201,7 @@ impl Client {
             payloads: 0,
             input: Vec::new(),
             timers: Timers::default(),
+            said: None,
             next: Some(now),
             backoff: FIRST_RETRY,
             since: None,
@@ -222,6 +229,28 @@ impl Client {
             expires: self.expires,
             timers: self.timers,
             error: self.error.clone(),
+            coming: match self.state {
+                State::Receiving => self.payloads,
+                _ => 0,
+            },
+            next: self.next,
+        }
+    }
+
+    /// Other settings: the intervals hold from the last End of Data on, as if they had been those all along.
+    pub fn set(&mut self, settings: Settings, now: Instant) {
+        if settings == self.settings {
+            return;
+        }
+        self.settings = settings;
+        self.take_timers(self.said);
+        let Some(since) = self.since else { return };
+        let after = |s: u32| Some(since + Duration::from_secs(s.into()));
+        if self.expires.is_some() {
+            self.expires = after(self.timers.expire);
+        }
+        if self.state == State::Synchronised {
+            self.next = after(self.timers.refresh).max(Some(now));
         }
     }
 
@@ -236,7 +265,7 @@ impl Client {
         match event {
             Event::Connected => self.connected(now, out),
             Event::Received(b) => self.received(now, b, table, out),
-            Event::Closed => self.closed(now, table),
+            Event::Closed(why) => self.closed(now, why, table),
             Event::Tick => self.tick(now, table, out),
             Event::Stop => {
                 if self.state != State::Idle {
@@ -269,10 +298,11 @@ impl Client {
         self.next = Some(now + SILENCE);
     }
 
-    fn closed(&mut self, now: Instant, table: &mut RoaTable) {
+    fn closed(&mut self, now: Instant, why: &str, table: &mut RoaTable) {
         if self.state == State::Idle {
             return;
         }
+        self.error = Some(why.to_owned());
         if self.state == State::Asked && !self.heard {
             // Caches of old hang up on what they do not know.
             self.version = if self.version == 0 {
@@ -596,6 +626,7 @@ impl Client {
     }
 
     fn take_timers(&mut self, said: Option<Timers>) {
+        self.said = said;
         let said = said.unwrap_or_default();
         self.timers = Timers {
             refresh: self.settings.refresh.unwrap_or(said.refresh),

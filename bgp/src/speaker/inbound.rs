@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::import::{self, ImportRules, Refusal};
 use super::outbound::Groups;
+use super::recheck::Again;
 use super::{Action, Core, Local, Notice, PeerKey, journal};
 use crate::attrs::{AttrBuf, View};
 use crate::policy::{Input, Peer, Policy, PrefixKey, Protocol};
@@ -383,7 +384,7 @@ impl Core {
 }
 
 /// A key whose table the speaker has.
-pub(super) trait Ours: Key {
+pub(super) trait Ours: Key + Again {
     fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common);
     fn groups(core: &mut Core) -> &mut Groups;
     /// Adds it to a message.

@@ -9,6 +9,7 @@
 //! - `lines`: connections, and what sessions want.
 //! - `inbound`: from an UPDATE to the Adj-RIB-In; `import`: may a route be used.
 //! - `outbound`: from the Loc-RIB to messages; `export`: what a route becomes on the way.
+//! - `recheck`: routes that the RPKI has changed its mind about.
 //! - `routes`: the router's side: routes of its own, the best ones, next hops.
 //! - `show`: what operators see. `dump`, `journal`: what is written down of it, as MRT.
 //!
@@ -25,6 +26,7 @@ mod local;
 mod neighbors;
 mod outbound;
 mod peer;
+mod recheck;
 mod routes;
 mod show;
 #[cfg(test)]
@@ -46,13 +48,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::attrs::AttrBuf;
-use crate::rib::{PeerInfo, Rib};
+use crate::rib::{PeerInfo, Rib, V4, V6};
 use crate::session::{Cause, Event, Output, State};
 use crate::types::{Family, PeerId, Relation};
 use crate::wire::Encoder;
 use inbound::Gate;
 use outbound::Groups;
 use peer::Peer;
+use recheck::Recheck;
 use routes::OWN;
 
 /// A connection; no number comes twice.
@@ -135,6 +138,8 @@ struct Core {
     rib: Rib,
     groups4: Groups,
     groups6: Groups,
+    again4: Recheck<V4>,
+    again6: Recheck<V6>,
     /// The attributes of the UPDATE at hand.
     received: AttrBuf,
     began: Instant,
@@ -159,6 +164,8 @@ impl Core {
             rib,
             groups4: Groups::new(),
             groups6: Groups::new(),
+            again4: Recheck::default(),
+            again6: Recheck::default(),
             received: AttrBuf::new(),
             began: now,
             wall: (now, Duration::ZERO),

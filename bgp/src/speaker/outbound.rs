@@ -53,6 +53,18 @@ pub(super) struct Group {
     face: Face,
 }
 
+impl Group {
+    /// What its members are told goes through this.
+    pub(super) fn policy(&self) -> Option<&Arc<Policy>> {
+        self.like.policy.as_ref()
+    }
+
+    /// Which paths they are told.
+    pub(super) fn advertise(&self) -> Advertise {
+        self.like.advertise
+    }
+}
+
 /// What policies may ask about the neighbour that they are for.
 #[derive(Clone, Debug)]
 struct Face {
@@ -416,9 +428,11 @@ impl Core {
     }
 
     /// Groups whose policy `asks` are told anew.
-    pub(super) fn export_again(&mut self, asks: &impl Fn(&Option<Arc<Policy>>) -> bool) {
+    pub(super) fn export_again(&mut self, asks: &impl Fn(&Option<Arc<Policy>>, Advertise) -> bool) {
         let of = |groups: &Groups| -> Vec<GroupId> {
-            let asking = groups.iter().filter(|(_, g)| asks(&g.like.policy));
+            let asking = groups
+                .iter()
+                .filter(|(_, g)| asks(&g.like.policy, g.like.advertise));
             asking.map(|(g, _)| *g).collect()
         };
         let (four, six) = (of(&self.groups4), of(&self.groups6));

@@ -66,22 +66,9 @@ impl Speaker {
         self.core.gate.own = own.into_iter().collect();
     }
 
-    /// What the caches of the RPKI said; after a change, [`Speaker::validate_again`].
+    /// What the caches of the RPKI said; after a change, [`Speaker::validate_changes`].
     pub fn roas(&mut self) -> &mut RoaTable {
         &mut self.core.gate.roas
-    }
-
-    /// What the RPKI says has changed: policies that ask for it are run again over what they were run over, in pieces.
-    pub fn validate_again(&mut self) {
-        let asks =
-            |p: &Option<std::sync::Arc<Policy>>| p.as_ref().is_some_and(|p| p.depends().rpki);
-        for peer in self.peers.values().filter(|p| p.up.is_some()) {
-            if asks(&peer.config.import) {
-                self.core.rib.v4.import_again(peer.id);
-                self.core.rib.v6.import_again(peer.id);
-            }
-        }
-        self.core.export_again(&asks);
     }
 
     /// A route of the router's own, to be told to neighbours: what a policy makes of it, if there is one. Says whether it
@@ -207,6 +194,7 @@ impl Speaker {
 impl Core {
     /// One family's piece of [`Speaker::work`].
     fn family<K: Ours>(&mut self, budget: usize, to: &mut impl Best) -> bool {
+        let again = self.recheck::<K>(budget);
         let (table, common) = K::table(&mut self.rib);
         if table.working() {
             let gate = &mut self.gate;
@@ -237,7 +225,7 @@ impl Core {
             }));
             to.best(change.key.net(), &by);
         });
-        table.working() || table.waiting() > 0
+        again || table.working() || table.waiting() > 0
     }
 
     /// The attributes of a route of the router's own; the caller has a count of them.

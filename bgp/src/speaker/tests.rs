@@ -553,6 +553,61 @@ fn what_the_rpki_says_is_heard_again_when_it_changes() {
     );
 }
 
+/// Only routes within what changed are looked at, a piece at a time; what comes of it is what comes of looking at all.
+#[test]
+fn the_rpki_changes_its_mind_about_some() {
+    let asking = "reject-invalid";
+    for (piece, import, export) in [
+        (1, asking, "accept-all"),
+        (1, "accept-all", asking),
+        (3, asking, asking),
+        (1000, asking, asking),
+    ] {
+        let mut w = chain();
+        let now = w.now;
+        let s = w.speakers.get_mut(&2).unwrap();
+        let mut c = s.config.clone();
+        Arc::make_mut(&mut c.neighbors[0].1).import = Some(policy(import));
+        Arc::make_mut(&mut c.neighbors[1].1).export = Some(policy(export));
+        s.reconfigure(c, now);
+        let nets: Vec<IpNet> = (0..20)
+            .map(|n| format!("203.0.{n}.0/24").parse().unwrap())
+            .collect();
+        nets.iter().for_each(|n| w.originate(1, &n.to_string()));
+        w.originate(1, "2001:db8::/32");
+        w.pass(Duration::from_secs(30));
+        let cache = CacheId::new(0).unwrap();
+        let s = w.speakers.get_mut(&2).unwrap();
+        for (prefix, asn) in [
+            ("203.0.0.0/20", 999),
+            ("203.0.3.0/24", 100),
+            ("203.0.18.0/24", 999),
+        ] {
+            let vrp = Vrp {
+                prefix: prefix.parse().unwrap(),
+                max_len: 24,
+                asn: Asn(asn),
+            };
+            s.roas().announce(cache, &vrp, &mut Changes::default());
+        }
+        // One of them is not told: it stays as it was, as nobody looked.
+        let told = ["203.0.0.0/20", "10.0.0.0/8", "2001:db8::/32"].map(|p| p.parse().unwrap());
+        s.validate_changes(&Changes::Within(told.to_vec()));
+        let mut turns = 0;
+        while s.core.recheck::<V4>(piece) | s.core.recheck::<V6>(piece) {
+            turns += 1;
+        }
+        assert!(piece > 1 || turns > 16, "{turns} turns");
+        w.settle();
+        for (n, net) in nets.iter().enumerate() {
+            let there = n >= 16 || n == 3;
+            assert_eq!(w.fibs[&3].contains_key(net), there, "{net}");
+            let here = there || import != asking;
+            assert_eq!(w.fibs[&2].contains_key(net), here, "{net}");
+        }
+    }
+}
+
 #[test]
 fn neighbours_come_by_themselves_where_they_may() {
     let (a, b) = (local(1, 100), local(2, 200));

@@ -140,7 +140,7 @@ impl Lab {
                         self.wire.clear();
                         self.event(Event::Connected);
                     } else {
-                        self.event(Event::Closed);
+                        self.event(Event::Closed("it is gone"));
                     }
                 }
                 Output::Send(octets) => {
@@ -176,7 +176,7 @@ impl Lab {
         if self.connected {
             self.connected = false;
             self.wire.clear();
-            self.event(Event::Closed);
+            self.event(Event::Closed("it is gone"));
         }
     }
 
