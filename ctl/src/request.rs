@@ -162,6 +162,11 @@ pub enum Request {
         /// Done, or refused.
         reply: Reply<()>,
     },
+    /// The caches of the RPKI.
+    Rpki {
+        /// The rows.
+        reply: Reply<Vec<api::RpkiCache>>,
+    },
     /// What runs here. `name`, `config` and `version` may be left empty: the API thread fills them in.
     Status {
         /// It.

@@ -96,6 +96,8 @@ impl Client {
         bgp_neighbors(BgpNeighborQuery) -> BgpNeighbors via show_bgp_neighbors;
         /// Has a neighbour of BGP do something.
         bgp_command(BgpCommand) -> BgpCommandReply via command_bgp;
+        /// The caches of the RPKI.
+        rpki(RpkiQuery) -> Rpki via show_rpki;
         /// The state of RCU.
         rcu(RcuQuery) -> Rcu via show_rcu;
     }

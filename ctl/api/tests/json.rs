@@ -168,6 +168,10 @@ fn every_field_is_documented() {
         to_value(api::Status::default()),
         to_value(api::ConfigReply::default()),
         to_value(api::CommitReply::default()),
+        to_value(api::BgpNeighbor::default()),
+        to_value(api::BgpFamily::default()),
+        to_value(api::BgpRoute::default()),
+        to_value(api::RpkiCache::default()),
     ];
     for value in all {
         for name in value.unwrap().as_object().unwrap().keys() {
@@ -212,6 +216,32 @@ fn bgp_summary_and_route() {
             ("med", "number"),
             ("local_pref", "null"),
             ("communities", "array"),
+            ("rpki", "string"),
+            ("roas", "array"),
+        ],
+    );
+}
+
+#[test]
+fn rpki_show() {
+    let cache = api::RpkiCache {
+        serial: Some(0),
+        ..Default::default()
+    };
+    has(
+        &cache,
+        &[
+            ("cache", "string"),
+            ("address", "string"),
+            ("port", "number"),
+            ("state", "string"),
+            ("version", "number"),
+            ("session", "null"),
+            ("serial", "number"),
+            ("ipv4", "number"),
+            ("ipv6", "number"),
+            ("expires_s", "null"),
+            ("error", "string"),
         ],
     );
 }

@@ -81,6 +81,12 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: Option<BgpVerb>,
     },
+    /// RPKI: the caches that say which AS may originate what
+    #[command(infer_subcommands = true)]
+    Rpki {
+        #[command(subcommand)]
+        verb: Option<OnlyShow>,
+    },
     /// The threads that forward, and their load
     #[command(infer_subcommands = true)]
     Worker {

@@ -133,7 +133,7 @@ fn query(words: &[String]) -> Result<BgpRouteQuery, Failure> {
 // ---- shows ----
 
 /// A time in two words at most: `3d 4h`, `5m 6s`, `7s`.
-fn time(seconds: f64) -> String {
+pub(crate) fn time(seconds: f64) -> String {
     let s = seconds.max(0.0) as u64;
     let parts = [
         (s / 86_400, "d"),
@@ -304,6 +304,9 @@ fn route(out: &mut dyn Write, r: &BgpRoute) -> io::Result<()> {
     if r.path_id != 0 {
         tail += &format!(" id {}", r.path_id);
     }
+    if matches!(r.rpki.as_str(), "valid" | "invalid") {
+        tail += &format!(" ({})", r.rpki);
+    }
     if !r.stale.is_empty() {
         tail += &format!(" ({})", r.stale);
     }
@@ -345,6 +348,11 @@ fn whole(out: &mut dyn Write, r: &BgpRoute) -> io::Result<()> {
         "only-to-customer",
         r.otc.map(|n| n.to_string()).unwrap_or_default(),
     )?;
+    let roas = match r.roas.is_empty() {
+        true => String::new(),
+        false => format!(" by {}", r.roas.join(", ")),
+    };
+    line("rpki", format!("{}{roas}", r.rpki))?;
     line("age", time(r.age_s))?;
     line("decision", r.fate.clone())
 }
@@ -427,7 +435,7 @@ mod tests {
 
     #[test]
     fn a_path_is_a_line() {
-        let r = BgpRoute {
+        let mut r = BgpRoute {
             prefix: "203.0.113.0/24".into(),
             neighbor: "198.51.100.3".into(),
             next_hop: "198.51.100.3".into(),
@@ -442,6 +450,16 @@ mod tests {
         assert_eq!(
             line,
             "* 203.0.113.0/24       198.51.100.3         198.51.100.3         64513 64514 i\n"
+        );
+        r.rpki = "invalid".into();
+        r.roas = vec!["203.0.113.0/24 le 24 AS 64500".into()];
+        let mut out = Vec::new();
+        whole(&mut out, &r).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("64514 i (invalid)\n"), "{text}");
+        assert!(
+            text.contains("rpki               invalid by 203.0.113.0/24 le 24 AS 64500\n"),
+            "{text}"
         );
     }
 }

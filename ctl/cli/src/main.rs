@@ -8,6 +8,7 @@ mod args;
 mod bgp;
 mod failure;
 mod offline;
+mod rpki;
 mod show;
 mod table;
 
@@ -113,6 +114,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
             None => neighbors(cli, out, NeighborQuery::default()),
         },
         Noun::Bgp { verb } => bgp::run(cli, out, verb.as_ref()),
+        Noun::Rpki { .. } => rpki::run(cli, out),
         Noun::Worker { .. }
         | Noun::Drop { .. }
         | Noun::Memory { .. }

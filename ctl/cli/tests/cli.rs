@@ -109,6 +109,18 @@ impl Trunkline for Appliance {
         })]))))
     }
 
+    async fn show_rpki(&self, _: Request<RpkiQuery>) -> Answer<Rpki> {
+        let cache = RpkiCache {
+            cache: "192.0.2.10".into(),
+            state: "connecting".into(),
+            error: "can't connect: Connection refused".into(),
+            ..Default::default()
+        };
+        Ok(Response::new(Rpki {
+            caches: vec![cache],
+        }))
+    }
+
     async fn show_bgp_neighbors(
         &self,
         call: Request<api::BgpNeighborQuery>,
@@ -672,6 +684,15 @@ fn the_doctor_needs_no_appliance() {
 #[test]
 fn bgp_is_shown_and_ordered_about() {
     let lab = Lab::new();
+    let (code, out, _) = lab.run("rpki show");
+    assert!(
+        code == 0 && out.contains("can't connect: Connection refused"),
+        "{out}"
+    );
+    let (_, out, _) = lab.run("rpki --json");
+    let caches: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(caches[0]["serial"], Value::Null);
+    assert_eq!(caches[0]["state"], "connecting");
     let (code, out, _) = lab.run("bgp summary");
     assert_eq!(code, 0);
     let last = out.lines().last().unwrap();

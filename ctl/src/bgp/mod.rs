@@ -6,12 +6,14 @@
 //! queue for who is slow; here it is one buffer a connection at most.
 //!
 //! - `net`: sockets. `conns`: connections and what comes and goes over them. `links`: addresses and interfaces.
+//! - `rpki`: the caches that say who may originate what.
 //! - `routes`: next hops, best routes, routes of the router's own. `translate`: the configuration. `show`: the API.
 
 mod conns;
 mod links;
 mod net;
 mod routes;
+mod rpki;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ use conns::Conns;
 pub(crate) use links::Links;
 use net::Wire;
 use routes::{Hops, Own};
+use rpki::Caches;
 
 /// How long routes are chosen between two looks at everything else.
 const SLICE: Duration = Duration::from_millis(2);
@@ -78,6 +81,7 @@ pub(crate) struct Driver {
     conns: Conns,
     hops: Hops,
     own: Own,
+    caches: Caches,
     pace: Pace,
     refusals: Limit,
     /// When the links with a neighbour at the other end are told again that a router is there.
@@ -97,6 +101,8 @@ impl fmt::Debug for Driver {
 pub(crate) const LISTENERS: usize = 1 << 20;
 /// See [`LISTENERS`].
 const CONNS: usize = 1 << 21;
+/// Those of connections to caches begin here.
+const CACHES: usize = LISTENERS + (1 << 19);
 
 impl Driver {
     pub(crate) fn new(registry: Registry) -> Self {
@@ -111,6 +117,7 @@ impl Driver {
             conns: Conns::new(CONNS),
             hops: Hops::default(),
             own: Own::default(),
+            caches: Caches::new(CACHES),
             pace: Pace::new(SLICE, PREFIXES.0, PREFIXES.1),
             refusals: Limit::new(1, 5),
             next_advert: None,
@@ -258,7 +265,28 @@ impl Driver {
         if let Some(speaker) = &mut self.speaker {
             speaker.set_own_addresses(links.addresses());
         }
+        self.with_caches(links, rib, now, |caches, around| {
+            caches.configure(next.rpki.as_deref(), around);
+        });
         self.carry_out(links, rib, now);
+    }
+
+    /// Does something with the caches, if there is a speaker that listens to them.
+    fn with_caches<T>(
+        &mut self,
+        links: &Links<'_>,
+        rib: &Rib,
+        now: Instant,
+        f: impl FnOnce(&mut Caches, &mut rpki::Around<'_>) -> T,
+    ) -> Option<T> {
+        let mut around = rpki::Around {
+            registry: &self.registry,
+            speaker: self.speaker.as_mut()?,
+            links,
+            rib,
+            now,
+        };
+        Some(f(&mut self.caches, &mut around))
     }
 
     fn wires(&mut self, bgp: &Bgp) {
@@ -334,6 +362,8 @@ impl Driver {
     pub(crate) fn event(&mut self, token: usize, readable: bool, writable: bool) {
         if token >= CONNS {
             self.conns.ready(token, readable, writable);
+        } else if self.caches.owns(token) {
+            self.caches.ready(token, readable || writable);
         } else if let Some(l) = self.listeners.get_mut(token - LISTENERS) {
             l.ready = true;
         }
@@ -342,7 +372,12 @@ impl Driver {
     /// When to turn again, if nothing happens before.
     pub(crate) fn poll_at(&self) -> Option<Instant> {
         let speaker = self.speaker.as_ref()?;
-        let times = [speaker.poll_at(), self.conns.poll_at(), self.next_advert];
+        let times = [
+            speaker.poll_at(),
+            self.conns.poll_at(),
+            self.caches.poll_at(),
+            self.next_advert,
+        ];
         times.into_iter().flatten().min()
     }
 
@@ -381,6 +416,8 @@ impl Driver {
         }
         let mut more = self.accept(links, rib, now);
         more |= self.read(links, rib, now);
+        let heard = self.with_caches(links, rib, now, |caches, around| caches.turn(around));
+        more |= heard == Some(true);
         self.conns.drop_lingering(now, &self.registry);
         let Some(speaker) = &mut self.speaker else {
             return false;
@@ -419,6 +456,7 @@ impl Driver {
     /// All of it is taken back.
     fn end(&mut self, rib: &mut Rib) {
         self.speaker = None;
+        self.caches.clear(&self.registry);
         self.ending = false;
         self.hops.clear(rib);
         self.own = Own::default();

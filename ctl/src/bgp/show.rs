@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use bgp::attrs::View;
 use bgp::rib::{Fate, Staleness};
+use bgp::rpki::Vrp;
 use bgp::session::{Negotiated, RoleConfig};
-use bgp::speaker::{FamilyView, PathView, PeerKey, PeerView, Side, Wanted};
+use bgp::speaker::{FamilyView, PathView, PeerKey, PeerView, Side, Speaker, Wanted};
 use bgp::types::{Family, Relation, Role};
+use ipnet::IpNet;
 
 use super::Driver;
 use super::links::Links;
@@ -16,6 +18,8 @@ use crate::config::bgp as config;
 use crate::request::{BgpCursor, BgpRouteQuery, BgpSide, Page, Refused, RouteMatch};
 use crate::rib::Rib;
 
+/// Records of the RPKI that are shown with a prefix, at most.
+const ROAS: usize = 64;
 const NOT_SPOKEN: &str = "BGP is not spoken; [bgp] in the configuration begins it";
 
 /// What a neighbour's name means.
@@ -179,8 +183,23 @@ impl Driver {
                 from: None,
             }),
         };
-        let rows = page.paths.iter().map(|p| route(p, at.family)).collect();
+        let mut rows: Vec<_> = page.paths.iter().map(|p| route(p, at.family)).collect();
+        if let RouteMatch::Exact(_) | RouteMatch::Longest(_) = query.matching {
+            // The same for all paths of the prefix: why they are valid, or not.
+            if let Some(net) = page.paths.first().map(|p| p.net) {
+                let roas = covering(speaker, net);
+                rows.iter_mut().for_each(|r| r.roas.clone_from(&roas));
+            }
+        }
         Ok(Page { rows, next })
+    }
+
+    /// The caches of the RPKI, in the order of the configuration.
+    pub(crate) fn show_caches(&self, now: Instant) -> Result<Vec<api::RpkiCache>, Refused> {
+        match &self.speaker {
+            Some(_) => Ok(self.caches.show(now)),
+            None => Err(NOT_SPOKEN.into()),
+        }
     }
 
     /// Has a neighbour do something.
@@ -219,6 +238,15 @@ impl Driver {
         self.carry_out(links, rib, now);
         done.map_err(|e| Refused(e.to_string()))
     }
+}
+
+/// The records of the RPKI that cover a prefix; not more than fit on a page.
+fn covering(speaker: &mut Speaker, net: IpNet) -> Vec<String> {
+    let mut all: Vec<Vrp> = speaker.roas().covering(net).collect();
+    all.sort_unstable();
+    all.truncate(ROAS);
+    let one = |v: &Vrp| format!("{} le {} AS {}", v.prefix, v.max_len, v.asn);
+    all.iter().map(one).collect()
 }
 
 fn relation(r: Relation) -> &'static str {
@@ -325,5 +353,7 @@ fn route(p: &PathView, family: Family) -> api::BgpRoute {
         .into(),
         fate,
         problem,
+        rpki: p.rpki.name().into(),
+        roas: Vec::new(),
     }
 }

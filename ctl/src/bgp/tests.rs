@@ -15,9 +15,9 @@ use crate::neigh::{Neighbours, Params};
 use crate::request::{BgpRouteQuery, BgpSide, RouteMatch};
 
 /// A driver, and what it stands on: no interfaces, so the kernel's addresses.
-struct Lab {
+pub(super) struct Lab {
     poll: Poll,
-    driver: Driver,
+    pub(super) driver: Driver,
     rib: Rib,
     valid: Arc<Valid>,
     neigh: Neighbours,
@@ -35,7 +35,7 @@ fn no_names() -> &'static BTreeMap<::net::IfaceId, String> {
 }
 
 impl Lab {
-    fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         let poll = Poll::new().unwrap();
         let registry = poll.registry().try_clone().unwrap();
         let mut lab = Self {
@@ -50,7 +50,7 @@ impl Lab {
         lab
     }
 
-    fn configure(&mut self, text: &str) -> Result<(), String> {
+    pub(super) fn configure(&mut self, text: &str) -> Result<(), String> {
         let path = self.dir.path().join("t.toml");
         std::fs::write(self.dir.path().join("key"), "geheim\n").unwrap();
         std::fs::write(self.dir.path().join("ao"), "1 2 hmac-sha-1-96 geheim\n").unwrap();
@@ -74,7 +74,12 @@ impl Lab {
         f(&mut self.driver, &mut self.rib, &links)
     }
 
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
+        self.turn_at(Instant::now());
+    }
+
+    /// A turn at another time.
+    pub(super) fn turn_at(&mut self, now: Instant) {
         let mut events = Events::with_capacity(64);
         let wait = Duration::from_millis(2);
         self.poll.poll(&mut events, Some(wait)).unwrap();
@@ -84,20 +89,20 @@ impl Lab {
             self.driver.event(e.token().0, readable, writable);
         }
         let valid = Arc::clone(&self.valid);
-        self.with(|driver, rib, links| driver.turn(Instant::now(), rib, &valid, links));
+        self.with(|driver, rib, links| driver.turn(now, rib, &valid, links));
     }
 
-    fn neighbors(&mut self) -> Vec<api::BgpNeighbor> {
+    pub(super) fn neighbors(&mut self) -> Vec<api::BgpNeighbor> {
         self.driver
             .show_neighbors("", Instant::now())
             .unwrap_or_default()
     }
 
-    fn states(&mut self) -> Vec<String> {
+    pub(super) fn states(&mut self) -> Vec<String> {
         self.neighbors().into_iter().map(|n| n.state).collect()
     }
 
-    fn routes(&mut self, side: BgpSide) -> Vec<api::BgpRoute> {
+    pub(super) fn routes(&mut self, side: BgpSide) -> Vec<api::BgpRoute> {
         let query = BgpRouteQuery {
             matching: RouteMatch::All,
             families: vec![Family::Ipv4Unicast, Family::Ipv6Unicast],
@@ -119,7 +124,11 @@ impl Lab {
 }
 
 /// Turns all of them until `is_so`.
-fn until(what: &str, labs: &mut [&mut Lab], mut is_so: impl FnMut(&mut [&mut Lab]) -> bool) {
+pub(super) fn until(
+    what: &str,
+    labs: &mut [&mut Lab],
+    mut is_so: impl FnMut(&mut [&mut Lab]) -> bool,
+) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !is_so(labs) {
         if Instant::now() > deadline {
@@ -130,13 +139,13 @@ fn until(what: &str, labs: &mut [&mut Lab], mut is_so: impl FnMut(&mut [&mut Lab
     }
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     socket.local_addr().unwrap().port()
 }
 
 /// The configuration of speaker `n`, whose neighbours follow.
-fn config(n: u8, port: u16, rest: &str) -> String {
+pub(super) fn config(n: u8, port: u16, rest: &str) -> String {
     format!(
         "[system]\nrouter-id = \"192.0.2.{n}\"\n[bgp]\nas = {}\nlisten = [\"127.0.0.{n}\"]\nport = {port}\nconnect-retry = 1\n{rest}",
         64511 + u32::from(n)
@@ -144,14 +153,14 @@ fn config(n: u8, port: u16, rest: &str) -> String {
 }
 
 /// A neighbour of speaker `n`: speaker `to`.
-fn neighbor(n: u8, to: u8, port: u16, rest: &str) -> String {
+pub(super) fn neighbor(n: u8, to: u8, port: u16, rest: &str) -> String {
     format!(
         "[bgp.neighbor.\"127.0.0.{to}\"]\nas = {}\nsource-address = \"127.0.0.{n}\"\nport = {port}\nfamilies = [\"ipv4-unicast\", \"ipv6-unicast\"]\nimport = \"accept-all\"\nexport = \"accept-all\"\n{rest}",
         64511 + u32::from(to)
     )
 }
 
-fn are_up(labs: &mut [&mut Lab]) -> bool {
+pub(super) fn are_up(labs: &mut [&mut Lab]) -> bool {
     labs.iter_mut().all(|l| l.states() == ["Established"])
 }
 

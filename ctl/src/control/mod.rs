@@ -323,6 +323,7 @@ impl Control {
                 after,
                 reply,
             } => reply.send(r.bgp.show_routes(&query, after, now)),
+            Request::Rpki { reply } => reply.send(r.bgp.show_caches(now)),
             Request::BgpCommand { command, reply } => reply.send(r.bgp_command(&command, now)),
             Request::Status { reply } => reply.ok(self.status(now)),
         }

@@ -10,8 +10,8 @@ use api::{
     BgpCommand, BgpCommandReply, BgpNeighborQuery, BgpNeighbors, BgpRoutes, Change, CommitReply,
     CommitRequest, ConfigReply, ConfigRequest, ConfigText, DropQuery, Drops, InterfaceQuery,
     Interfaces, LabelQuery, LabelRoute, Labels, Memory, MemoryQuery, NeighborQuery, Neighbors, Rcu,
-    RcuQuery, Route, Routes, ShowConfigRequest, Status as ApplianceStatus, StatusRequest,
-    WorkerQuery, Workers,
+    RcuQuery, Route, Routes, Rpki, RpkiQuery, ShowConfigRequest, Status as ApplianceStatus,
+    StatusRequest, WorkerQuery, Workers,
 };
 use bgp::types::Family;
 use ipnet::IpNet;
@@ -410,6 +410,11 @@ impl Trunkline for Service {
         })
         .await?;
         Ok(Response::new(BgpCommandReply {}))
+    }
+
+    async fn show_rpki(&self, _: Call<RpkiQuery>) -> Answer<Rpki> {
+        let caches = ask(&self.commits, |reply| Request::Rpki { reply }).await?;
+        Ok(Response::new(Rpki { caches }))
     }
 
     async fn show_rcu(&self, _: Call<RcuQuery>) -> Answer<Rcu> {

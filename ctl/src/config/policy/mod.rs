@@ -20,7 +20,7 @@ use ::bgp::policy::{BUILT_IN, Policies, Policy, PolicySpec, Sets};
 pub(super) use parse::{Draft, sections};
 pub(super) use print::print;
 pub use print::{PolicyStep, steps};
-pub use rpki::{Cache, Rpki};
+pub use rpki::{Cache, Rpki, Use};
 pub(super) use validate::{Around, validate};
 
 /// The kinds of sets, by their sections.

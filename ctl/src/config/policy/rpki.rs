@@ -30,11 +30,32 @@ impl fmt::Display for Cache {
     }
 }
 
+/// Which of several caches are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Use {
+    /// All of them; what they say is taken together.
+    #[default]
+    All,
+    /// The first that answers; the others are in reserve, in their order.
+    First,
+}
+
+impl Use {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::First => "first",
+        }
+    }
+}
+
 /// `[rpki]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rpki {
     /// Each with its number among those of the routing process: its place here. At least one.
     pub caches: Vec<Cache>,
+    /// Which of them are asked.
+    pub rule: Use,
     /// Intervals in the place of those that the caches say.
     pub settings: Settings,
 }
@@ -45,6 +66,9 @@ impl fmt::Display for Rpki {
         self.caches
             .iter()
             .try_for_each(|c| write!(f, " cache {c}"))?;
+        if self.rule != Use::default() {
+            write!(f, " use {}", self.rule.name())?;
+        }
         let Settings {
             refresh,
             retry,
@@ -59,7 +83,7 @@ impl fmt::Display for Rpki {
 
 /// Reads `[rpki]`, if it is there.
 pub(super) fn section(root: &Table<'_>, log: &mut Log<'_>) -> Option<Rpki> {
-    let known = ["cache", "refresh", "retry", "expire"];
+    let known = ["cache", "use", "refresh", "retry", "expire"];
     let table = root.section("rpki", &known, log)?;
     let key = Key::Of(&table.key, "cache");
     let mut caches: Vec<Cache> = Vec::new();
@@ -88,6 +112,13 @@ pub(super) fn section(root: &Table<'_>, log: &mut Log<'_>) -> Option<Rpki> {
             "is missing; write which caches to ask: cache = [\"192.0.2.10\", \"192.0.2.11:8282\"]";
         log.at(table.at, key, message);
     }
+    let rule = table.read("use", log, |text| match text {
+        "all" => Ok(Use::All),
+        "first" => Ok(Use::First),
+        _ => Err(format!(
+            "{text:?} is not \"all\" (what all caches say is taken together) or \"first\" (the first that answers is asked)"
+        )),
+    });
     // RFC 8210 6.
     let settings = Settings {
         refresh: table.number("refresh", 1, 86_400, log),
@@ -104,7 +135,11 @@ pub(super) fn section(root: &Table<'_>, log: &mut Log<'_>) -> Option<Rpki> {
         );
         log.at(table.at, Key::Of(&table.key, "expire"), message);
     }
-    Some(Rpki { caches, settings })
+    Some(Rpki {
+        caches,
+        rule: rule.map(|r| r.value).unwrap_or_default(),
+        settings,
+    })
 }
 
 fn cache(text: &str) -> Result<Cache, String> {
@@ -120,6 +155,13 @@ fn cache(text: &str) -> Result<Cache, String> {
         _ => None,
     };
     let good = |c: &Cache| c.port != 0 && !c.address.is_unspecified() && !c.address.is_multicast();
+    if let Some(IpAddr::V6(a)) = found.map(|c| c.address)
+        && a.is_unicast_link_local()
+    {
+        return Err(format!(
+            "{text:?} is link-local, and nothing says on which interface; use another address of the cache"
+        ));
+    }
     found.filter(good).ok_or_else(|| {
         format!("{text:?} is no cache: an address, with its port unless that is {PORT}: \"192.0.2.10\", \"192.0.2.10:8282\", \"[2001:db8::10]:8282\"")
     })
@@ -130,6 +172,9 @@ impl Rpki {
         let mut table = Toml::new();
         let all: Array = self.caches.iter().map(ToString::to_string).collect();
         table.insert("cache", Item::Value(all.into()));
+        if self.rule != Use::default() {
+            table.insert("use", Item::Value(self.rule.name().into()));
+        }
         let Settings {
             refresh,
             retry,

@@ -254,6 +254,16 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "",
     ),
     (
+        "[rpki]\ncache = \"fe80::1\"\n",
+        "2: rpki.cache: \"fe80::1\" is link-local",
+        "another address",
+    ),
+    (
+        "[rpki]\ncache = \"192.0.2.1\"\nuse = \"any\"\n",
+        "3: rpki.use: \"any\" is not",
+        "\"first\"",
+    ),
+    (
         "[rpki]\ncache = \"192.0.2.1\"\nretry = 9000\n",
         "3: rpki.retry: 9000 is not a number from 1 to 7200",
         "",
@@ -485,7 +495,7 @@ prop_compose! {
         if !caches.is_empty() {
             let _ = writeln!(out, "[rpki]\ncache = {caches:?}");
             if let Some(refresh) = refresh {
-                let _ = writeln!(out, "refresh = {refresh}");
+                let _ = writeln!(out, "refresh = {refresh}\nuse = \"{}\"", if default { "first" } else { "all" });
             }
         }
         out
