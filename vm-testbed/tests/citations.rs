@@ -1,0 +1,114 @@
+//! Each test that `docs/rfc-bgp.md` names is there: a row whose test was renamed or taken out shows nothing.
+
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The Rust files under a folder of the workspace, with what is in them.
+fn sources(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for e in std::fs::read_dir(dir).unwrap() {
+        let path = e.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|x| x == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.push((path, text));
+        }
+    }
+}
+
+/// What stands in backticks in the last column of each row.
+fn cited(page: &str) -> Vec<String> {
+    let rows = page.lines().filter(|l| l.starts_with("| "));
+    let last = rows.filter_map(|l| l.trim_end().strip_suffix('|')?.rsplit('|').next());
+    let names = last.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    names.map(str::to_owned).collect()
+}
+
+struct Tests {
+    folders: Vec<String>,
+    sources: Vec<(PathBuf, String)>,
+    scenarios: String,
+}
+
+impl Tests {
+    fn read() -> Self {
+        let conformance = std::fs::read_dir(root().join("bgp/tests/conformance")).unwrap();
+        let mut all = vec![];
+        for dir in ["bgp/src", "bgp/tests", "ctl/src/bgp", "hugepages/src"] {
+            sources(&root().join(dir), &mut all);
+        }
+        let list = root().join("vm-testbed/src/scenarios/mod.rs");
+        Self {
+            folders: conformance
+                .map(|e| e.unwrap().file_name().into_string().unwrap())
+                .collect(),
+            sources: all,
+            scenarios: std::fs::read_to_string(list).unwrap(),
+        }
+    }
+
+    /// `update::values_that` is a test in a module `update` whose name begins so; `rpki::` is any test there; `pair` and
+    /// `session::fuzz` are modules or files of tests.
+    fn has_unit(&self, name: &str) -> bool {
+        let mut modules: Vec<&str> = name.trim_end_matches('*').split("::").collect();
+        let last = modules.pop().unwrap_or_default();
+        let is_in = |(path, text): &&(PathBuf, String), module: &str| {
+            let mut parts = path.iter().map(|p| p.to_string_lossy());
+            let file = parts.any(|p| p == module || p.trim_end_matches(".rs") == module);
+            file || text.contains(&format!("mod {module} {{"))
+        };
+        let marked = |text: &str| text.contains("#[test]") || text.contains("fn main()");
+        let mut here = (self.sources.iter())
+            .filter(|s| modules.iter().all(|m| is_in(s, m)))
+            .filter(|s| marked(&s.1));
+        here.any(|(path, text)| {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            let inside = path.iter().any(|p| p == last);
+            text.contains(&format!("fn {last}")) || stem.ends_with(last) || inside
+        })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        if name.starts_with("rfc") {
+            let stem = name.split(['…', '*', '[']).next().unwrap_or_default();
+            let stem = stem.split("NN").next().unwrap_or_default();
+            return self.folders.iter().any(|f| f.starts_with(stem));
+        }
+        if name.contains('/') {
+            return self.scenarios.contains(&format!("\"{name}\","));
+        }
+        self.has_unit(name)
+    }
+}
+
+#[test]
+fn what_the_page_names_is_there() {
+    let page = std::fs::read_to_string(root().join("docs/rfc-bgp.md")).unwrap();
+    let (cited, tests) = (cited(&page), Tests::read());
+    assert!(
+        cited.len() > 100,
+        "{} names: the page is read wrongly",
+        cited.len()
+    );
+    let wrong: Vec<&String> = cited.iter().filter(|n| !tests.has(n)).collect();
+    assert!(
+        wrong.is_empty(),
+        "docs/rfc-bgp.md names what is not there: {wrong:#?}"
+    );
+}
+
+#[test]
+fn what_is_not_there_is_found_missing() {
+    let tests = Tests::read();
+    for name in [
+        "rfc9999-*",
+        "bgp/nothing",
+        "update::what_nobody_wrote",
+        "nowhere::",
+    ] {
+        assert!(!tests.has(name), "{name}");
+    }
+}
