@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::traffic;
 use crate::lab::wait::{millis, secs, until};
 use crate::lab::{Appliance, Flavor, Lab};
+use crate::peers::Speaker;
 use crate::progress;
 use crate::scenarios::bgp::internet::{self, ASNS, HOST, Internet, NEIGHBORS, Tables};
 use crate::scenarios::{ping, reach};
@@ -136,10 +137,20 @@ pub fn show(flavor: &Flavor, files: &Files) -> Result<()> {
     println!();
     let step = progress::step("taking it all down");
     drop(net.feeder.take());
-    let Internet { a, bird, frr, .. } = net;
+    let Internet {
+        a,
+        mut bird,
+        mut frr,
+        ..
+    } = net;
+    let start = Instant::now();
     a.stop()?;
+    let ours = start.elapsed();
+    // They would give every route back one by one.
+    frr.daemon_mut().kill()?;
+    bird.daemon_mut().kill()?;
     drop((bird, frr, lab));
-    step.done("");
+    step.done(&format!("trunkline ended in {:.1} s", ours.as_secs_f64()));
     Ok(())
 }
 
