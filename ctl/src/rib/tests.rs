@@ -3,6 +3,9 @@
 
 mod repair;
 
+use super::resolve::Target;
+use super::sink::{Change, Full, OutPath, OutTarget, Sink};
+use super::spec::{Discard, TtlMode};
 use super::spec::{IfaceSpec, Problem};
 use super::*;
 use net::{AdjId, GroupId, LabelStack, PortId};

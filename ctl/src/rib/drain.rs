@@ -1,0 +1,371 @@
+//! The drain: what has changed is resolved, and written into the forwarding tables, so many entries at a time.
+//!
+//! Read [`Rib::drain`] and then `step`, which says what comes first and why each prefix comes once.
+
+use net::Label;
+
+use super::adjs::{Adjs, Want};
+use super::resolve::{Resolved, Resolver, Target};
+use super::sets::{self, SetId};
+use super::sink::{Change, Full, OutLabel, OutPath, OutTarget, Sink};
+use super::spec::{Discard, Hop, LabelAction, LabelSpec, PathSpec, PathsSpec, TtlMode};
+use super::table::Slot;
+use super::{Queued, Rib};
+
+/// Sets with more prefixes than this queue them behind single changes.
+const FEW: usize = 64;
+
+/// Changes of prefixes and labels that a drain makes together, and the set that each then stands on. Nothing is noted in
+/// the table before they are made, so that a refusal leaves nothing to be taken back.
+#[derive(Debug, Default)]
+struct Slice {
+    changes: Vec<Change>,
+    /// Of each change: the slot, if it is of a prefix, and the set.
+    notes: Vec<(Option<Slot>, Option<SetId>)>,
+}
+
+impl Slice {
+    fn push(&mut self, change: Change, slot: Option<Slot>, set: Option<SetId>) {
+        self.changes.push(change);
+        self.notes.push((slot, set));
+    }
+}
+
+/// How far a drain came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Entries looked at.
+    pub done: usize,
+    /// True: there is more to do.
+    pub more: bool,
+    /// The first refusal of a full table in this drain.
+    pub full: Option<Full>,
+}
+
+impl Rib {
+    /// Writes at most `budget` entries of what has changed into `sink`, prefixes and labels as one batch. What concerns
+    /// neighbours, groups and single routes comes before what a great table change has left behind.
+    pub fn drain(&mut self, sink: &mut impl Sink, budget: usize) -> Progress {
+        let mut progress = Progress::default();
+        if std::mem::take(&mut self.freed) {
+            self.sets.dirty.append(&mut self.refused_sets);
+            for slot in std::mem::take(&mut self.refused) {
+                self.queues.later(slot, &mut self.table[slot]);
+            }
+        }
+        let mut slice = Slice::default();
+        while progress.done < budget && self.step(sink, &mut slice, &mut progress.full) {
+            progress.done += 1;
+        }
+        self.apply(&slice, sink, &mut progress.full);
+        if progress.done > 0 {
+            sink.flush();
+        }
+        progress.more = self.is_dirty();
+        progress
+    }
+
+    /// Has what was refused tried again by the next drain: readers may have left room since.
+    pub fn retry(&mut self) {
+        self.freed |= !(self.refused.is_empty() && self.refused_sets.is_empty());
+    }
+
+    /// Is there anything to drain?
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        let none = self.adjs.dirty.is_empty()
+            && self.sets.dirty.is_empty()
+            && self.queues.soon.is_empty()
+            && self.dirty_labels.is_empty()
+            && self.queues.later.is_empty();
+        let retry = self.freed && !(self.refused.is_empty() && self.refused_sets.is_empty());
+        !none || retry
+    }
+
+    /// Does one thing; false when there is none.
+    ///
+    /// Neighbours and sets come first. From the first prefix on no set is made, changed or removed in the same drain, as
+    /// only what is noted after the slice could ask for that; so each prefix comes once, and each group in the slice stays.
+    fn step(&mut self, sink: &mut impl Sink, slice: &mut Slice, full: &mut Option<Full>) -> bool {
+        let result = if let Some(key) = self.adjs.dirty.pop_first() {
+            if let Some(spec) = self.ifaces.get(&key.0) {
+                self.adjs.write(key, spec, sink);
+            }
+            Ok(())
+        } else if let Some(id) = self.sets.dirty.pop_first() {
+            self.refresh_set(id, sink).inspect_err(|_| {
+                self.refused_sets.insert(id);
+            })
+        } else if let Some(slot) = self.queues.pop(Queued::Soon, &mut self.table) {
+            self.sync_prefix(slot, slice);
+            Ok(())
+        } else if let Some(label) = self.dirty_labels.pop_first() {
+            self.sync_label(label, slice);
+            Ok(())
+        } else if let Some(slot) = self.queues.pop(Queued::Later, &mut self.table) {
+            self.sync_prefix(slot, slice);
+            Ok(())
+        } else {
+            return false;
+        };
+        if let Err(e) = result {
+            full.get_or_insert(e);
+        }
+        true
+    }
+
+    /// Resolves a set anew and writes its group; removes it when nothing names it.
+    fn refresh_set(&mut self, id: SetId, sink: &mut impl Sink) -> Result<(), Full> {
+        let Some(set) = self.sets.get(id) else {
+            return Ok(());
+        };
+        if set.refs == 0 {
+            self.drop_set(id, sink);
+            return Ok(());
+        }
+        let mut resolver = Resolver::new(&*self);
+        let resolved = resolver.paths(&set.spec.paths);
+        let (deps, depth) = (std::mem::take(&mut resolver.deps), resolver.depth);
+        if let Some(hop) = set.followed {
+            let metric = (!resolved.is_empty()).then_some(depth);
+            self.followed.found(hop, metric);
+        }
+        if resolved == set.resolved && set.group.is_some() {
+            self.sets.set_deps(id, deps);
+            return Ok(());
+        }
+        let (was_live, ttl) = (set.live(), set.spec.ttl);
+        let want = wants(&set.spec);
+        let paths = self.hold_paths(&resolved, want, ttl, sink)?;
+        let written = match set_group(self.sets.get(id)) {
+            Some(group) => sink.replace_group(group, &paths).map(|()| group),
+            None => sink.add_group(&paths),
+        };
+        self.sets.set_deps(id, deps);
+        let Some(set) = self.sets.get_mut(id) else {
+            return Ok(());
+        };
+        let group = match written {
+            Ok(group) => group,
+            Err(full) => {
+                release_paths(&mut self.adjs, &resolved, want, sink);
+                return Err(full);
+            }
+        };
+        if set.group.replace(group).is_none() {
+            self.dirty_labels.extend(&set.labels);
+        }
+        let old = std::mem::replace(&mut set.resolved, resolved);
+        if was_live != set.live() {
+            let few = set.members.len() <= FEW;
+            for slot in set.members.iter() {
+                let entry = &mut self.table[slot];
+                match few {
+                    true => self.queues.soon(slot, entry),
+                    false => self.queues.later(slot, entry),
+                }
+            }
+        }
+        self.freed |= !old.is_empty();
+        release_paths(&mut self.adjs, &old, want, sink);
+        Ok(())
+    }
+
+    /// The paths of a group, the adjacency of each held.
+    fn hold_paths(
+        &mut self,
+        resolved: &[Resolved],
+        want: bool,
+        ttl: TtlMode,
+        sink: &mut impl Sink,
+    ) -> Result<Vec<OutPath>, Full> {
+        let mut out = Vec::with_capacity(resolved.len().max(1));
+        for (n, r) in resolved.iter().enumerate() {
+            let target = match r.target {
+                Target::Glean(i) => Ok(OutTarget::Glean(i)),
+                Target::Local(i) => Ok(OutTarget::Local(i)),
+                Target::Discard(d) => Ok(OutTarget::Discard(d)),
+                Target::Neighbor(i, address) => match self.ifaces.get(&i) {
+                    Some(spec) => self
+                        .adjs
+                        .hold((i, address), want, spec, sink)
+                        .map(OutTarget::Adjacency),
+                    None => Err(Full("the interface is gone".into())),
+                },
+            };
+            match target {
+                Ok(target) => out.push(OutPath {
+                    target,
+                    push: r.labels.clone(),
+                    ttl,
+                    weight: r.weight,
+                    backup: r.backup,
+                }),
+                Err(full) => {
+                    release_paths(&mut self.adjs, &resolved[..n], want, sink);
+                    return Err(full);
+                }
+            }
+        }
+        if out.is_empty() {
+            // Frames already on the way to a group that has just lost its last path.
+            let target = OutTarget::Discard(Discard::Unreachable);
+            out.push(OutPath {
+                target,
+                push: net::LabelStack::new(),
+                ttl,
+                weight: 1,
+                backup: false,
+            });
+        }
+        Ok(out)
+    }
+
+    fn drop_set(&mut self, id: SetId, sink: &mut impl Sink) {
+        let Some(set) = self.sets.remove(id) else {
+            return;
+        };
+        self.refused_sets.remove(&id);
+        if let Some(group) = set.group {
+            sink.remove_group(group);
+        }
+        release_paths(&mut self.adjs, &set.resolved, wants(&set.spec), sink);
+        self.freed = true;
+    }
+
+    /// Puts into the slice what makes the forwarding table's entry of a prefix what it is to be.
+    fn sync_prefix(&mut self, slot: Slot, slice: &mut Slice) {
+        if !self.refused.is_empty() {
+            self.refused.remove(&slot);
+        }
+        let entry = &self.table[slot];
+        let p = self.table.prefix(slot);
+        let live = |id: SetId| self.sets.get(id).filter(|s| s.live()).and_then(|s| s.group);
+        let routes = entry.routes.all();
+        let best = routes.iter().find_map(|(_, id)| Some((*id, live(*id)?)));
+        match best {
+            Some((id, _)) if entry.installed == Some(id) => {}
+            Some((id, group)) => slice.push(Change::Set(p, group), Some(slot), Some(id)),
+            None if entry.installed.is_some() => slice.push(Change::Del(p), Some(slot), None),
+            None if routes.is_empty() && self.table.get(&p) == Some(slot) => {
+                self.table.remove(slot);
+            }
+            None => {}
+        }
+    }
+
+    /// Puts into the slice what makes a label's entry what it is to be. A label whose paths carry nothing stays: its frames
+    /// are unreachable.
+    fn sync_label(&mut self, label: Label, slice: &mut Slice) {
+        let Some(entry) = self.labels.get(&label) else {
+            return;
+        };
+        let group = entry
+            .set
+            .and_then(|id| Some((id, self.sets.get(id)?.group?)));
+        let wanted = match (&entry.spec, group) {
+            (
+                Some(LabelSpec {
+                    action: LabelAction::PopLookup,
+                    ttl,
+                }),
+                _,
+            ) => Some((OutLabel::PopLookup(*ttl), None)),
+            (Some(spec), Some((id, group))) => Some((OutLabel::Forward(group, spec.ttl), Some(id))),
+            // The group is still to be made: the set's own refresh brings the label here again.
+            (Some(_), None) => return,
+            (None, _) => None,
+        };
+        match wanted {
+            _ if wanted == entry.installed => {}
+            Some((out, set)) => slice.push(Change::SetLabel(label, out), None, set),
+            None => slice.push(Change::DelLabel(label), None, None),
+        }
+        if entry.spec.is_none() && entry.installed.is_none() {
+            self.labels.remove(&label);
+        }
+    }
+
+    /// Makes the changes of a slice together; where they do not fit, those that do, one by one.
+    fn apply(&mut self, slice: &Slice, sink: &mut impl Sink, full: &mut Option<Full>) {
+        let each = slice.changes.iter().zip(&slice.notes);
+        if slice.changes.is_empty() {
+            return;
+        }
+        if sink.apply(&slice.changes).is_ok() {
+            each.for_each(|(change, (slot, set))| self.note(*change, *slot, *set));
+            return;
+        }
+        for (change, (slot, set)) in each {
+            match sink.apply(std::slice::from_ref(change)) {
+                Ok(()) => self.note(*change, *slot, *set),
+                Err(e) => {
+                    full.get_or_insert(e);
+                    self.refused.extend(slot);
+                }
+            }
+        }
+    }
+
+    /// Notes a change that was made.
+    fn note(&mut self, change: Change, slot: Option<Slot>, set: Option<SetId>) {
+        if let Some(id) = set {
+            self.sets.hold(id);
+        }
+        let old = match (change, slot) {
+            (Change::Set(..) | Change::Del(_), Some(slot)) => {
+                let entry = &mut self.table[slot];
+                self.freed |= set.is_none();
+                let old = std::mem::replace(&mut entry.installed, set);
+                if set.is_none() && entry.routes.all().is_empty() {
+                    self.table.remove(slot);
+                }
+                old
+            }
+            (Change::Set(..) | Change::Del(_), None) => None,
+            (Change::SetLabel(label, out), _) => {
+                let entry = self.labels.get_mut(&label);
+                let old = entry.and_then(|e| e.installed.replace((out, set)));
+                old.and_then(|(_, set)| set)
+            }
+            (Change::DelLabel(label), _) => {
+                let old = self.labels.get_mut(&label).and_then(|e| e.installed.take());
+                if self.labels.get(&label).is_some_and(|e| e.spec.is_none()) {
+                    self.labels.remove(&label);
+                }
+                old.and_then(|(_, set)| set)
+            }
+        };
+        if let Some(old) = old {
+            self.sets.release(old);
+        }
+    }
+
+    /// The neighbours that became, or ceased to be, next hops of routes since this was last asked.
+    pub fn take_wants(&mut self) -> Vec<Want> {
+        std::mem::take(&mut self.adjs.wants)
+    }
+}
+
+fn set_group(set: Option<&sets::Set>) -> Option<net::GroupId> {
+    set?.group
+}
+
+/// Do the next hops of these paths have to be kept resolved? Not those of a neighbour's own route.
+fn wants(spec: &PathsSpec) -> bool {
+    !matches!(
+        spec.paths.first(),
+        Some(PathSpec {
+            hop: Hop::Neighbor { .. },
+            ..
+        })
+    )
+}
+
+fn release_paths(adjs: &mut Adjs, resolved: &[Resolved], want: bool, sink: &mut impl Sink) {
+    for r in resolved {
+        if let Target::Neighbor(i, address) = r.target {
+            adjs.release((i, address), want, sink);
+        }
+    }
+}
