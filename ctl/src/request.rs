@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bgp::speaker::Dump;
 use bgp::types::Family;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use ipnet::IpNet;
@@ -155,6 +156,20 @@ pub enum Request {
         /// The rows, and where to go on.
         reply: Reply<Page<api::BgpRoute, BgpCursor>>,
     },
+    /// A piece of BGP's routes as MRT.
+    BgpDump {
+        /// Which routes; not looked at later.
+        query: BgpDumpQuery,
+        /// How far the dump is; `None`: it begins.
+        after: Option<Box<Dump>>,
+        /// Whole records, and how far the dump is.
+        reply: Reply<Page<u8, Box<Dump>>>,
+    },
+    /// Who is told what BGP hears.
+    BgpWatch {
+        /// It.
+        reply: Reply<api::BgpWatch>,
+    },
     /// Have a neighbour of BGP do something.
     BgpCommand {
         /// Which, and what.
@@ -226,6 +241,15 @@ pub enum BgpSide {
     Received(String),
     /// What this neighbour was told.
     Advertised(String),
+}
+
+/// Which of BGP's routes to write down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BgpDumpQuery {
+    /// As they came, not as the import policies left them.
+    pub received: bool,
+    /// Of these families.
+    pub families: Vec<Family>,
 }
 
 /// How far BGP's routes have been shown.

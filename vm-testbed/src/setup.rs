@@ -50,6 +50,7 @@ pub const PACKAGES: &[Package] = &[
     package("frr", "FRR: a BGP neighbour, and a rival"),
     package("gobgpd", "GoBGP: a BGP neighbour, and a rival"),
     package("exabgp", "a BGP neighbour that says what it is told to"),
+    package("bgpdump", "reads MRT files, which nobody here wrote"),
     package("stayrtr", "a cache of the RPKI that routers ask"),
     package("procps", "sysctl and ps"),
     package("kmod", "modprobe: vfio-pci for network cards"),

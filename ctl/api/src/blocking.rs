@@ -96,9 +96,11 @@ impl Client {
         bgp_neighbors(BgpNeighborQuery) -> BgpNeighbors via show_bgp_neighbors;
         /// Has a neighbour of BGP do something.
         bgp_command(BgpCommand) -> BgpCommandReply via command_bgp;
-        /// The caches of the RPKI.
+            /// The caches of the RPKI.
         rpki(RpkiQuery) -> Rpki via show_rpki;
-        /// The state of RCU.
+            /// Who is told what BGP hears: BMP stations, MRT files.
+        bgp_watch(BgpWatchQuery) -> BgpWatch via show_bgp_watch;
+            /// The state of RCU.
         rcu(RcuQuery) -> Rcu via show_rcu;
     }
 
@@ -163,6 +165,30 @@ impl Client {
                 .into_inner();
             while let Some(chunk) = stream.message().await.map_err(Box::new)? {
                 chunk.routes.into_iter().try_for_each(&mut each)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// BGP's routes as MRT, handed to `each` as they come: whole records.
+    ///
+    /// # Errors
+    /// The appliance refused, or the connection was lost; also the error that `each` gave.
+    pub fn for_each_bgp_dump(
+        &mut self,
+        query: BgpDumpQuery,
+        mut each: impl FnMut(&[u8]) -> Answer<()>,
+    ) -> Answer<()> {
+        let request = self.timed(query);
+        self.runtime.block_on(async {
+            let mut stream = self
+                .inner
+                .dump_bgp(request)
+                .await
+                .map_err(Box::new)?
+                .into_inner();
+            while let Some(chunk) = stream.message().await.map_err(Box::new)? {
+                each(&chunk.octets)?;
             }
             Ok(())
         })

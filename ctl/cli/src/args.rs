@@ -316,6 +316,16 @@ pub(crate) enum BgpVerb {
         trunkctl bgp route received 198.51.100.3 family ipv6-unicast --json"
     )]
     Route(Words),
+    /// Writes the routes to a file, or shows what is written of what neighbours say (MRT, RFC 6396)
+    #[command(
+        override_usage = "trunkctl bgp mrt [show] | trunkctl bgp mrt dump FILE|- [received] [family FAMILY]"
+    )]
+    #[command(
+        after_help = "dump writes the routes as TABLE_DUMP_V2, as the import policies left them; received: as they came, those that\n\
+        policies reject too. The file is there when all of it is. show: the files that [mrt] of the configuration asks for.\n\n\
+        Examples:\n  trunkctl bgp mrt dump rib.mrt\n  trunkctl bgp mrt dump - received | gzip > rib.mrt.gz\n  trunkctl bgp mrt"
+    )]
+    Mrt(Words),
 }
 
 /// What to do with things that can only be looked at.

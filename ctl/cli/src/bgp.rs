@@ -1,4 +1,6 @@
-//! `trunkctl bgp`: neighbours and routes, for people or as JSON, and what neighbours are to do.
+//! `trunkctl bgp`: neighbours and routes, for people or as JSON, and what neighbours are to do. `watch`: dumps and monitors.
+
+mod watch;
 
 use std::io::{self, Write};
 
@@ -37,6 +39,7 @@ pub(crate) fn run(cli: &Cli, out: &mut dyn Write, verb: Option<&BgpVerb>) -> Out
             }
         },
         Some(BgpVerb::Route(words)) => routes(cli, out, query(&words.words)?),
+        Some(BgpVerb::Mrt(words)) => watch::mrt(cli, out, &words.words),
     }
 }
 

@@ -26,6 +26,7 @@ impl Trunkline for Appliance {
     type ShowRoutesStream = Stream<Routes>;
     type ShowLabelsStream = Stream<Labels>;
     type ShowBgpRoutesStream = Stream<api::BgpRoutes>;
+    type DumpBgpStream = Stream<api::BgpDump>;
 
     async fn get_status(&self, _: Request<StatusRequest>) -> Answer<Status> {
         Ok(Response::new(Status {
@@ -160,6 +161,38 @@ impl Trunkline for Appliance {
         Ok(Response::new(Box::pin(tokio_stream::iter([Ok(
             api::BgpRoutes { routes },
         )]))))
+    }
+
+    async fn dump_bgp(&self, call: Request<api::BgpDumpQuery>) -> Answer<Self::DumpBgpStream> {
+        let query = call.into_inner();
+        if query.family == "vpnv4" {
+            return Err(tonic::Status::failed_precondition("not that one"));
+        }
+        let piece = |octets: &[u8]| {
+            Ok(api::BgpDump {
+                octets: octets.to_vec(),
+            })
+        };
+        let last: &[u8] = if query.received {
+            b"received"
+        } else {
+            b"routes"
+        };
+        Ok(Response::new(Box::pin(tokio_stream::iter([
+            piece(b"peers "),
+            piece(last),
+        ]))))
+    }
+
+    async fn show_bgp_watch(&self, _: Request<api::BgpWatchQuery>) -> Answer<api::BgpWatch> {
+        Ok(Response::new(api::BgpWatch {
+            mrt: Some(api::MrtLog {
+                directory: "/var/lib/mrt".into(),
+                error: "No space left on device".into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }))
     }
 
     async fn command_bgp(&self, call: Request<api::BgpCommand>) -> Answer<api::BgpCommandReply> {
@@ -730,4 +763,26 @@ fn bgp_is_shown_and_ordered_about() {
     assert_eq!(code, 1, "{error}");
     let (code, _, error) = lab.run("bgp neighbor 198.51.100.3 refresh in");
     assert!(code == 1 && error.contains("not refresh-in"), "{error}");
+}
+
+#[test]
+fn the_routes_of_bgp_become_a_file() {
+    let lab = Lab::new();
+    let (code, out, _) = lab.run("bgp mrt dump - received");
+    assert_eq!((code, out.as_str()), (0, "peers received"));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rib.mrt");
+    let (code, out, error) = lab.run(&format!("bgp mrt dump {}", file.display()));
+    assert_eq!((code, out.as_str()), (0, "12 octets\n"), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"peers routes");
+    // What is refused leaves what was there, and nothing else.
+    let line = format!("bgp mrt dump {} family vpnv4", file.display());
+    let (code, _, error) = lab.run(&line);
+    assert!(code == 1 && error.contains("not that one"), "{error}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    let (_, out, _) = lab.run("bgp mrt");
+    assert!(out.contains("No space left on device"), "{out}");
+    let (_, json, _) = lab.run("bgp mrt show --json");
+    let rows: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(rows[0]["directory"], "/var/lib/mrt");
 }

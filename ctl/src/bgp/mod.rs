@@ -8,9 +8,11 @@
 //! - `net`: sockets. `conns`: connections and what comes and goes over them. `links`: addresses and interfaces.
 //! - `rpki`: the caches that say who may originate what.
 //! - `routes`: next hops, best routes, routes of the router's own. `translate`: the configuration. `show`: the API.
+//! - `watch`: who is told what is heard. `mrt`: files.
 
 mod conns;
 mod links;
+mod mrt;
 mod net;
 mod routes;
 mod rpki;
@@ -18,6 +20,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod translate;
+mod watch;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -86,6 +89,7 @@ pub(crate) struct Driver {
     refusals: Limit,
     /// When the links with a neighbour at the other end are told again that a router is there.
     next_advert: Option<Instant>,
+    watchers: watch::Watchers,
 }
 
 impl fmt::Debug for Driver {
@@ -121,6 +125,7 @@ impl Driver {
             pace: Pace::new(SLICE, PREFIXES.0, PREFIXES.1),
             refusals: Limit::new(1, 5),
             next_advert: None,
+            watchers: watch::Watchers::default(),
         }
     }
 
@@ -268,6 +273,7 @@ impl Driver {
         self.with_caches(links, rib, now, |caches, around| {
             caches.configure(next.rpki.as_deref(), around);
         });
+        self.apply_watch(next, now);
         self.carry_out(links, rib, now);
     }
 
@@ -377,6 +383,7 @@ impl Driver {
             self.conns.poll_at(),
             self.caches.poll_at(),
             self.next_advert,
+            self.watchers.poll_at(),
         ];
         times.into_iter().flatten().min()
     }
@@ -439,6 +446,7 @@ impl Driver {
         more |= undecided;
         self.carry_out(links, rib, now);
         more |= self.write(links, rib, now);
+        more |= self.watch(now);
         if self.ending && !more && self.conns.is_empty() {
             self.end(rib);
         }
@@ -455,6 +463,7 @@ impl Driver {
 
     /// All of it is taken back.
     fn end(&mut self, rib: &mut Rib) {
+        self.end_watch();
         self.speaker = None;
         self.caches.clear(&self.registry);
         self.ending = false;
@@ -475,6 +484,7 @@ impl Driver {
             }
         }
         self.carry_out(links, rib, now);
+        self.end_watch();
         self.stop_listening();
     }
 

@@ -20,7 +20,7 @@ use crate::rib::Rib;
 
 /// Records of the RPKI that are shown with a prefix, at most.
 const ROAS: usize = 64;
-const NOT_SPOKEN: &str = "BGP is not spoken; [bgp] in the configuration begins it";
+pub(super) const NOT_SPOKEN: &str = "BGP is not spoken; [bgp] in the configuration begins it";
 
 /// What a neighbour's name means.
 fn key(text: &str) -> PeerKey {

@@ -15,6 +15,7 @@ use super::model::{
     Dataplane, Interface, LabelRoute, NeighborParams, RouteFile, System, Target, Valid,
 };
 use super::policy::{self, PolicyStep};
+use super::watch::{self, WatchStep};
 
 /// How one entry of a table changes. Never both `None`, never equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,8 @@ pub struct Plan {
     pub bgp: Vec<BgpStep>,
     /// What changes in policies, their sets, and `[rpki]`; `next` has the whole of it.
     pub policy: Vec<PolicyStep>,
+    /// What changes in `[bmp.*]` and `[mrt]`; `next` has the whole of it.
+    pub watch: Vec<WatchStep>,
     /// All of it, once the plan is carried out.
     pub next: Arc<Valid>,
 }
@@ -113,6 +116,8 @@ pub enum Step<'a> {
     Bgp(&'a BgpStep),
     /// Change a policy, a set, or `[rpki]`.
     Policy(&'a PolicyStep),
+    /// Change who is told what BGP hears.
+    Watch(&'a WatchStep),
 }
 
 impl Plan {
@@ -146,6 +151,7 @@ impl Plan {
             + self.routes.len()
             + self.bgp.len()
             + self.policy.len()
+            + self.watch.len()
     }
 
     /// The steps in the order in which they can be carried out one by one.
@@ -204,6 +210,7 @@ impl Plan {
             )
             .chain(self.policy.iter().map(Step::Policy))
             .chain(self.bgp.iter().map(Step::Bgp))
+            .chain(self.watch.iter().map(Step::Watch))
     }
 }
 
@@ -228,6 +235,7 @@ fn diff(from: &Valid, next: Arc<Valid>) -> Plan {
         routes: route_edits(from, to),
         bgp: bgp::steps(from.bgp.as_ref(), to.bgp.as_ref()),
         policy: policy::steps(from, to),
+        watch: watch::steps(&from.watch, &to.watch),
         ..Plan::default()
     };
     interfaces(from, to, &mut plan);

@@ -25,6 +25,7 @@ mod spec;
 mod store;
 mod terms;
 mod validate;
+pub mod watch;
 
 pub use diff::{Edit, Forget, Plan, Restart, Step};
 pub use error::{ConfigError, Problem};

@@ -13,6 +13,7 @@ use net::{Label, LabelStack, MacAddr};
 
 use super::bgp::Bgp;
 use super::policy::{PolicyBook, Rpki};
+use super::watch::Watch;
 
 /// A configuration that was checked as a whole. Empty by [`Default`]: no interface, no route.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +40,8 @@ pub struct Valid {
     pub policy: PolicyBook,
     /// `[rpki]`, if caches are asked.
     pub rpki: Option<Arc<Rpki>>,
+    /// `[bmp.*]` and `[mrt]`.
+    pub watch: Watch,
 }
 
 impl Valid {

@@ -18,7 +18,7 @@ use super::model::{
     TcMode, TtlMode, Workers,
 };
 use super::reader::{At, Key, Log, Table, mistyped, number, string};
-use super::{bgp, policy, terms};
+use super::{bgp, policy, terms, watch};
 
 /// A configuration whose parts are well formed, with their places.
 #[derive(Debug, Default)]
@@ -33,6 +33,7 @@ pub(super) struct Candidate {
     pub(super) neighbors: Vec<At<(String, IpAddr, MacAddr)>>,
     pub(super) bgp: Option<bgp::Draft>,
     pub(super) policy: policy::Draft,
+    pub(super) watch: watch::Watch,
 }
 
 #[derive(Debug)]
@@ -81,6 +82,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Candidate, ConfigError> {
         "ext-community-set",
         "large-community-set",
         "rpki",
+        "mrt",
     ];
     let root = Table::new(document.get_ref(), 0, Key::Root, &known, &LATER, &mut log);
     let mut out = Candidate::default();
@@ -94,6 +96,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Candidate, ConfigError> {
     });
     out.bgp = bgp::section(&root, &mut log);
     out.policy = policy::sections(&root, &mut log);
+    out.watch = watch::sections(&root, &mut log);
     for (index, at, entries) in root.tables("route", &mut log) {
         let list = Key::Of(&root.key, "route");
         if let Some(value) = route(entries, at, Key::Nth(&list, index), &mut log) {

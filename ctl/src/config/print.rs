@@ -300,6 +300,7 @@ impl Valid {
             doc.insert("bgp", Item::Table(bgp.to_table()));
         }
         policy::print(self, &mut doc);
+        self.watch.print(&mut doc);
         doc.to_string()
     }
 }
@@ -436,6 +437,7 @@ impl fmt::Display for Step<'_> {
             Self::ForgetNeighbor(what) => write!(f, "- neigh {what} (learned)"),
             Self::Bgp(step) => step.fmt(f),
             Self::Policy(step) => step.fmt(f),
+            Self::Watch(step) => step.fmt(f),
         }
     }
 }

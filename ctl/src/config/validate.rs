@@ -45,6 +45,7 @@ impl Candidate {
             system: self.system,
             dataplane: self.dataplane,
             neighbor: self.neighbor,
+            watch: self.watch,
             ..Valid::default()
         };
         let own = Own::new(&interfaces);

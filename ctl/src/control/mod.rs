@@ -324,6 +324,12 @@ impl Control {
                 reply,
             } => reply.send(r.bgp.show_routes(&query, after, now)),
             Request::Rpki { reply } => reply.send(r.bgp.show_caches(now)),
+            Request::BgpDump {
+                query,
+                after,
+                reply,
+            } => reply.send(r.bgp.dump(&query, after, now)),
+            Request::BgpWatch { reply } => reply.ok(r.bgp.show_watch(now)),
             Request::BgpCommand { command, reply } => reply.send(r.bgp_command(&command, now)),
             Request::Status { reply } => reply.ok(self.status(now)),
         }

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use api::trunkline_server::Trunkline;
 use api::{
-    BgpCommand, BgpCommandReply, BgpNeighborQuery, BgpNeighbors, BgpRoutes, Change, CommitReply,
-    CommitRequest, ConfigReply, ConfigRequest, ConfigText, DropQuery, Drops, InterfaceQuery,
-    Interfaces, LabelQuery, LabelRoute, Labels, Memory, MemoryQuery, NeighborQuery, Neighbors, Rcu,
-    RcuQuery, Route, Routes, Rpki, RpkiQuery, ShowConfigRequest, Status as ApplianceStatus,
-    StatusRequest, WorkerQuery, Workers,
+    BgpCommand, BgpCommandReply, BgpDump, BgpDumpQuery, BgpNeighborQuery, BgpNeighbors, BgpRoutes,
+    BgpWatch, BgpWatchQuery, Change, CommitReply, CommitRequest, ConfigReply, ConfigRequest,
+    ConfigText, DropQuery, Drops, InterfaceQuery, Interfaces, LabelQuery, LabelRoute, Labels,
+    Memory, MemoryQuery, NeighborQuery, Neighbors, Rcu, RcuQuery, Route, Routes, Rpki, RpkiQuery,
+    ShowConfigRequest, Status as ApplianceStatus, StatusRequest, WorkerQuery, Workers,
 };
+use bgp::speaker::Dump;
 use bgp::types::Family;
 use ipnet::IpNet;
 use net::Label;
@@ -163,6 +164,11 @@ fn route_query(query: &api::RouteQuery) -> Result<RouteQuery, Refusal> {
     Ok(RouteQuery { matching, protocol })
 }
 
+fn family(name: &str) -> Result<Family, Refusal> {
+    name.parse::<Family>()
+        .map_err(|e| Refusal::Unclear(e.to_string()))
+}
+
 fn bgp_route_query(query: &api::BgpRouteQuery) -> Result<BgpRouteQuery, Refusal> {
     let (matching, version) = match_of(&query.destination, query.longer)?;
     if !query.vrf.is_empty() {
@@ -174,10 +180,7 @@ fn bgp_route_query(query: &api::BgpRouteQuery) -> Result<BgpRouteQuery, Refusal>
         ("", Some(true)) => vec![Family::Ipv6Unicast],
         ("", Some(false)) => vec![Family::Ipv4Unicast],
         ("", None) => vec![Family::Ipv4Unicast, Family::Ipv6Unicast],
-        (name, _) => vec![
-            name.parse::<Family>()
-                .map_err(|e| Refusal::Unclear(e.to_string()))?,
-        ],
+        (name, _) => vec![family(name)?],
     };
     let side = match (query.received.as_str(), query.advertised.as_str()) {
         ("", "") => BgpSide::Table,
@@ -230,6 +233,7 @@ impl Trunkline for Service {
     type ShowRoutesStream = Stream<Routes>;
     type ShowLabelsStream = Stream<Labels>;
     type ShowBgpRoutesStream = Stream<BgpRoutes>;
+    type DumpBgpStream = Stream<BgpDump>;
 
     async fn get_status(&self, _: Call<StatusRequest>) -> Answer<ApplianceStatus> {
         let mut status = ask(&self.commits, |reply| Request::Status { reply }).await?;
@@ -415,6 +419,33 @@ impl Trunkline for Service {
     async fn show_rpki(&self, _: Call<RpkiQuery>) -> Answer<Rpki> {
         let caches = ask(&self.commits, |reply| Request::Rpki { reply }).await?;
         Ok(Response::new(Rpki { caches }))
+    }
+
+    async fn dump_bgp(&self, call: Call<BgpDumpQuery>) -> Answer<Self::DumpBgpStream> {
+        let query = call.into_inner();
+        let families = match query.family.as_str() {
+            "" => vec![Family::Ipv4Unicast, Family::Ipv6Unicast],
+            name => vec![family(name)?],
+        };
+        let query = crate::request::BgpDumpQuery {
+            received: query.received,
+            families,
+        };
+        let request =
+            move |after: Option<Box<Dump>>, reply: Reply<Page<u8, Box<Dump>>>| Request::BgpDump {
+                query: query.clone(),
+                after,
+                reply,
+            };
+        Ok(Response::new(stream(&self.commits, request, |octets| {
+            BgpDump { octets }
+        })))
+    }
+
+    async fn show_bgp_watch(&self, _: Call<BgpWatchQuery>) -> Answer<BgpWatch> {
+        Ok(Response::new(
+            ask(&self.commits, |reply| Request::BgpWatch { reply }).await?,
+        ))
     }
 
     async fn show_rcu(&self, _: Call<RcuQuery>) -> Answer<Rcu> {

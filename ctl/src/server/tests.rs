@@ -57,6 +57,8 @@ fn control(requests: &crossbeam::channel::Receiver<Request>, stop: &AtomicBool) 
             }
             Request::BgpCommand { reply, .. } => reply.refuse("not now"),
             Request::Rpki { reply } => reply.ok(vec![]),
+            Request::BgpDump { reply, .. } => reply.refuse("not now"),
+            Request::BgpWatch { reply } => reply.ok(api::BgpWatch::default()),
             Request::Apply { plan, reply } => {
                 let steps: Vec<String> = plan.steps().map(|s| s.to_string()).collect();
                 if steps.iter().any(|s| s.contains("10.0.0.66")) {

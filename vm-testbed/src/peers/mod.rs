@@ -11,6 +11,7 @@ mod exabgp;
 pub mod feeder;
 mod frr;
 mod gobgp;
+pub mod mrt;
 pub mod raw;
 mod stayrtr;
 

@@ -354,6 +354,11 @@ pub const ALL: &[Scenario] = &[
         "an external neighbour without policies gives and gets nothing",
         bgp::features::no_policy,
     ),
+    quick(
+        "bgp/mrt",
+        "bgpdump reads the dump and what neighbours said; a table that BIRD wrote comes back as a neighbour's",
+        bgp::mrt::mrt,
+    ),
     full(
         "bgp/full-table",
         "BIRD with a table of the Internet's shape on two links, FRR with a host behind: all is learned, a link is lost, traffic moves",

@@ -3,6 +3,7 @@
 mod mistakes;
 mod properties;
 mod store;
+mod watch;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -231,6 +231,7 @@ fn config() -> impl Strategy<Value = Valid> {
                             bgp: None,
                             policy: PolicyBook::default(),
                             rpki: None,
+                            watch: Default::default(),
                         }
                     },
                 )
@@ -267,6 +268,7 @@ fn carry_out(from: &Valid, plan: &Plan) -> Valid {
             Step::ForgetNeighbor(what) => panic!("{what}: no part of a configuration"),
             Step::Bgp(step) => panic!("{step}: there is none"),
             Step::Policy(step) => panic!("{step}: there is none"),
+            Step::Watch(step) => panic!("{step}: there is none"),
             Step::RemoveInterface(old) => {
                 assert_eq!(now.interfaces.remove(&old.name).as_ref(), Some(old));
                 let child = now.interfaces.values().find(|i| i.port_name() == old.name);

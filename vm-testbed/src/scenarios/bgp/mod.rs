@@ -6,6 +6,7 @@ pub mod features;
 pub mod flood;
 pub mod internet;
 pub mod matrix;
+pub mod mrt;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
