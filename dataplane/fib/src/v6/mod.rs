@@ -26,6 +26,7 @@ mod node;
 mod paint;
 mod rib;
 mod runs;
+mod shelf;
 mod write;
 
 use std::io;

@@ -303,20 +303,24 @@ pub(super) fn leaves(tree: Entry, lines: &[Line]) -> std::ops::Range<u32> {
     first + 1..first + 2 + boundaries
 }
 
-/// Appends the intervals of a tree with narrow leaves.
+/// Appends the intervals of a tree.
 pub(super) fn intervals(tree: Entry, lines: &[Line], out: &mut Vec<Interval>) {
     let choice = lines[tree.line() as usize].words();
+    let wide = tree.0 & Entry::WIDE != 0;
+    let boundaries = if wide { WIDE } else { NARROW };
     let mut from = 0;
     for (nth, leaf) in leaves(tree, lines).enumerate() {
         if nth > 0 {
             from = choice[nth - 1] + 1;
         }
         let words = lines[leaf as usize].words();
-        for at in 0..=NARROW {
-            let group = words[NARROW + at / 2] >> (16 * (at % 2)) & 0xffff;
-            let entry = Entry(group);
+        for at in 0..=boundaries {
+            let entry = Entry(match wide {
+                true => words[WIDE_ENTRIES + at],
+                false => words[NARROW + at / 2] >> (16 * (at % 2)) & 0xffff,
+            });
             out.push(Interval { from, entry });
-            if at == NARROW || words[at] == NONE {
+            if at == boundaries || words[at] == NONE {
                 break;
             }
             from = words[at] + 1;

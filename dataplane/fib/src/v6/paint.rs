@@ -148,6 +148,23 @@ impl Canvas {
         }
     }
 
+    /// What was before, but for some addresses, which are painted by `paint`.
+    fn patch(
+        &mut self,
+        before: &[Interval],
+        (first, last): (u128, u128),
+        paint: impl FnOnce(&mut Self),
+    ) {
+        let kept = before.partition_point(|i| i.from < key(first, self.depth));
+        self.intervals.extend_from_slice(&before[..kept]);
+        paint(self);
+        if let Some(next) = last_key(last, self.depth).checked_add(1) {
+            let after = before.partition_point(|i| i.from <= next) - 1;
+            self.paint(next, before[after].entry);
+            self.intervals.extend_from_slice(&before[after + 1..]);
+        }
+    }
+
     fn open(&mut self, first: u128, last: u128, entry: Entry) {
         self.paint(key(first, self.depth), entry);
         self.open.push((last, entry));
@@ -184,6 +201,11 @@ impl<'k> Parts<'k> {
             rest: known.inside,
             covers: vec![(block.last(), known.cover)],
         }
+    }
+
+    /// Whether a prefix inside the block covers the part that was asked for last.
+    pub(super) fn is_covered_inside(&self) -> bool {
+        self.covers.len() > 1
     }
 
     /// What is known of a part, which comes after those that were asked for before.
@@ -235,72 +257,87 @@ impl Writer6 {
         painted
     }
 
-    /// Paints only where something changed, in one place within a block whose entry is a tree with narrow leaves; else
-    /// `None`.
+    /// Paints only where something changed, in one place within a block whose entry is a tree; else `None`.
     pub(super) fn patch(
         &mut self,
         t: Replicas6<'_>,
         block: Block,
         old: Entry,
         dirty: &[Range],
-    ) -> Option<Painted> {
+    ) -> Result<Option<Painted>, FibError> {
         let &[Range { first, last }] = dirty else {
-            return None;
+            return Ok(None);
         };
         let len = (first ^ last).leading_zeros();
-        if old.kind() != Kind::Tree
-            || old.is_more_than_narrow()
-            || len > block.end()
-            || len <= block.depth
-        {
-            return None;
+        if old.kind() != Kind::Tree || len <= block.depth {
+            return Ok(None);
         }
+        let mut before = self.scratch.intervals.pop().unwrap_or_default();
+        before.clear();
+        t.intervals(old, &mut before);
+        let patched = match len > block.end() {
+            true => Some(self.patch_beyond(t, block, &before, dirty)?),
+            false => self.patch_inside(block, &before, first, len),
+        };
+        let beyond = before.iter().map(|i| i.entry);
+        let beyond = beyond.filter(|e| e.kind() == Kind::Beyond);
+        let patched = patched.map(|intervals| Painted {
+            intervals,
+            prefixes: 0,
+            crossings: beyond.collect(),
+        });
+        self.scratch.intervals.push(before);
+        Ok(patched)
+    }
+
+    /// That, where what changed leads beyond the window at one key.
+    fn patch_beyond(
+        &mut self,
+        t: Replicas6<'_>,
+        block: Block,
+        before: &[Interval],
+        dirty: &[Range],
+    ) -> Result<Vec<Interval>, FibError> {
+        let unit = block.part(dirty[0].first >> (128 - block.end()), block.end());
+        let at = before.partition_point(|i| i.from <= key(unit.base, block.depth)) - 1;
+        let entry = self.cross(t, unit, before[at].entry, dirty)?;
+        let mut canvas = self.canvas(block);
+        canvas.patch(before, (unit.base, unit.last()), |canvas| {
+            canvas.paint(key(unit.base, block.depth), entry);
+        });
+        self.scratch.open = canvas.open;
+        Ok(canvas.intervals)
+    }
+
+    /// That, where what changed is a prefix of so many bits within the window; `None` if some in it reach beyond.
+    fn patch_inside(
+        &mut self,
+        block: Block,
+        before: &[Interval],
+        first: u128,
+        len: u32,
+    ) -> Option<Vec<Interval>> {
         let mut inside = std::mem::take(&mut self.scratch.inside);
         inside.clear();
         self.rib.inside(first, len, &mut inside);
         let stays = inside.iter().all(|p| p.len <= block.end());
         let patched = stays.then(|| {
+            let last = first | below(len);
             let cover = self.cover(block.part(first >> (128 - len), len));
-            self.patch_inside(t, block, old, (first, last, cover), &inside)
+            let mut canvas = self.canvas(block);
+            canvas.patch(before, (first, last), |canvas| {
+                canvas.open(first, last, cover);
+                for p in &inside {
+                    canvas.close(Some(p.first));
+                    canvas.open(p.first, p.last, Entry(p.group.0));
+                }
+                canvas.close(None);
+            });
+            self.scratch.open = canvas.open;
+            canvas.intervals
         });
         self.scratch.inside = inside;
         patched
-    }
-
-    fn patch_inside(
-        &mut self,
-        t: Replicas6<'_>,
-        block: Block,
-        old: Entry,
-        (first, last, cover): (u128, u128, Entry),
-        inside: &[Found],
-    ) -> Painted {
-        let mut before = self.scratch.intervals.pop().unwrap_or_default();
-        before.clear();
-        t.intervals(old, &mut before);
-        let mut canvas = self.canvas(block);
-        let (from, to) = (key(first, block.depth), last_key(last, block.depth));
-        let kept = before.partition_point(|i| i.from < from);
-        canvas.intervals.extend_from_slice(&before[..kept]);
-        canvas.open(first, last, cover);
-        for p in inside {
-            canvas.close(Some(p.first));
-            canvas.open(p.first, p.last, Entry(p.group.0));
-        }
-        canvas.close(None);
-        if let Some(next) = to.checked_add(1) {
-            // What comes after is what it was.
-            let after = before.partition_point(|i| i.from <= next) - 1;
-            canvas.paint(next, before[after].entry);
-            canvas.intervals.extend_from_slice(&before[after + 1..]);
-        }
-        self.scratch.intervals.push(before);
-        self.scratch.open = canvas.open;
-        Painted {
-            intervals: canvas.intervals,
-            prefixes: 0,
-            crossings: Vec::new(),
-        }
     }
 
     fn canvas(&mut self, block: Block) -> Canvas {

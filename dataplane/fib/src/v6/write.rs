@@ -8,10 +8,10 @@
 //! Kept true: every page has more than [`MERGE`] prefixes inside (or else becomes a tree when one of them goes), an index
 //! page has an entry that is not 0, and what an entry names is named by nothing else.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use hashbrown::HashMap;
 use net::{GroupId, Ip6Prefix};
 
 use super::node::{self, Entry, Gone, Interval, Kind, PAGE_BITS, PAGE_LINES, Shape};
@@ -302,7 +302,7 @@ impl Writer6 {
             self.drop_node(t, old);
             return self.rebuild(t, block, Entry::NONE, dirty, None);
         }
-        let painted = match self.patch(t, block, old, dirty) {
+        let painted = match self.patch(t, block, old, dirty)? {
             Some(patched) => patched,
             None => self.paint(t, block, old, dirty, known)?,
         };
@@ -331,9 +331,14 @@ impl Writer6 {
             let inside = &inside;
             Parts::new(block, Known { cover, inside }, depth)
         });
+        // Only the block's cover has changed: parts that a longer prefix covers are as they were.
+        let cover_only = all && self.staged_inside(block).is_empty();
         for (cell, dirty) in Touched::new(dirty, block, depth) {
             let part = block.part(cell, depth);
             let known = parts.as_mut().map(|parts| parts.of(part));
+            if cover_only && parts.as_ref().is_some_and(Parts::is_covered_inside) {
+                continue;
+            }
             let (line, word) = page.page_slot(cell as u32 % node::PAGE_ENTRIES);
             let slot = Slot::Page(line, word);
             let old = t.load(slot);
@@ -347,15 +352,18 @@ impl Writer6 {
 
     /// By how many prefixes inside a block what is staged makes more.
     fn growth(&self, block: Block) -> isize {
-        let before =
-            |s: &Staged| (s.prefix.addr(), s.prefix.len().into()) <= (block.base, block.depth);
-        let first = self.staged.partition_point(before);
-        let inside = self.staged[first..]
-            .iter()
-            .take_while(|s| s.prefix.addr() <= block.last());
-        inside
+        let staged = self.staged_inside(block).iter();
+        staged
             .map(|s| isize::from(s.new.is_some()) - isize::from(s.old.is_some()))
             .sum()
+    }
+
+    /// What is staged of prefixes inside a block.
+    fn staged_inside(&self, block: Block) -> &[Staged] {
+        let before =
+            |s: &Staged| (s.prefix.addr(), s.prefix.len().into()) <= (block.base, block.depth);
+        let inside = &self.staged[self.staged.partition_point(before)..];
+        &inside[..inside.partition_point(|s| s.prefix.addr() <= block.last())]
     }
 
     /// An entry for intervals, that of the only one or of a new node.
@@ -556,7 +564,7 @@ impl<'t> Replicas6<'t> {
         self.all().for_each(|t| t.lines[line as usize].fill(words));
     }
 
-    /// Appends the intervals of a tree with narrow leaves.
+    /// Appends the intervals of a tree.
     pub(super) fn intervals(self, tree: Entry, out: &mut Vec<Interval>) {
         node::intervals(tree, &self.first().lines, out);
     }

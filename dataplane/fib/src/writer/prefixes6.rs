@@ -25,11 +25,10 @@ impl FibWriter {
     /// No room to write what is left: a reader has not reported for so long that three times the table's room waits for
     /// it. The prefix is then still there.
     pub fn del6(&mut self, prefix: Ip6Prefix) -> Result<bool, FibError> {
-        let there = self.get6(prefix).is_some();
-        if there {
-            self.prepare6(std::iter::once((prefix, None)))?;
-            self.commit6();
-        }
+        self.prepare6(std::iter::once((prefix, None)))?;
+        // What changes nothing is not among what is to be done.
+        let there = self.v6.staged(0).is_some();
+        self.commit6();
         Ok(there)
     }
 
