@@ -76,6 +76,26 @@ impl Host {
     }
 }
 
+/// A command line as it is published: of files their names only, and without the folder that programs were taken from.
+pub fn command_line(args: impl Iterator<Item = String>) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for arg in args {
+        if all.last().is_some_and(|a| a == "--programs") {
+            all.pop();
+            continue;
+        }
+        all.push(file_name(Path::new(&arg)));
+    }
+    all.join(" ")
+}
+
+/// The last part of a path: where it lies is nobody's business.
+#[must_use]
+pub fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
 /// While this lives, the calling thread goes before all others on its core.
 #[derive(Debug)]
 pub struct Realtime {
@@ -146,5 +166,17 @@ impl Reserved {
         pages::reserve(&sys, &mut held, node, SIZE_KIB, mib * 1024 / SIZE_KIB)
             .map_err(|e| e.to_string())?;
         Ok(Self { _held: held })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_published_has_no_paths() {
+        let args = "--join --table /a/b/t4.xz --programs /x/release --only ipv4-1,mpls --rounds 3";
+        let shown = command_line(args.split(' ').map(str::to_owned));
+        assert_eq!(shown, "--join --table t4.xz --only ipv4-1,mpls --rounds 3");
     }
 }

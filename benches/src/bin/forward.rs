@@ -15,7 +15,7 @@ use benches::forward::process::{CORE, Racer, Speed, turn, wait_ready};
 use benches::forward::report::{self, LATENCY, Outcome, Runs, UPDATES};
 use benches::forward::rival::{self, Rival};
 use benches::forward::updates;
-use benches::host::Host;
+use benches::host::{self, Host};
 use benches::table;
 use clap::Parser;
 use hugepages::doctor::RUN_DIR;
@@ -87,10 +87,10 @@ fn main() -> Result<()> {
         commands: Vec::new(),
         when: String::new(),
     };
-    let command: Vec<String> = std::env::args().skip(1).collect();
+    let command = host::command_line(std::env::args().skip(1));
     let host = Host::here(
         "huge pages of 2 MiB".into(),
-        format!("cargo testbed bench forward {}", command.join(" ")),
+        format!("cargo testbed bench forward {command}"),
     );
     let mut page = Page {
         head: bench.head(&host),
@@ -193,11 +193,11 @@ fn tables(args: &Args) -> Result<Tables> {
     let mut t = Tables::made();
     if let Some(file) = &args.table {
         t.v4 = table::prefixes(&table::load(file)?);
-        t.source = format!("IPv4 of {}", file.display());
+        t.source = format!("IPv4 of {}", host::file_name(file));
     }
     if let Some(file) = &args.table6 {
         t.v6 = table::prefixes(&table::load(file)?);
-        t.source += &format!(", IPv6 of {}", file.display());
+        t.source += &format!(", IPv6 of {}", host::file_name(file));
     }
     Ok(t)
 }
