@@ -10,46 +10,9 @@
 
 /* ---- frames ---- */
 
-/* Whether a frame has one segment and its VLAN tag in it: 0. Without a branch. */
-static inline uint64_t is_odd(const struct rte_mbuf *m)
+uint16_t tl_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
 {
-	return (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) | (m->nb_segs ^ 1u);
-}
-
-/* Makes those whole that are not, and closes the gaps. */
-static __rte_noinline uint16_t make_whole(struct rte_mbuf **frames, uint16_t got, uint64_t *odd)
-{
-	uint16_t kept = 0;
-
-	for (uint16_t i = 0; i < got; i++) {
-		struct rte_mbuf *m = frames[i];
-
-		if (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) {
-			if (rte_vlan_insert(&m) != 0) {
-				rte_pktmbuf_free(m);
-				(*odd)++;
-				continue;
-			}
-		}
-		if (m->nb_segs != 1) {
-			rte_pktmbuf_free(m);
-			(*odd)++;
-			continue;
-		}
-		frames[kept++] = m;
-	}
-	return kept;
-}
-
-uint16_t tl_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t n, uint64_t *odd)
-{
-	uint16_t got = rte_eth_rx_burst(port, queue, frames, n);
-	uint64_t any = 0;
-
-	/* The frames' bytes are not asked for: whoever looks at them looks at all of them at once, which is as good. */
-	for (uint16_t i = 0; i < got; i++)
-		any |= is_odd(frames[i]);
-	return likely(any == 0) ? got : make_whole(frames, got, odd);
+	return rte_eth_rx_burst(port, queue, frames, n);
 }
 
 uint16_t tl_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t n)

@@ -56,9 +56,7 @@ static const uint64_t TL_RSS_SCTP = RTE_ETH_RSS_SCTP;
 static const uint64_t TL_RSS_MPLS = RTE_ETH_RSS_MPLS;
 static const uint32_t TL_MQ_RX_RSS = RTE_ETH_MQ_RX_RSS;
 
-/* Receives up to n frames and makes each of them whole: a VLAN tag that the device took out is put back, and a
- * frame in several segments (which nobody asked for) is freed and counted in *odd. */
-uint16_t tl_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t n, uint64_t *odd);
+uint16_t tl_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t n);
 uint16_t tl_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t n);
 /* 0, or a negative errno and no frame at all. */
 int tl_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **frames, unsigned int n);

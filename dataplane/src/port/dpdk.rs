@@ -23,15 +23,12 @@ use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A receiving queue.
 #[derive(Debug)]
 pub struct DpdkRx {
     port: u16,
     queue: u16,
-    odd: u64,
-    odd_shared: Arc<AtomicU64>,
     wake: Option<Wake>,
     _pool: Arc<Mempool>,
     _alive: Arc<()>,
@@ -41,18 +38,13 @@ impl Rx for DpdkRx {
     #[inline]
     fn rx(&mut self, burst: &mut Burst) -> usize {
         let (to, room) = burst.room_raw();
-        let before = self.odd;
         // SAFETY: the port is started and this is the queue's only user; `to` has room for `room` frames, of which the
         // first `n` are ours afterwards.
         let n = unsafe {
-            let n = sys::tl_rx_burst(self.port, self.queue, to, room, &raw mut self.odd);
+            let n = sys::tl_rx_burst(self.port, self.queue, to, room);
             burst.grow(n);
             n
         };
-        if self.odd != before {
-            self.odd_shared
-                .fetch_add(self.odd - before, Ordering::Relaxed);
-        }
         n.into()
     }
 
@@ -201,7 +193,6 @@ pub(super) struct DpdkPort {
     node: u32,
     mac: MacAddr,
     max_mtu: u16,
-    odd: Arc<AtomicU64>,
     pool: Arc<Mempool>,
     wakes_by: WakesBy,
     shared: wake::Shared,
@@ -293,12 +284,9 @@ impl DpdkPort {
             ));
         }
         let mac = mac(&plugged, id, tap.is_some())?;
-        let odd = Arc::new(AtomicU64::new(0));
         let rx = wakes.into_iter().zip(0..).map(|(wake, queue)| DpdkRx {
             port: plugged.port,
             queue,
-            odd: 0,
-            odd_shared: odd.clone(),
             wake,
             _pool: pool.clone(),
             _alive: plugged.alive.clone(),
@@ -312,7 +300,6 @@ impl DpdkPort {
             node,
             mac,
             max_mtu,
-            odd,
             pool,
             wakes_by,
             shared,
@@ -369,7 +356,7 @@ impl DpdkPort {
             rx_missed: s.imissed,
             rx_errors: s.ierrors,
             rx_nombuf: s.rx_nombuf,
-            rx_oversize: self.odd.load(Ordering::Relaxed),
+            rx_oversize: 0, // the stages find those
             tx_errors: s.oerrors,
         }
     }

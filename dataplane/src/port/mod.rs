@@ -13,7 +13,8 @@
 //! | (tests) | two queues in memory | `mem.rs` |
 //!
 //! What every port promises:
-//! - a frame has one segment, and its VLAN tags are in it, whatever the device strips;
+//! - a frame has one segment, and its VLAN tags are in it, whatever the device strips; but for drivers of DPDK, which are not
+//!   asked to do otherwise: the stages look for that with everything else, and drop what is in several segments;
 //! - frames up to the MTU fit, with an Ethernet header, two VLAN tags and a full label stack ([`L2_OVERHEAD`]) where the
 //!   device allows; longer ones are counted in [`PortStats`], never cut and passed on;
 //! - multicast is received (IPv6 ND needs it) without leaving the device promiscuous behind;

@@ -41,6 +41,10 @@ use std::time::{Duration, Instant};
 /// A burst of so many frames is sent before the next one is taken in; smaller ones are gathered.
 const AT_ONCE: usize = BURST / 2;
 
+/// So many bursts in a row are taken from a queue, as long as they are full: what a loop costs beside is shared by more
+/// frames, and is a twentieth of what they cost.
+const IN_A_ROW: usize = 2;
+
 /// What happens to frames between a port and the ways out. It takes every frame of a burst: forwards it by
 /// [`Output::tx`], punts it, or counts a drop.
 pub trait Stages: Send + 'static {
@@ -199,14 +203,18 @@ impl<S: Stages> Worker<S> {
         };
         let mut work = 0;
         for slot in &mut self.rx {
-            let n = slot.rx.rx(burst);
-            if n > 0 {
+            let mut late = late;
+            for _ in 0..IN_A_ROW {
+                let n = slot.rx.rx(burst);
+                if n == 0 {
+                    break;
+                }
                 self.out.meter.mark(Stage::Rx);
                 self.out.meter.frames(n);
                 self.cells.packets.add(n as u64);
                 self.cells.bursts.add(1);
                 work += n;
-                if late {
+                if std::mem::take(&mut late) {
                     slot.rx.missed();
                 }
                 self.stages.rx(&env, slot.port, burst, &mut self.out);
@@ -217,6 +225,9 @@ impl<S: Stages> Worker<S> {
                 }
                 debug_assert!(burst.is_empty(), "the stages left frames");
                 self.out.meter.mark(Stage::Other);
+                if n < BURST {
+                    break;
+                }
             }
         }
         for frame in self.inject.drain(BURST) {

@@ -6,7 +6,6 @@ use super::rewrite::{self, untagged};
 use super::{Groups, Leaving, Push, Sent, short, way};
 use crate::heads::Heads;
 use crate::mbuf::Mbuf;
-use crate::select::Bits;
 use fib::{Adjacency, Path};
 use net::eth::HEADER_LEN as ETH;
 use net::eth::ethertype::{IPV4, MPLS};
@@ -24,17 +23,17 @@ pub(super) fn rewrite(
     frames: &mut [Mbuf],
     leaving: &mut Leaving,
 ) {
-    for i in Bits(heads.good4) {
-        let Some(m) = frames.get_mut(i) else { break };
-        let (total, word) = (heads.total[i] as usize, heads.word[i]);
-        let sent = match short(env, groups[i]) {
+    leaving.each(
+        heads.good4,
+        (heads, groups),
+        frames,
+        |_, m, group, total, word| match short(env, group) {
             Some((e, adj)) if e.is_plain() => {
                 rewrite::stay::<AT>(m, adj, total, word).map(|len| (adj, len))
             }
-            _ => by_group(env, groups[i], m, total, word),
-        };
-        leaving.note(i, sent);
-    }
+            _ => by_group(env, group, m, total, word),
+        },
+    );
 }
 
 /// The same for one packet whose way is another: a choice, labels, a tag.

@@ -26,6 +26,7 @@ use super::{Cx, Output, Scene, send};
 use crate::burst::{BURST, Burst};
 use crate::heads::Heads;
 use crate::interface::Interface;
+use crate::mbuf::Mbuf;
 use crate::select::{self, Bits};
 use crate::worker::meter::Stage;
 use fib::{Adjacency, Express, Path, Target};
@@ -79,16 +80,33 @@ struct Leaving {
 type Sent<'a> = (&'a Adjacency, usize);
 
 impl Leaving {
-    /// The frame at that position leaves, or stays. No bit is set here: each frame would wait for the one before.
+    /// Asks of each frame of `which` whether it leaves: `way` is given its position, itself, its group, and of `heads` its
+    /// total and its word.
     #[inline]
-    fn note(&mut self, at: usize, sent: Option<Sent<'_>>) {
-        let Some((adj, len)) = sent else {
-            self.lens[at % BURST] = 0;
+    fn each<'a>(
+        &mut self,
+        which: u64,
+        (heads, groups): (&Heads, &Groups),
+        frames: &mut [Mbuf],
+        mut way: impl FnMut(usize, &mut Mbuf, GroupId, usize, u32) -> Option<Sent<'a>>,
+    ) {
+        let n = frames.len().min(BURST);
+        if which == select::lowest(n) {
+            // Almost always; without a position that would have to be found and checked.
+            let known = groups.iter().zip(&heads.total).zip(&heads.word);
+            let noted = self.to.iter_mut().zip(&mut self.lens);
+            let all = frames.iter_mut().zip(known).zip(noted).enumerate();
+            for (i, ((m, ((&group, &total), &word)), (to, len))) in all {
+                note(to, len, way(i, m, group, total as usize, word));
+            }
             return;
-        };
-        adj.mark_used();
-        self.to[at % BURST] = u32::from(adj.port.0) << 16 | u32::from(adj.iface.0);
-        self.lens[at % BURST] = len as u32;
+        }
+        for i in Bits(which) {
+            let Some(m) = frames.get_mut(i) else { break };
+            let (group, total, word) = (groups[i], heads.total[i], heads.word[i]);
+            let sent = way(i, m, group, total as usize, word);
+            note(&mut self.to[i], &mut self.lens[i], sent);
+        }
     }
 
     /// Sends those of `which`, all for one interface together.
@@ -104,6 +122,18 @@ impl Leaving {
             out.tx_some(way, &mut frames, same, &self.lens);
         }
     }
+}
+
+/// Notes that a frame leaves, or stays. No bit is set here: each frame would wait for the one before.
+#[inline]
+fn note(to: &mut u32, bytes: &mut u32, sent: Option<Sent<'_>>) {
+    let Some((adj, len)) = sent else {
+        *bytes = 0;
+        return;
+    };
+    adj.mark_used();
+    *to = u32::from(adj.port.0) << 16 | u32::from(adj.iface.0);
+    *bytes = len as u32;
 }
 
 /// Runs the burst, which came in by `iface`, through the lane.

@@ -48,15 +48,14 @@ pub(super) fn rewrite(
     frames: &mut [Mbuf],
     leaving: &mut Leaving,
 ) {
-    for i in Bits(which) {
-        let Some(m) = frames.get_mut(i) else { break };
-        let lse = Lse(heads.word[i]);
+    leaving.each(which, (heads, groups), frames, |i, m, group, _, word| {
+        let lse = Lse(word);
         let beneath = if pipe >> i & 1 == 0 {
             lse.ttl() - 1
         } else {
             u8::MAX // lowers nothing
         };
-        let sent = match short(env, groups[i]) {
+        match short(env, group) {
             Some((e, adj)) => {
                 let len = match e.label() {
                     Some(label) => replace(m, adj, lse, label),
@@ -64,10 +63,9 @@ pub(super) fn rewrite(
                 };
                 len.map(|len| (adj, len))
             }
-            None => by_group(env, groups[i], m, lse, beneath),
-        };
-        leaving.note(i, sent);
-    }
+            None => by_group(env, group, m, lse, beneath),
+        }
+    });
 }
 
 /// The same for one packet whose way is another: a choice, a tag.
