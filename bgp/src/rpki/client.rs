@@ -303,7 +303,11 @@ impl Client {
             return;
         }
         self.error = Some(why.to_owned());
-        if self.state == State::Asked && !self.heard {
+        if self.state == State::Asked && !self.heard && self.session.is_some() {
+            // So do caches that do not know the session, StayRTR after a new start: everything is asked for next time, and what
+            // was said before counts until it is there.
+            self.session = None;
+        } else if self.state == State::Asked && !self.heard {
             // Caches of old hang up on what they do not know.
             self.version = if self.version == 0 {
                 *VERSIONS.end()
@@ -468,7 +472,11 @@ impl Client {
                 self.next = Some(now);
                 return;
             }
-            Failure::Report(text) => self.note(&text, out),
+            Failure::Report(text) => {
+                self.note(&text, out);
+                // Mostly it is about the session or the serial (RFC 8210 5.1): everything is asked for next time.
+                self.session = None;
+            }
         }
         self.give_up(now, out);
     }

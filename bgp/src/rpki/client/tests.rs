@@ -297,6 +297,38 @@ fn a_new_session_starts_anew() {
     assert_eq!(lab.has(), lab.want());
 }
 
+/// A cache that was started anew may hang up on sessions that it does not know, or report them.
+#[test]
+fn a_session_that_is_refused_is_not_asked_for_again() {
+    for report in [false, true] {
+        let mut lab = Lab::new(1);
+        lab.pass(0);
+        lab.cache.session = 8;
+        lab.cache.history = BTreeMap::from([(1, (5..9).collect())]);
+        lab.drop_connection();
+        lab.now += Duration::from_secs(2);
+        lab.event(Event::Tick);
+        lab.wire.clear();
+        if report {
+            let pdu = Pdu::ErrorReport {
+                code: 0,
+                pdu: &[],
+                text: b"",
+            };
+            let octets = lab.cache.pdus(&[pdu]);
+            lab.event(Event::Received(&octets));
+        } else {
+            lab.drop_connection();
+        }
+        let status = lab.client.status();
+        assert_eq!((status.session, status.version), (None, 1));
+        assert_eq!(lab.has().len(), 50, "it counts until the new set is there");
+        lab.pass(600);
+        assert_eq!(lab.has(), lab.want());
+        assert_eq!(lab.client.status().session, Some((8, 1)));
+    }
+}
+
 #[test]
 fn silence_and_errors_are_not_for_ever() {
     let mut lab = Lab::new(1);
