@@ -177,6 +177,13 @@ pub enum Request {
         /// Done, or refused.
         reply: Reply<()>,
     },
+    /// What a policy would do with a route.
+    BgpPolicy {
+        /// Which, and with what.
+        query: Box<api::BgpPolicyQuery>,
+        /// It.
+        reply: Reply<Box<api::BgpPolicyTest>>,
+    },
     /// The caches of the RPKI.
     Rpki {
         /// The rows.

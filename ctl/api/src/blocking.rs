@@ -96,7 +96,9 @@ impl Client {
         bgp_neighbors(BgpNeighborQuery) -> BgpNeighbors via show_bgp_neighbors;
         /// Has a neighbour of BGP do something.
         bgp_command(BgpCommand) -> BgpCommandReply via command_bgp;
-            /// The caches of the RPKI.
+        /// What a policy would do with a route.
+        test_bgp_policy(BgpPolicyQuery) -> BgpPolicyTest via test_bgp_policy;
+        /// The caches of the RPKI.
         rpki(RpkiQuery) -> Rpki via show_rpki;
             /// Who is told what BGP hears: BMP stations, MRT files.
         bgp_watch(BgpWatchQuery) -> BgpWatch via show_bgp_watch;

@@ -172,6 +172,8 @@ fn every_field_is_documented() {
         to_value(api::BgpFamily::default()),
         to_value(api::BgpRoute::default()),
         to_value(api::RpkiCache::default()),
+        to_value(api::BgpPolicyTest::default()),
+        to_value(api::BgpPolicyStep::default()),
     ];
     for value in all {
         for name in value.unwrap().as_object().unwrap().keys() {

@@ -326,6 +326,31 @@ pub(crate) enum BgpVerb {
         Examples:\n  trunkctl bgp mrt dump rib.mrt\n  trunkctl bgp mrt dump - received | gzip > rib.mrt.gz\n  trunkctl bgp mrt"
     )]
     Mrt(Words),
+    /// Routing policies
+    #[command(infer_subcommands = true)]
+    Policy {
+        #[command(subcommand)]
+        verb: PolicyVerb,
+    },
+}
+
+/// What to do with policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyVerb {
+    /// Says what a policy does with a route, rule by rule; nothing happens
+    #[command(
+        override_usage = "trunkctl bgp policy test POLICY PREFIX [in | out] [neighbor ADDRESS] [received ADDRESS | best] [next-hop ADDRESS] [as-path PATH]\n                          \
+        [origin ORIGIN] [local-pref N] [med N] [community C]… [ext-community C]… [large-community C]… [rpki STATE] [protocol P] [metric N]"
+    )]
+    #[command(
+        after_help = "received: the route as that neighbour has sent it, before policy; best: the best one of the table; attributes that are given take the\n\
+        place of what it has, and without either they are all it has. neighbor is who the policy is for: who sent the route (in), or who is to get it (out).\n\n\
+        Examples:\n  trunkctl bgp policy test from-transit 203.0.113.0/24 received 198.51.100.3\n  \
+        trunkctl bgp policy test from-transit 203.0.113.0/24 received 198.51.100.3 rpki invalid\n  \
+        trunkctl bgp policy test to-peer 203.0.113.0/24 out best neighbor 198.51.100.9\n  \
+        trunkctl bgp policy test from-transit 203.0.113.0/24 neighbor 198.51.100.3 as-path \"64513 64514\" community 64513:1"
+    )]
+    Test(Words),
 }
 
 /// What to do with things that can only be looked at.

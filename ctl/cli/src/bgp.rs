@@ -7,11 +7,11 @@ use std::io::{self, Write};
 use api::blocking::Client;
 use api::{BgpCommand, BgpNeighbor, BgpNeighborQuery, BgpRoute, BgpRouteQuery};
 
-use crate::args::{BgpVerb, Cli};
+use crate::args::{BgpVerb, Cli, PolicyVerb};
 use crate::failure::Failure;
 use crate::table::Align::{Left, Right};
 use crate::table::Table;
-use crate::{Outcome, show, value};
+use crate::{Outcome, policy, show, value};
 
 /// Does what was asked.
 pub(crate) fn run(cli: &Cli, out: &mut dyn Write, verb: Option<&BgpVerb>) -> Outcome {
@@ -37,6 +37,9 @@ pub(crate) fn run(cli: &Cli, out: &mut dyn Write, verb: Option<&BgpVerb>) -> Out
                 Client::connect(&cli.socket)?.bgp_command(command)?;
                 Ok(())
             }
+        },
+        Some(BgpVerb::Policy { verb }) => match verb {
+            PolicyVerb::Test(words) => policy::run(cli, out, &words.words),
         },
         Some(BgpVerb::Route(words)) => routes(cli, out, query(&words.words)?),
         Some(BgpVerb::Mrt(words)) => watch::mrt(cli, out, &words.words),

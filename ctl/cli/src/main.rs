@@ -8,6 +8,7 @@ mod args;
 mod bgp;
 mod failure;
 mod offline;
+mod policy;
 mod rpki;
 mod show;
 mod table;

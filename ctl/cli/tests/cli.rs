@@ -110,6 +110,24 @@ impl Trunkline for Appliance {
         })]))))
     }
 
+    async fn test_bgp_policy(&self, call: Request<BgpPolicyQuery>) -> Answer<BgpPolicyTest> {
+        let query = call.into_inner();
+        if query.policy != "known" {
+            let text = format!("no policy is called {:?}", query.policy);
+            return Err(tonic::Status::failed_precondition(text));
+        }
+        let step = BgpPolicyStep {
+            text: "known: no rule decided, default reject".into(),
+            what: "default".into(),
+            ..Default::default()
+        };
+        Ok(Response::new(BgpPolicyTest {
+            policy: query.policy,
+            steps: vec![step],
+            ..Default::default()
+        }))
+    }
+
     async fn show_rpki(&self, _: Request<RpkiQuery>) -> Answer<Rpki> {
         let cache = RpkiCache {
             cache: "192.0.2.10".into(),
@@ -717,6 +735,24 @@ fn the_doctor_needs_no_appliance() {
 #[test]
 fn bgp_is_shown_and_ordered_about() {
     let lab = Lab::new();
+    let (code, out, _) = lab.run("bgp policy test known 10.0.0.0/8 community 1:2");
+    assert_eq!(
+        (code, out.as_str()),
+        (0, "known: no rule decided, default reject\nrejected\n")
+    );
+    let (_, out, _) = lab.run("bgp policy test known 10.0.0.0/8 --json");
+    let test: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&test["accepted"], &test["after"]),
+        (&Value::Bool(false), &Value::Null)
+    );
+    let (code, _, error) = lab.run("bgp policy test other 10.0.0.0/8");
+    assert!(
+        code == 1 && error.contains("no policy is called"),
+        "{error}"
+    );
+    let (code, _, error) = lab.run("bgp policy test known 10.0.0.0/8 colour red");
+    assert!(code == 2 && error.contains("unexpected"), "{error}");
     let (code, out, _) = lab.run("rpki show");
     assert!(
         code == 0 && out.contains("can't connect: Connection refused"),

@@ -7,6 +7,7 @@
 //!
 //! - `net`: sockets. `conns`: connections and what comes and goes over them. `links`: addresses and interfaces.
 //! - `rpki`: the caches that say who may originate what.
+//! - `trial`: what a policy would do with a route.
 //! - `routes`: next hops, best routes, routes of the router's own. `translate`: the configuration. `show`: the API.
 //! - `watch`: who is told what is heard. `mrt`: files.
 
@@ -20,6 +21,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod translate;
+mod trial;
 mod watch;
 
 use std::collections::HashMap;

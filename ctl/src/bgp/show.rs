@@ -23,7 +23,7 @@ const ROAS: usize = 64;
 pub(super) const NOT_SPOKEN: &str = "BGP is not spoken; [bgp] in the configuration begins it";
 
 /// What a neighbour's name means.
-fn key(text: &str) -> PeerKey {
+pub(super) fn key(text: &str) -> PeerKey {
     let (address, dev) = match text.split_once('%') {
         Some((address, dev)) => (address, Some(dev.to_owned())),
         None => (text, None),
@@ -34,7 +34,7 @@ fn key(text: &str) -> PeerKey {
     }
 }
 
-fn unknown(name: &str) -> Refused {
+pub(super) fn unknown(name: &str) -> Refused {
     format!("no neighbour is called {name}; `trunkctl bgp summary` lists them").into()
 }
 
@@ -306,7 +306,7 @@ fn capabilities(a: &Negotiated, ours: Option<RoleConfig>) -> Vec<String> {
     out
 }
 
-fn route(p: &PathView, family: Family) -> api::BgpRoute {
+pub(super) fn route(p: &PathView, family: Family) -> api::BgpRoute {
     let v: View<'_> = p.attrs.view();
     let problem = match (&p.refusal, p.fate) {
         (Some(refusal), _) => refusal.to_string(),

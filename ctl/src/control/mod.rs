@@ -323,6 +323,10 @@ impl Control {
                 after,
                 reply,
             } => reply.send(r.bgp.show_routes(&query, after, now)),
+            Request::BgpPolicy { query, reply } => {
+                let done = r.bgp.try_policy(&query, &r.running, now);
+                reply.send(done.map(Box::new));
+            }
             Request::Rpki { reply } => reply.send(r.bgp.show_caches(now)),
             Request::BgpDump {
                 query,

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use api::trunkline_server::Trunkline;
 use api::{
-    BgpCommand, BgpCommandReply, BgpDump, BgpDumpQuery, BgpNeighborQuery, BgpNeighbors, BgpRoutes,
-    BgpWatch, BgpWatchQuery, Change, CommitReply, CommitRequest, ConfigReply, ConfigRequest,
-    ConfigText, DropQuery, Drops, InterfaceQuery, Interfaces, LabelQuery, LabelRoute, Labels,
-    Memory, MemoryQuery, NeighborQuery, Neighbors, Rcu, RcuQuery, Route, Routes, Rpki, RpkiQuery,
-    ShowConfigRequest, Status as ApplianceStatus, StatusRequest, WorkerQuery, Workers,
+    BgpCommand, BgpCommandReply, BgpDump, BgpDumpQuery, BgpNeighborQuery, BgpNeighbors,
+    BgpPolicyQuery, BgpPolicyTest, BgpRoutes, BgpWatch, BgpWatchQuery, Change, CommitReply,
+    CommitRequest, ConfigReply, ConfigRequest, ConfigText, DropQuery, Drops, InterfaceQuery,
+    Interfaces, LabelQuery, LabelRoute, Labels, Memory, MemoryQuery, NeighborQuery, Neighbors, Rcu,
+    RcuQuery, Route, Routes, Rpki, RpkiQuery, ShowConfigRequest, Status as ApplianceStatus,
+    StatusRequest, WorkerQuery, Workers,
 };
 use bgp::speaker::Dump;
 use bgp::types::Family;
@@ -414,6 +415,12 @@ impl Trunkline for Service {
         })
         .await?;
         Ok(Response::new(BgpCommandReply {}))
+    }
+
+    async fn test_bgp_policy(&self, call: Call<BgpPolicyQuery>) -> Answer<BgpPolicyTest> {
+        let query = Box::new(call.into_inner());
+        let test = ask(&self.commits, |reply| Request::BgpPolicy { query, reply }).await?;
+        Ok(Response::new(*test))
     }
 
     async fn show_rpki(&self, _: Call<RpkiQuery>) -> Answer<Rpki> {

@@ -56,6 +56,7 @@ fn control(requests: &crossbeam::channel::Receiver<Request>, stop: &AtomicBool) 
                 });
             }
             Request::BgpCommand { reply, .. } => reply.refuse("not now"),
+            Request::BgpPolicy { reply, .. } => reply.refuse("not now"),
             Request::Rpki { reply } => reply.ok(vec![]),
             Request::BgpDump { reply, .. } => reply.refuse("not now"),
             Request::BgpWatch { reply } => reply.ok(api::BgpWatch::default()),
