@@ -359,6 +359,16 @@ pub const ALL: &[Scenario] = &[
         "bgpdump reads the dump and what neighbours said; a table that BIRD wrote comes back as a neighbour's",
         bgp::mrt::mrt,
     ),
+    quick(
+        "bgp/rpki",
+        "StayRTR says what BIRD may announce: the policy follows, also when it changes its mind, goes away and comes back; no session is reset",
+        bgp::rpki::rpki,
+    ),
+    quick(
+        "bgp/policy",
+        "FRR announces, BIRD is told what policies make of it; they change, and no session is reset; bgp policy test agrees",
+        bgp::policy::policy,
+    ),
     full(
         "bgp/full-table",
         "BIRD with a table of the Internet's shape on two links, FRR with a host behind: all is learned, a link is lost, traffic moves",

@@ -7,6 +7,8 @@ pub mod flood;
 pub mod internet;
 pub mod matrix;
 pub mod mrt;
+pub mod policy;
+pub mod rpki;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
