@@ -13,6 +13,7 @@ pub mod forward;
 pub mod growth;
 pub mod host;
 pub mod report;
+pub mod saved;
 pub mod shape;
 pub mod sharing;
 pub mod stats;

@@ -108,6 +108,15 @@ impl Kind {
     }
 }
 
+/// A command without the folders of this machine, for results are published.
+fn nameless(line: &[String]) -> String {
+    let words = line.iter().map(|w| match w.rsplit_once('/') {
+        Some((_, "")) | None => w.as_str(),
+        Some((_, name)) => name,
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// A running device, ended when dropped.
 #[derive(Debug)]
 pub struct Device {
@@ -134,7 +143,7 @@ impl Device {
         Ok(Self {
             daemon: Some(daemon),
             relay: None,
-            command: line.join(" "),
+            command: nameless(&line),
         })
     }
 

@@ -1,6 +1,8 @@
 //! The results as text, rows and bars.
 
-use super::case::{Case, What};
+use serde_json::Value;
+
+use super::case::{CASES, Case, What};
 use super::device::Kind;
 use super::run::Turn;
 use crate::report::{Bar, Grid, Report, Row, figure, with_spread};
@@ -152,14 +154,20 @@ pub fn first_frame(report: &mut Report, case: &str, took: [f64; 3]) {
     }
 }
 
-/// What is to be reached, and what was.
-pub fn bars(report: &Report, cases: &[Case]) -> Vec<Bar> {
+/// What is to be reached, and what was by these rows.
+pub fn bars(rows: &[Value]) -> Vec<Bar> {
     let bird = Kind::Bird.name();
-    let part = |case: &str, metric: &str| {
-        let row = report.find(case, metric, bird)?;
-        row.ratio().map(|r| 1.0 / r)
+    let row = |case: &str, metric: &str, rival: &str| {
+        rows.iter().find(|r| {
+            r["case"] == case
+                && r["metric"] == metric
+                && r["rival_name"].as_str().unwrap_or("") == rival
+        })
     };
-    let ours = |case: &str, metric: &str| Some(report.find(case, metric, bird)?.ours.median());
+    let number =
+        |case: &str, metric: &str, rival: &str, key: &str| row(case, metric, rival)?[key].as_f64();
+    let part = |case: &str, metric: &str| Some(1.0 / number(case, metric, bird, "ratio")?);
+    let ours = |case: &str, metric: &str| number(case, metric, bird, "ours");
     let at_most = |what: String, want: f64, got: Option<f64>, unit: &'static str| Bar {
         what,
         want,
@@ -167,7 +175,7 @@ pub fn bars(report: &Report, cases: &[Case]) -> Vec<Bar> {
         at_most: true,
         unit,
     };
-    let mut bars: Vec<Bar> = cases
+    let mut bars: Vec<Bar> = CASES
         .iter()
         .filter_map(|c| {
             let what = format!("{}: part of {bird}'s time", c.name);
@@ -175,34 +183,41 @@ pub fn bars(report: &Report, cases: &[Case]) -> Vec<Bar> {
         })
         .collect();
     let case = |name: &str, what: &str| format!("{name}: {what}");
-    bars.push(at_most(
-        case("1x1m", "part of BIRD 2's memory"),
-        0.5,
-        part("1x1m", "peak memory"),
-        "x",
-    ));
-    bars.push(at_most(
-        case("1x1m", "bytes a path"),
-        65.0,
-        ours("1x1m", "memory a path"),
-        "",
-    ));
-    // The first path of each prefix at 65 bytes, three more at 40.
-    bars.push(at_most(
-        case("4x1m", "bytes a path"),
-        (65.0 + 3.0 * 40.0) / 4.0,
-        ours("4x1m", "memory a path"),
-        "",
-    ));
-    bars.push(at_most(
-        case("failover-1m", "time"),
-        0.7,
-        ours("failover-1m", "time"),
-        " s",
-    ));
-    let packing = report
-        .find("failover-1m", "prefixes a message", bird)
-        .and_then(|r| Some(r.ours.median() / r.rival.as_ref()?.1.median()));
+    // The first path of each prefix at 65 bytes, further ones at 40.
+    for (name, what, want, got, unit) in [
+        (
+            "1x1m",
+            "part of BIRD 2's memory",
+            0.5,
+            part("1x1m", "peak memory"),
+            "x",
+        ),
+        (
+            "1x1m",
+            "bytes a path",
+            65.0,
+            ours("1x1m", "memory a path"),
+            "",
+        ),
+        (
+            "4x1m",
+            "bytes a path",
+            (65.0 + 3.0 * 40.0) / 4.0,
+            ours("4x1m", "memory a path"),
+            "",
+        ),
+        (
+            "failover-1m",
+            "time",
+            0.7,
+            ours("failover-1m", "time"),
+            " s",
+        ),
+    ] {
+        bars.push(at_most(case(name, what), want, got, unit));
+    }
+    let packing = row("failover-1m", "prefixes a message", bird)
+        .and_then(|r| Some(r["ours"].as_f64()? / r["rival"].as_f64()?));
     bars.push(Bar {
         what: case("failover-1m", "prefixes a message, part of BIRD 2's"),
         want: 0.9,
@@ -210,28 +225,28 @@ pub fn bars(report: &Report, cases: &[Case]) -> Vec<Bar> {
         at_most: false,
         unit: "x",
     });
-    bars.push(at_most(
-        case("churn-500k", "p50, part of BIRD 2's"),
-        1.0,
-        part("churn-500k", "p50"),
-        "x",
-    ));
-    bars.push(at_most(
-        case("churn-500k", "p99"),
-        0.5,
-        ours("churn-500k", "p99"),
-        " ms",
-    ));
-    let fib = report.find(FIB, "time", WITHOUT).and_then(Row::ratio);
-    bars.push(at_most(
-        case(FIB, "told and forwarding, times the time without the FIB"),
-        1.5,
-        fib.map(|r| 1.0 / r),
-        "x",
-    ));
-    for (name, want) in [(FIRST, 1.0), (FIRST_BUSY, 5.0)] {
-        let got = report.find(name, "p99", "").map(|r| r.ours.median());
-        bars.push(at_most(case(name, "p99"), want, got, " ms"));
+    let fib = number(FIB, "time", WITHOUT, "ratio").map(|r| 1.0 / r);
+    let first = |name: &str| number(name, "p99", "", "ours");
+    for (name, what, want, got, unit) in [
+        (
+            "churn-500k",
+            "p50, part of BIRD 2's",
+            1.0,
+            part("churn-500k", "p50"),
+            "x",
+        ),
+        ("churn-500k", "p99", 0.5, ours("churn-500k", "p99"), " ms"),
+        (
+            FIB,
+            "told and forwarding, times the time without the FIB",
+            1.5,
+            fib,
+            "x",
+        ),
+        (FIRST, "p99", 1.0, first(FIRST), " ms"),
+        (FIRST_BUSY, "p99", 5.0, first(FIRST_BUSY), " ms"),
+    ] {
+        bars.push(at_most(case(name, what), want, got, unit));
     }
     bars
 }

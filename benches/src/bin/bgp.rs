@@ -1,6 +1,7 @@
 //! `cargo testbed bench bgp`: see the library's module `bgp` for what is measured and how.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use benches::bgp::forwarding;
 use benches::bgp::report::{self as results, FIB, FIRST, FIRST_BUSY, Outcome, bars};
 use benches::bgp::run::{Prepared, Turn};
 use benches::host::Host;
-use benches::report::{self, Report};
+use benches::report::Report;
+use benches::saved::Saved;
 use benches::table::{self, Route};
 use clap::Parser;
 use net::Ip4Prefix;
@@ -29,9 +31,9 @@ struct Args {
     /// Write the results as JSON, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only the cases that have this in their name
-    #[arg(long, default_value = "")]
-    only: String,
+    /// Only this case (or those with this in their names), to join those that were saved before; several times
+    #[arg(long, value_name = "CASE")]
+    only: Vec<String>,
     /// Rounds; each contestant has a turn in each [default: 5, quick 3]
     #[arg(long)]
     rounds: Option<usize>,
@@ -53,73 +55,130 @@ struct Bench {
     args: Args,
     table: Vec<Route<Ip4Prefix>>,
     program: PathBuf,
-    commands: Vec<String>,
+    host: Host,
+    saved: Saved,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     signals::install()?;
     signals::remove_stale();
-    let (table, source) = match &args.table {
-        Some(file) => (table::load(file)?, format!("of {}", file.display())),
-        None => (
-            table::ipv4(1, 1_168_945),
-            "made by the seeded generator".into(),
-        ),
+    let table = match &args.table {
+        Some(file) => table::load(file)?,
+        None => table::ipv4(1, 1_168_945),
     };
     let program = if args.rivals_only {
         PathBuf::new()
     } else {
         program(args.programs.as_deref())?
     };
-    let given: Vec<String> = std::env::args().skip(1).collect();
     let host = Host::here(
         "harness on core 0, the device on core 1".into(),
-        format!("cargo testbed bench bgp {}", given.join(" ")),
+        command(&args),
     );
-    let mut report = Report::default();
-    report.say(&format!(
-        "{}\n{}, {}",
-        host.summary(),
-        host.date,
-        host.commit
-    ));
-    report.say(&format!("{}\ntable: {source}", host.command));
-    for kind in [Kind::Bird, Kind::Frr, Kind::Gobgp] {
-        let version = kind.version().unwrap_or("not installed".into());
-        report.say(&format!("{}: {version}", kind.name()));
-    }
-    report.say("");
-    let made = args.table.is_none();
+    let name = file_name(&args);
+    let head = head(&host, &args);
+    println!("{head}");
+    let saved = match args.only.is_empty() {
+        true => Saved::new(head, bars),
+        false => Saved::load(&name, head, bars)?,
+    };
     let json = args.json.clone();
     let mut bench = Bench {
         args,
         table,
         program,
-        commands: Vec::new(),
+        host,
+        saved,
     };
-    let only = bench.args.only.clone();
     // An appliance with ports spreads itself over the cores.
-    bench.forwarding(&only, &mut report);
+    bench.forwarding();
     own_core()?;
-    for case in CASES.iter().filter(|c| c.name.contains(&only)) {
-        bench.case(*case, &mut report);
+    for case in CASES {
+        if bench.args.wants(case.name) {
+            bench.case(*case);
+        }
     }
-    report.say(&report::bars(&bars(&report, CASES)));
-    bench.commands.sort();
-    bench.commands.dedup();
-    report.say(&format!("commands:\n  {}", bench.commands.join("\n  ")));
-    let name = match (made, only.is_empty()) {
-        (true, true) => "bgp",
-        (false, true) => "bgp-file",
-        (_, false) => return Ok(()), // a part is not the result
-    };
-    let files = report.save(name, &host, json.as_deref())?;
-    for f in files {
-        println!("written: {}", f.display());
+    println!("{}", bench.saved.bars());
+    if bench.args.rivals_only {
+        return Ok(());
     }
-    ensure!(report.failed.is_empty(), "not all could be measured");
+    for file in bench.saved.save(&parts(), &name, json.as_deref())? {
+        println!("saved: {}", file.display());
+    }
+    let failed = bench.saved.failed.join("; ");
+    ensure!(failed.is_empty(), "not measured: {failed}");
     Ok(())
+}
+
+/// All parts, in the order in which they are shown.
+fn parts() -> Vec<String> {
+    let cases = CASES.iter().map(|c| c.name);
+    cases
+        .chain([FIB, FIRST, FIRST_BUSY])
+        .map(str::to_owned)
+        .collect()
+}
+
+impl Args {
+    fn wants(&self, name: &str) -> bool {
+        let exact = |o: &String| parts().contains(o);
+        let this = |o: &String| {
+            if exact(o) {
+                o == name
+            } else {
+                name.contains(o.as_str())
+            }
+        };
+        self.only.is_empty() || self.only.iter().any(this)
+    }
+}
+
+/// Under which name results are saved.
+fn file_name(args: &Args) -> String {
+    let kind = if args.table.is_some() { "-file" } else { "" };
+    let quick = if args.quick { "-quick" } else { "" };
+    format!("bgp{kind}{quick}")
+}
+
+/// What is the same for all parts.
+fn head(host: &Host, args: &Args) -> String {
+    let source = match &args.table {
+        Some(file) => format!("of {}", name_of(file)),
+        None => "made by the seeded generator".into(),
+    };
+    let mut head = format!("{}\ntable: {source}\n", host.summary());
+    for kind in [Kind::Bird, Kind::Frr, Kind::Gobgp] {
+        let version = kind.version().unwrap_or("not installed".into());
+        head += &format!("{}: {version}\n", kind.name());
+    }
+    head + "\nmedian (least-most) of the turns. Each part says when it was measured; comparisons are within a part.\n\
+            Where the time goes that a missed bar asks for less of: docs/benches.md, \"bench bgp\".\n"
+}
+
+fn name_of(file: &Path) -> String {
+    let name = file.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// What to type to see it again; names of files without their folders, for results are published.
+fn command(args: &Args) -> String {
+    let mut line = "cargo testbed bench bgp".to_owned();
+    if args.quick {
+        line += " --quick";
+    }
+    if let Some(f) = &args.table {
+        line += &format!(" --table {}", name_of(f));
+    }
+    for (key, n) in [("rounds", args.rounds), ("slow-rounds", args.slow_rounds)] {
+        if let Some(n) = n {
+            line += &format!(" --{key} {n}");
+        }
+    }
+    for part in &args.only {
+        line += &format!(" --only {part}");
+    }
+    line
 }
 
 /// Keeps this process, and with it the harness, off the device's core.
@@ -179,34 +238,48 @@ impl Bench {
         self.args.rounds.unwrap_or(usual).max(1)
     }
 
-    fn forwarding(&self, only: &str, report: &mut Report) {
+    /// Takes what a part has said.
+    fn take(&mut self, name: &str, report: &Report) {
+        self.saved.take(name, report, &self.host);
+    }
+
+    fn forwarding(&mut self) {
         if self.args.rivals_only {
             return;
         }
         if let Some(folder) = self.program.parent() {
             vm_testbed::use_binaries(folder.to_owned());
         }
-        if FIB.contains(only) {
+        if self.args.wants(FIB) {
+            let what = "the whole table, an appliance with ports";
+            let mut report = Saved::begin(FIB, what, &self.host);
             let done = forwarding::with_and_without(&self.table, self.rounds());
-            let done = done.map(|(with, without)| results::full_table(report, with, without));
+            let done = done.map(|(with, without)| results::full_table(&mut report, with, without));
             report.or_failed(FIB, done);
+            self.take(FIB, &report);
         }
         let n = if self.args.quick { 200 } else { 1000 };
         for (name, churn) in [(FIRST, false), (FIRST_BUSY, true)] {
-            if name.contains(only) {
+            if self.args.wants(name) {
+                let what = format!("{n} routes, one after the other");
+                let mut report = Saved::begin(name, &what, &self.host);
                 let done = forwarding::first_frame(n, churn);
-                let done = done.map(|t| results::first_frame(report, name, t));
+                let done = done.map(|t| results::first_frame(&mut report, name, t));
                 report.or_failed(name, done);
+                self.take(name, &report);
             }
         }
     }
 
-    fn case(&mut self, case: Case, report: &mut Report) {
+    fn case(&mut self, case: Case) {
+        let what = format!("{} x {} routes", case.peers, case.prefixes);
+        let mut report = Saved::begin(case.name, &what, &self.host);
         let churn = Duration::from_secs(if self.args.quick { 3 } else { 10 });
         let prepared = Prepared::new(case, &self.table, churn);
         let contestants = self.contestants(&case);
         let mut turns: Vec<(Kind, Vec<Turn>)> =
             contestants.iter().map(|(k, _)| (*k, Vec::new())).collect();
+        let mut commands = BTreeSet::new();
         for round in 0..self.rounds() {
             for (i, (kind, rounds)) in contestants.iter().enumerate() {
                 if round >= *rounds {
@@ -217,7 +290,7 @@ impl Bench {
                 let done = prepared.turn(*kind, &self.program);
                 let done = done.map(|(turn, command)| {
                     turns[i].1.push(turn);
-                    self.commands.push(format!("{}: {command}", kind.name()));
+                    commands.insert(format!("{}: {command}", kind.name()));
                 });
                 report.or_failed(&what, done);
             }
@@ -225,6 +298,10 @@ impl Bench {
         turns.retain(|(_, t)| !t.is_empty());
         let outcome = Outcome { case, turns };
         report.say(&outcome.text());
+        for command in commands {
+            report.say(&format!("  {command}"));
+        }
         report.rows.extend(outcome.rows());
+        self.take(case.name, &report);
     }
 }

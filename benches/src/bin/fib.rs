@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
 use benches::host::{Host, Reserved};
-use benches::tables::{self, Plan, Saved};
+use benches::saved::Saved;
+use benches::tables::{self, Plan};
 use clap::Parser;
 use dpdk_sys::rivals::{Dpdk, Pages};
 

@@ -7,7 +7,6 @@ mod bars;
 mod field;
 mod instructions;
 mod lookups;
-mod saved;
 mod updates;
 
 use std::path::PathBuf;
@@ -18,11 +17,10 @@ use dpdk_sys::rivals::Dpdk;
 use net::{Ip4Prefix, Ip6Prefix};
 
 pub use instructions::child as count_child;
-pub use saved::Saved;
 
 use crate::family::Family;
 use crate::host::{Host, Realtime};
-use crate::report::Report;
+use crate::saved::Saved;
 use crate::table::{self, Prefix, Route};
 use field::Field;
 
@@ -150,29 +148,19 @@ pub fn run(dpdk: &Dpdk, plan: &Plan, host: &Host) -> Result<Saved> {
     );
     println!("{head}");
     let mut saved = if plan.only.is_empty() || plan.routes.is_some() {
-        Saved::new(head)
+        Saved::new(head, bars::list)
     } else {
-        Saved::load(&plan.file_name(), head)?
+        Saved::load(&plan.file_name(), head, bars::list)?
     };
     family::<Ip4Prefix>(dpdk, plan, plan.table.as_ref(), host, &parts, &mut saved)?;
     family::<Ip6Prefix>(dpdk, plan, plan.table6.as_ref(), host, &parts, &mut saved)?;
     if parts.iter().any(|p| p == INSTRUCTIONS) {
-        let mut report = begin(INSTRUCTIONS, "made-up tables", host);
+        let mut report = Saved::begin(INSTRUCTIONS, "made-up tables", host);
         instructions::measure(plan, &mut report);
         saved.take(INSTRUCTIONS, &report, host);
     }
     println!("{}", saved.bars());
     Ok(saved)
-}
-
-/// The report of a part, with its first lines.
-fn begin(part: &str, what: &str, host: &Host) -> Report {
-    let mut report = Report::default();
-    report.say(&format!(
-        "==== {part}: {what}; {} ({})\ncommand: {}\n",
-        host.date, host.commit, host.command
-    ));
-    report
 }
 
 fn family<F: Field>(
@@ -198,7 +186,7 @@ fn family<F: Field>(
     for part in parts {
         let start = Instant::now();
         let name = format!("{family}{part}");
-        let mut report = begin(&name, &what, host);
+        let mut report = Saved::begin(&name, &what, host);
         if !quiet.is_on() {
             report.say("(chrt is missing or not allowed: measured without real-time priority)");
         }

@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::bars;
 use crate::host::Host;
-use crate::report::{self, Report};
+use crate::report::{self, Bar, Report};
 
-/// Begins the first line of a section.
+/// Begins the first line of a section, which goes on with the part's name and a colon.
 const MARK: &str = "==== ";
+
+/// What is to be reached, and what was by these rows.
+pub type Bars = fn(&[Value]) -> Vec<Bar>;
 
 /// One part, as it was measured.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,20 +30,23 @@ struct Part {
 }
 
 /// All that is known of a kind of tables.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Saved {
     head: String,
     parts: Vec<Part>,
+    bars: Bars,
     /// What could not be measured.
     pub failed: Vec<String>,
 }
 
 impl Saved {
     /// Nothing yet.
-    pub(super) fn new(head: String) -> Self {
+    pub fn new(head: String, bars: Bars) -> Self {
         Self {
             head,
-            ..Self::default()
+            parts: Vec::new(),
+            bars,
+            failed: Vec::new(),
         }
     }
 
@@ -49,7 +54,7 @@ impl Saved {
     ///
     /// # Errors
     /// It is of another machine, or can't be read.
-    pub(super) fn load(name: &str, head: String) -> Result<Self> {
+    pub fn load(name: &str, head: String, bars: Bars) -> Result<Self> {
         let [text, rows] = report::files(name);
         let read = |file: &Path| match fs::read_to_string(file) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -60,14 +65,14 @@ impl Saved {
         match (read(&text)?, read(&rows)?) {
             (Some(text), Some(rows)) => {
                 let rows = serde_json::from_str(&rows).context("the rows saved before")?;
-                Self::parse(head, &text, rows)
+                Self::parse(head, bars, &text, rows)
             }
-            _ => Ok(Self::new(head)),
+            _ => Ok(Self::new(head, bars)),
         }
     }
 
-    fn parse(head: String, text: &str, rows: Vec<Value>) -> Result<Self> {
-        let mut all = Self::new(head);
+    fn parse(head: String, bars: Bars, text: &str, rows: Vec<Value>) -> Result<Self> {
+        let mut all = Self::new(head, bars);
         let mut sections = format!("\n{text}");
         sections = sections.replace(&format!("\n{MARK}"), "\n\0");
         let mut sections = sections.split('\0');
@@ -90,7 +95,7 @@ impl Saved {
     }
 
     /// Takes a part that was just measured, in place of the one of that name.
-    pub(super) fn take(&mut self, name: &str, report: &Report, host: &Host) {
+    pub fn take(&mut self, name: &str, report: &Report, host: &Host) {
         let rows = report.rows.iter().map(|r| {
             let mut row = r.json(host);
             row["part"] = name.into();
@@ -108,6 +113,17 @@ impl Saved {
         self.failed.extend(report.failed.iter().cloned());
     }
 
+    /// The report of a part, with its first lines.
+    #[must_use]
+    pub fn begin(part: &str, what: &str, host: &Host) -> Report {
+        let mut report = Report::default();
+        report.say(&format!(
+            "{MARK}{part}: {what}; {} ({})\ncommand: {}\n",
+            host.date, host.commit, host.command
+        ));
+        report
+    }
+
     /// All rows.
     pub fn rows(&self) -> Vec<Value> {
         self.parts.iter().flat_map(|p| p.rows.clone()).collect()
@@ -115,7 +131,7 @@ impl Saved {
 
     /// The bars, as text.
     pub fn bars(&self) -> String {
-        report::bars(&bars::list(&self.rows()))
+        report::bars(&(self.bars)(&self.rows()))
     }
 
     /// Puts the parts into this order, and saves all.
@@ -165,14 +181,16 @@ mod tests {
     fn a_part_joins_what_was_saved() {
         let host = Host::default();
         let order = ["a".to_owned(), "b".to_owned()];
-        let mut first = Saved::new("a machine\n".into());
+        let none: Bars = |_| Vec::new();
+        let mut first = Saved::new("a machine\n".into(), none);
         first.take("b", &part("b", 1.0), &host);
         first.take("a", &part("a", 2.0), &host);
         first
             .parts
             .sort_by_key(|p| order.iter().position(|n| *n == p.name));
 
-        let mut second = Saved::parse("a machine\n".into(), &first.text(), first.rows()).unwrap();
+        let mut second =
+            Saved::parse("a machine\n".into(), none, &first.text(), first.rows()).unwrap();
         second.parts.retain(|p| order.contains(&p.name));
         for (read, written) in second.parts.iter().zip(&first.parts) {
             assert_eq!((&read.name, &read.rows), (&written.name, &written.rows));
@@ -191,7 +209,12 @@ mod tests {
             second.text()
         );
 
-        let other = Saved::parse("another machine\n".into(), &first.text(), first.rows());
+        let other = Saved::parse(
+            "another machine\n".into(),
+            none,
+            &first.text(),
+            first.rows(),
+        );
         assert!(other.is_err(), "parts of two machines");
     }
 }
