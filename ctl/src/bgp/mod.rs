@@ -439,7 +439,7 @@ impl Driver {
         let (budget, start) = (self.pace.slice(), Instant::now());
         let mut best = self.hops.best(rib, links);
         let undecided = speaker.work(budget, &mut best, now);
-        let done = best.done();
+        let done = best.finish();
         self.pace.took(
             if undecided { budget.max(done) } else { done },
             start.elapsed(),

@@ -76,9 +76,52 @@ impl Pace {
     }
 }
 
+/// Lets much of something gather for a while, and little not at all.
+#[derive(Debug)]
+pub(crate) struct Gathering {
+    many: usize,
+    most: Duration,
+    since: Option<Instant>,
+}
+
+impl Gathering {
+    /// From `many` on, for at most so long.
+    pub(crate) fn new(many: usize, most: Duration) -> Self {
+        Self {
+            many,
+            most,
+            since: None,
+        }
+    }
+
+    /// Shall `waiting` pieces wait, now that more may come? Once they have waited for long enough, not before there are few.
+    pub(crate) fn hold(&mut self, waiting: usize, more: bool, now: Instant) -> bool {
+        if waiting < self.many {
+            self.since = None;
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        more && now.saturating_duration_since(since) < self.most
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn much_gathers_for_a_while_and_little_does_not() {
+        let t0 = Instant::now();
+        let at = |ms| t0 + Duration::from_millis(ms);
+        let mut g = Gathering::new(100, Duration::from_millis(50));
+        assert!(!g.hold(99, true, at(0)));
+        assert!(g.hold(100, true, at(1)) && g.hold(900, true, at(50)));
+        assert!(!g.hold(900, false, at(50)), "nothing more comes");
+        assert!(!g.hold(900, true, at(51)) && !g.hold(100, true, at(90)));
+        assert!(!g.hold(99, true, at(91)), "few are left");
+        assert!(g.hold(100, true, at(92)) && g.hold(100, true, at(141)));
+        assert!(!g.hold(100, true, at(142)));
+    }
 
     #[test]
     fn slices_grow_while_they_are_quick_and_shrink_when_they_are_not() {

@@ -220,8 +220,9 @@ impl Control {
             self.next_chores = now + CHORES;
             self.router.chores(now);
         }
-        more |= self.router.bgp_turn(now);
-        let draining = self.router.drain(now);
+        let learning = self.router.bgp_turn(now);
+        more |= learning;
+        let draining = self.router.drain(now, learning);
         more |= self.router.bgp_resolved();
         self.router.carry_out(now);
         self.router.flush();

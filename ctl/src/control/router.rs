@@ -16,7 +16,7 @@ use mio::{Interest, Registry, Token};
 use net::{IfaceId, MacAddr, PortId, VrfId};
 use tracing::{error, info, warn};
 
-use super::limit::{Limit, Pace};
+use super::limit::{Gathering, Limit, Pace};
 use super::start::Machine;
 use super::tokens;
 use crate::apply::Backlog;
@@ -34,6 +34,9 @@ use crate::rib::spec::IfaceSpec;
 const SLICE: Duration = Duration::from_millis(2);
 /// Entries and edits in such a slice, at least and at most.
 const ENTRIES: (usize, usize) = (1024, 16_384);
+/// From so many prefixes on that wait to be written, it pays to let more come, for so long.
+const MANY: usize = 4096;
+const GATHER: Duration = Duration::from_millis(100);
 /// A worker that has not reported for so long, while there is something to report, is stuck.
 const STALLED: Duration = Duration::from_secs(2);
 
@@ -89,6 +92,7 @@ pub(crate) struct Router {
     /// Addresses or links have changed, and BGP is to hear of it.
     pub(crate) bgp_links: bool,
     table_full: bool,
+    gathering: Gathering,
     /// How many entries are written at once, and how many edits taken up.
     writing: Pace,
     editing: Pace,
@@ -122,6 +126,7 @@ impl Router {
             icmp_limit: Limit::new(100, 100),
             bgp_links: false,
             table_full: false,
+            gathering: Gathering::new(MANY, GATHER),
             writing: Pace::new(SLICE, ENTRIES.0, ENTRIES.1),
             editing: Pace::new(SLICE, ENTRIES.0, ENTRIES.1),
             watchdog: Watchdog::new(STALLED),
@@ -263,23 +268,38 @@ impl Router {
         }
     }
 
+    /// Shall what waits to be written wait for more?
+    fn hold(&mut self, learning: bool, now: Instant) -> bool {
+        let waiting = if self.rib.is_urgent() {
+            0
+        } else {
+            self.rib.waiting()
+        };
+        self.gathering.hold(waiting, learning, now)
+    }
+
     /// Writes a slice of what has changed into the tables. True: there is more.
-    pub(crate) fn drain(&mut self, now: Instant) -> bool {
+    ///
+    /// While BGP is `learning` more, what it has changed of a great table is gathered for a moment: it is written by address, and
+    /// the more there is the less it takes.
+    pub(crate) fn drain(&mut self, now: Instant, learning: bool) -> bool {
         if !self.backlog.is_empty() {
             let (edits, start) = (self.editing.slice(), Instant::now());
             self.backlog_step(edits);
             self.editing.took(edits, start.elapsed());
         }
+        let hold = self.hold(learning, now);
         let Some(dp) = &mut self.dp else {
             return !self.backlog.is_empty();
         };
         let mut more = !self.backlog.is_empty();
-        if self.rib.is_dirty() {
+        more |= self.rib.is_dirty();
+        if self.rib.is_dirty() && !hold {
             let mut sink = FibSink::new(dp.fib(), tc(self.settings.mpls_tc));
             let start = Instant::now();
             let progress = self.rib.drain(&mut sink, self.writing.slice());
             self.writing.took(progress.done, start.elapsed());
-            more |= progress.more;
+            more = progress.more || !self.backlog.is_empty();
             match progress.full {
                 Some(full) if !self.table_full => {
                     error!(
@@ -304,7 +324,7 @@ impl Router {
     /// Drains for as long as there is something, so that what is to be closed is named by nothing any more.
     pub(crate) fn settle(&mut self) {
         let until = Instant::now() + Duration::from_secs(5);
-        while self.drain(Instant::now()) && Instant::now() < until {}
+        while self.drain(Instant::now(), false) && Instant::now() < until {}
     }
 
     /// BGP's piece of a turn. True: there is more.

@@ -23,6 +23,9 @@ pub struct FollowedHop {
     pub dev: Option<IfaceId>,
 }
 
+/// What becomes of BGP's route of a prefix.
+pub type BgpRoute = (IpNet, Option<(Source, SetId)>);
+
 /// The administrative distances of BGP's routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Distances {
@@ -190,5 +193,11 @@ impl Rib {
     pub fn set_bgp(&mut self, p: IpNet, route: Option<(Source, SetId)>) {
         debug_assert!(route.is_none_or(|r| r.0.is_bgp()));
         self.set_only(p, Source::is_bgp, route);
+    }
+
+    /// As [`Rib::set_bgp`] for all of them: but memory is waited for once for all, and not for each.
+    pub fn set_bgp_all(&mut self, routes: impl Iterator<Item = BgpRoute> + Clone) {
+        self.table.expect(routes.clone().map(|(p, _)| p));
+        routes.for_each(|(p, route)| self.set_bgp(p, route));
     }
 }

@@ -4,13 +4,14 @@
 
 use net::Label;
 
+use super::Rib;
 use super::adjs::{Adjs, Want};
+use super::queues::Queued;
 use super::resolve::{Resolved, Resolver, Target};
 use super::sets::{self, SetId};
 use super::sink::{Change, Full, OutLabel, OutPath, OutTarget, Sink};
 use super::spec::{Discard, Hop, LabelAction, LabelSpec, PathSpec, PathsSpec, TtlMode};
 use super::table::Slot;
-use super::{Queued, Rib};
 
 /// Sets with more prefixes than this queue them behind single changes.
 const FEW: usize = 64;
@@ -50,7 +51,7 @@ impl Rib {
         if std::mem::take(&mut self.freed) {
             self.sets.dirty.append(&mut self.refused_sets);
             for slot in std::mem::take(&mut self.refused) {
-                self.queues.later(slot, &mut self.table[slot]);
+                self.queues.later(slot, &mut self.table);
             }
         }
         let mut slice = Slice::default();
@@ -73,13 +74,23 @@ impl Rib {
     /// Is there anything to drain?
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        let none = self.adjs.dirty.is_empty()
-            && self.sets.dirty.is_empty()
-            && self.queues.soon.is_empty()
-            && self.dirty_labels.is_empty()
-            && self.queues.later.is_empty();
         let retry = self.freed && !(self.refused.is_empty() && self.refused_sets.is_empty());
-        !none || retry
+        retry || self.is_urgent() || self.queues.many() > 0
+    }
+
+    /// Is there anything that has to be drained without delay?
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        !self.adjs.dirty.is_empty()
+            || !self.sets.dirty.is_empty()
+            || self.queues.has_soon()
+            || !self.dirty_labels.is_empty()
+    }
+
+    /// How many prefixes a great table change has left to be drained.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queues.many()
     }
 
     /// Does one thing; false when there is none.
@@ -159,10 +170,9 @@ impl Rib {
         if was_live != set.live() {
             let few = set.members.len() <= FEW;
             for slot in set.members.iter() {
-                let entry = &mut self.table[slot];
                 match few {
-                    true => self.queues.soon(slot, entry),
-                    false => self.queues.later(slot, entry),
+                    true => self.queues.soon(slot, &mut self.table[slot]),
+                    false => self.queues.later(slot, &mut self.table),
                 }
             }
         }

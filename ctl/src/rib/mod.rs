@@ -14,6 +14,7 @@ mod bgp;
 mod drain;
 pub mod fib;
 mod look;
+mod queues;
 pub mod resolve;
 mod sets;
 pub mod sink;
@@ -22,7 +23,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -30,9 +31,10 @@ use net::{IfaceId, Label, MacAddr};
 
 use adjs::Adjs;
 pub use adjs::Want;
-pub use bgp::{Distances, FollowedHop};
+pub use bgp::{BgpRoute, Distances, FollowedHop};
 pub use drain::Progress;
 pub use look::{LabelView, RouteView};
+use queues::{Queued, Queues};
 use resolve::View;
 pub use sets::SetId;
 use sets::Sets;
@@ -90,15 +92,6 @@ impl Routes {
     }
 }
 
-/// Where a prefix waits to be looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Queued {
-    #[default]
-    No,
-    Soon,
-    Later,
-}
-
 /// What the table holds for a prefix.
 #[derive(Debug, Default)]
 struct Entry {
@@ -110,45 +103,6 @@ struct Entry {
 
 // A full table has a million of them, each beside its prefix.
 const _: () = assert!(size_of::<(IpNet, Entry)>() <= 48);
-
-/// Prefixes to look at: single changes, then what hangs on great sets and full tables. One that is queued twice is looked
-/// at once: what it says itself counts.
-#[derive(Debug, Default)]
-struct Queues {
-    soon: VecDeque<Slot>,
-    later: VecDeque<Slot>,
-}
-
-impl Queues {
-    fn soon(&mut self, slot: Slot, entry: &mut Entry) {
-        if entry.queued != Queued::Soon {
-            entry.queued = Queued::Soon;
-            self.soon.push_back(slot);
-        }
-    }
-
-    fn later(&mut self, slot: Slot, entry: &mut Entry) {
-        if entry.queued == Queued::No {
-            entry.queued = Queued::Later;
-            self.later.push_back(slot);
-        }
-    }
-
-    fn pop(&mut self, which: Queued, table: &mut Table<Entry>) -> Option<Slot> {
-        let queue = match which {
-            Queued::Soon => &mut self.soon,
-            _ => &mut self.later,
-        };
-        while let Some(slot) = queue.pop_front() {
-            let entry = &mut table[slot];
-            if entry.queued == which {
-                entry.queued = Queued::No;
-                return Some(slot);
-            }
-        }
-        None
-    }
-}
 
 /// What the table holds for a label.
 #[derive(Debug)]
@@ -324,8 +278,7 @@ impl Rib {
         if let Some((_, (_, id))) = old {
             self.leave(id);
         }
-        let entry = &mut self.table[slot];
-        self.queues.later(slot, entry);
+        self.queues.later(slot, &mut self.table);
         self.sets.touch_addresses(&p);
     }
 
