@@ -159,7 +159,7 @@ fn cut(bed: &mut Bed, frames: &[Vec<u8>]) -> Result<()> {
     let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (_, _) = (bed.wire(2).drain(), bed.wire(3).drain());
     let moved = std::thread::scope(|s| {
-        let (wire, over, sent) = (bed.wire(1), &over, &sent);
+        let (wire, over, sent, appliance) = (bed.wire(1), &over, &sent, &bed.appliance);
         s.spawn(move || {
             // Relaxed: counted by one thread; the flag orders nothing else.
             while !over.load(Ordering::Relaxed) {
@@ -173,6 +173,13 @@ fn cut(bed: &mut Bed, frames: &[Vec<u8>]) -> Result<()> {
         let moved = until("frames flow", secs(5), || Ok(flowing() > 300))
             .and_then(|()| bed.far().ip("link set e2-far down"))
             .and_then(|_| {
+                // The kernel takes its time to tell, tens of milliseconds when it is busy.
+                until("the link is known to be down", secs(5), || {
+                    let shown = appliance.json("interface show p2")?;
+                    Ok(shown[0]["link"] == "down")
+                })
+            })
+            .and_then(|()| {
                 let then = flowing();
                 until("more frames", secs(5), || Ok(flowing() > then + 300))
             });
