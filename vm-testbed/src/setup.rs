@@ -38,6 +38,7 @@ pub const PACKAGES: &[Package] = &[
     package("libudev-dev", "hwloc is linked statically and needs it"),
     package("iproute2", "ip: namespaces, veths, addresses, routes"),
     package("ethtool", "turns offloads of veths off"),
+    package("tshark", "reads what monitoring stations are told (BMP)"),
     package("tcpdump", "sees the frames that come out, and judges them"),
     package("iputils-ping", "ping: a peer that nobody here wrote"),
     package("traceroute", "traceroute -e: shows the labels of each hop"),

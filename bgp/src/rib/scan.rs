@@ -25,6 +25,9 @@ pub trait Import<K> {
         key: K,
         pre: AttrId,
     ) -> Option<AttrId>;
+
+    /// A path was taken out since its time was over, not since somebody withdrew it.
+    fn removed(&mut self, _peer: PeerId, _path_id: PathId, _key: K) {}
 }
 
 impl<K, F: FnMut(&mut Common, PeerId, PathId, K, AttrId) -> Option<AttrId>> Import<K> for F {
@@ -261,12 +264,14 @@ impl<K: Key> Table<K> {
             let (peer, status) = (u32::from(c.peer), self.status(&c));
             if status == Status::Gone {
                 self.remove(common, e, at);
+                import.removed(PeerId(c.peer), c.path_id, self.slab.get(e).key);
                 continue;
             }
             if status == Status::LongLived && self.scan.long_lived.contains(peer) {
                 let h = common.store.header(c.pre);
                 if h.no_llgr() {
                     self.remove(common, e, at);
+                    import.removed(PeerId(c.peer), c.path_id, self.slab.get(e).key);
                     continue;
                 }
                 self.touch(common, e, at, &c, c.post);

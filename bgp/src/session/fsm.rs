@@ -176,6 +176,7 @@ impl Session {
             tail: Vec::new(),
             backlog: false,
             open: None,
+            heard: Vec::new(),
             agreed: None,
             established_at: None,
         });

@@ -114,6 +114,7 @@ impl Session {
             return;
         };
         let hold = agreed.hold_time;
+        lane.heard = body.to_vec();
         lane.stage = Stage::OpenConfirm;
         lane.hold_at = (!hold.is_zero()).then(|| now + hold);
         lane.agreed = Some(Arc::new(agreed));

@@ -52,7 +52,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::types::{Family, FamilySet};
-use crate::wire::Refresh;
+use crate::wire::{HEADER, Header, Kind, Message, Refresh};
 
 /// The states of RFC 4271 8.2.2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,6 +188,8 @@ struct Lane {
     backlog: bool,
     /// The OPEN that was sent.
     open: Option<crate::wire::Open>,
+    /// The OPEN that came, behind its header.
+    heard: Vec<u8>,
     agreed: Option<Arc<Negotiated>>,
     established_at: Option<Instant>,
 }
@@ -314,6 +316,20 @@ impl Session {
     pub fn established(&self) -> Option<(Conn, &Arc<Negotiated>)> {
         let lane = self.lanes().find(|l| l.stage == Stage::Established)?;
         Some((lane.conn, lane.agreed.as_ref()?))
+    }
+
+    /// The OPENs of an Established session, ours and the neighbour's, as they went over the wire.
+    #[must_use]
+    pub fn opens(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let lane = self.lanes().find(|l| l.stage == Stage::Established)?;
+        let mut ours = Vec::new();
+        Message::Open(lane.open.clone()?).emit(&mut ours);
+        let len = u16::try_from(HEADER + lane.heard.len()).ok()?;
+        let header = Header {
+            len,
+            kind: Kind::Open,
+        };
+        Some((ours, [&header.emit()[..], &lane.heard].concat()))
     }
 
     /// What ended the last Established session.

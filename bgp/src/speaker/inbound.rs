@@ -86,6 +86,9 @@ impl Handler for Inbound<'_> {
         }
         for nlri in u.unreach() {
             self.core.withdraw(self.peer, &nlri);
+            if self.core.feeds.any() {
+                self.core.feeds.nlri(self.peer, &nlri);
+            }
         }
         let mut read = false;
         for reach in u.reach() {
@@ -95,6 +98,9 @@ impl Handler for Inbound<'_> {
             }
             self.core.received.next_hop = reach.next_hop;
             self.core.announce(self.peer, &reach.nlri, self.now);
+            if self.core.feeds.any() {
+                self.core.feeds.nlri(self.peer, &reach.nlri);
+            }
         }
         self.ended.extend(u.end_of_rib());
         match read {

@@ -11,7 +11,8 @@
 //! - `outbound`: from the Loc-RIB to messages; `export`: what a route becomes on the way.
 //! - `recheck`: routes that the RPKI has changed its mind about.
 //! - `routes`: the router's side: routes of its own, the best ones, next hops.
-//! - `show`: what operators see. `dump`, `journal`: what is written down of it, as MRT.
+//! - `show`: what operators see. `dump`, `journal`: what is written down of it, as MRT. `monitor`: what
+//!   monitoring stations are told, as BMP.
 //!
 //! Left out: sockets, and the order in which several sources of routes are preferred (BGP, static, connected).
 
@@ -23,6 +24,7 @@ mod inbound;
 mod journal;
 mod lines;
 mod local;
+mod monitor;
 mod neighbors;
 mod outbound;
 mod peer;
@@ -38,6 +40,7 @@ pub use export::OwnAddresses;
 pub use import::Refusal;
 pub use journal::Journal;
 pub use local::{Confederation, Local};
+pub use monitor::{FeedId, FeedView, Monitored};
 pub use neighbors::CommandError;
 pub use routes::{Best, Use};
 pub use show::{FamilyView, Page, PathView, PeerView, Side, Wanted};
@@ -146,6 +149,7 @@ struct Core {
     /// The time of day at some moment, as it was told last.
     wall: (Instant, Duration),
     journal: Option<Journal>,
+    feeds: monitor::Feeds,
 }
 
 impl Core {
@@ -170,6 +174,7 @@ impl Core {
             began: now,
             wall: (now, Duration::ZERO),
             journal: None,
+            feeds: monitor::Feeds::default(),
         }
     }
 

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
-use super::inbound::Ours;
+use super::inbound::{Gate, Ours};
+use super::monitor::Feeds;
 use super::{Core, Speaker};
 use crate::attrs::{AttrBuf, Origin};
 use crate::policy::{Input, Peer, Policy, Protocol};
-use crate::rib::{Announce, AttrId, Change, Common, HopEvent, NextHopId, V4, V6};
+use crate::rib::{Announce, AttrId, Change, Common, HopEvent, Import, NextHopId, V4, V6};
 use crate::rpki::{RoaTable, Validity};
 use crate::session::graceful::Step;
 use crate::session::{Keep, State};
@@ -18,6 +19,34 @@ use crate::wire::Refresh;
 
 /// Who the router's own routes are from: no neighbour has this slot.
 pub(super) const OWN: PeerId = PeerId(0);
+
+/// Finds out anew what paths are after import, and tells monitors of what changes by it.
+struct Again<'c> {
+    gate: &'c mut Gate,
+    feeds: &'c mut Feeds,
+}
+
+impl<K: Ours> Import<K> for Again<'_> {
+    fn import(
+        &mut self,
+        common: &mut Common,
+        peer: PeerId,
+        path_id: PathId,
+        key: K,
+        pre: AttrId,
+    ) -> Option<AttrId> {
+        if self.feeds.any() {
+            self.feeds.path(peer, path_id, key);
+        }
+        self.gate.import(common, peer, K::FAMILY, key.net(), pre)
+    }
+
+    fn removed(&mut self, peer: PeerId, path_id: PathId, key: K) {
+        if self.feeds.any() {
+            self.feeds.path(peer, path_id, key);
+        }
+    }
+}
 
 /// How packets for a best route are to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +155,7 @@ impl Speaker {
         self.core.arrived(peer, &up, ends.as_ref());
         self.core
             .write_state(id, (State::OpenConfirm, State::Established), now);
+        self.core.feeds.session(id);
         self.core.stale(id, &steps);
         self.join(id, now);
     }
@@ -135,6 +165,7 @@ impl Speaker {
         self.leave(id);
         self.core
             .write_state(id, (State::Established, State::Idle), now);
+        self.core.feeds.session(id);
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -179,6 +210,9 @@ impl Speaker {
             }
         }
         self.core.stale(id, &steps);
+        for f in families {
+            self.core.feeds.ended(id, *f);
+        }
     }
 
     /// Time has passed for stale routes.
@@ -197,18 +231,19 @@ impl Core {
         let again = self.recheck::<K>(budget);
         let (table, common) = K::table(&mut self.rib);
         if table.working() {
-            let gate = &mut self.gate;
-            table.work(
-                common,
-                budget,
-                &mut |common: &mut Common, peer: PeerId, _: PathId, key: K, pre: AttrId| {
-                    gate.import(common, peer, K::FAMILY, key.net(), pre)
-                },
-            );
+            let mut again = Again {
+                gate: &mut self.gate,
+                feeds: &mut self.feeds,
+            };
+            table.work(common, budget, &mut again);
         }
         let sources = &self.gate.sources;
         let mut by = Vec::new();
+        let feeds = &mut self.feeds;
         table.drain(common, budget, |common, change: &Change<'_, K>| {
+            if feeds.any() {
+                feeds.best(change.key);
+            }
             if !change.moved {
                 return;
             }

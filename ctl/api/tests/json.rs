@@ -174,6 +174,8 @@ fn every_field_is_documented() {
         to_value(api::RpkiCache::default()),
         to_value(api::BgpPolicyTest::default()),
         to_value(api::BgpPolicyStep::default()),
+        to_value(api::BmpStation::default()),
+        to_value(api::MrtLog::default()),
     ];
     for value in all {
         for name in value.unwrap().as_object().unwrap().keys() {

@@ -326,6 +326,9 @@ pub(crate) enum BgpVerb {
         Examples:\n  trunkctl bgp mrt dump rib.mrt\n  trunkctl bgp mrt dump - received | gzip > rib.mrt.gz\n  trunkctl bgp mrt"
     )]
     Mrt(Words),
+    /// Shows the monitoring stations that are told of neighbours and routes (BMP, RFC 7854)
+    #[command(override_usage = "trunkctl bgp bmp [show]")]
+    Bmp(Words),
     /// Routing policies
     #[command(infer_subcommands = true)]
     Policy {

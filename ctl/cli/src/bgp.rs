@@ -43,6 +43,7 @@ pub(crate) fn run(cli: &Cli, out: &mut dyn Write, verb: Option<&BgpVerb>) -> Out
         },
         Some(BgpVerb::Route(words)) => routes(cli, out, query(&words.words)?),
         Some(BgpVerb::Mrt(words)) => watch::mrt(cli, out, &words.words),
+        Some(BgpVerb::Bmp(words)) => watch::bmp(cli, out, &words.words),
     }
 }
 

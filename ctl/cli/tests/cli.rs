@@ -204,12 +204,17 @@ impl Trunkline for Appliance {
 
     async fn show_bgp_watch(&self, _: Request<api::BgpWatchQuery>) -> Answer<api::BgpWatch> {
         Ok(Response::new(api::BgpWatch {
+            stations: vec![api::BmpStation {
+                name: "near".into(),
+                state: "waiting".into(),
+                last_error: "Connection refused".into(),
+                ..Default::default()
+            }],
             mrt: Some(api::MrtLog {
                 directory: "/var/lib/mrt".into(),
                 error: "No space left on device".into(),
                 ..Default::default()
             }),
-            ..Default::default()
         }))
     }
 
@@ -818,6 +823,8 @@ fn the_routes_of_bgp_become_a_file() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     let (_, out, _) = lab.run("bgp mrt");
     assert!(out.contains("No space left on device"), "{out}");
+    let (_, out, _) = lab.run("bgp bmp");
+    assert!(out.starts_with("near ") && out.contains("refused"), "{out}");
     let (_, json, _) = lab.run("bgp mrt show --json");
     let rows: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(rows[0]["directory"], "/var/lib/mrt");

@@ -9,8 +9,9 @@
 //! - `rpki`: the caches that say who may originate what.
 //! - `trial`: what a policy would do with a route.
 //! - `routes`: next hops, best routes, routes of the router's own. `translate`: the configuration. `show`: the API.
-//! - `watch`: who is told what is heard. `mrt`: files.
+//! - `watch`: who is told what is heard. `bmp`: stations. `mrt`: files.
 
+mod bmp;
 mod conns;
 mod links;
 mod mrt;
@@ -105,6 +106,8 @@ impl fmt::Debug for Driver {
 
 /// The tokens of listening sockets begin here, those of connections at `CONNS`.
 pub(crate) const LISTENERS: usize = 1 << 20;
+/// Those of monitoring stations.
+const STATIONS: usize = LISTENERS + (1 << 18);
 /// See [`LISTENERS`].
 const CONNS: usize = 1 << 21;
 /// Those of connections to caches begin here.
@@ -372,6 +375,8 @@ impl Driver {
             self.conns.ready(token, readable, writable);
         } else if self.caches.owns(token) {
             self.caches.ready(token, readable || writable);
+        } else if token >= STATIONS {
+            self.watchers.ready(token, readable, writable);
         } else if let Some(l) = self.listeners.get_mut(token - LISTENERS) {
             l.ready = true;
         }
@@ -448,7 +453,7 @@ impl Driver {
         more |= undecided;
         self.carry_out(links, rib, now);
         more |= self.write(links, rib, now);
-        more |= self.watch(now);
+        more |= self.watch(links, rib, now);
         if self.ending && !more && self.conns.is_empty() {
             self.end(rib);
         }

@@ -82,6 +82,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Candidate, ConfigError> {
         "ext-community-set",
         "large-community-set",
         "rpki",
+        "bmp",
         "mrt",
     ];
     let root = Table::new(document.get_ref(), 0, Key::Root, &known, &LATER, &mut log);

@@ -355,6 +355,11 @@ pub const ALL: &[Scenario] = &[
         bgp::features::no_policy,
     ),
     quick(
+        "bgp/bmp",
+        "a monitoring station: tshark reads what it is told of neighbours, before and after policy, and of the chosen routes",
+        bgp::bmp::bmp,
+    ),
+    quick(
         "bgp/mrt",
         "bgpdump reads the dump and what neighbours said; a table that BIRD wrote comes back as a neighbour's",
         bgp::mrt::mrt,

@@ -1,12 +1,13 @@
-//! `trunkctl bgp mrt`: the routes as a file, and the files that the appliance writes.
+//! `trunkctl bgp mrt`: the routes as a file, and the files that the appliance writes. `trunkctl bgp bmp`: monitoring stations.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use api::blocking::Client;
-use api::{BgpDumpQuery, BgpWatch, BgpWatchQuery, MrtLog};
+use api::{BgpDumpQuery, BgpWatch, BgpWatchQuery, BmpStation, MrtLog};
 
+use super::time;
 use crate::args::Cli;
 use crate::failure::Failure;
 use crate::{Outcome, show, value};
@@ -124,6 +125,59 @@ fn dump(cli: &Cli, query: BgpDumpQuery, to: &mut dyn Write) -> Result<u64, Failu
 
 fn watch(cli: &Cli) -> Result<BgpWatch, Failure> {
     Ok(Client::connect(&cli.socket)?.bgp_watch(BgpWatchQuery {})?)
+}
+
+pub(super) fn bmp(cli: &Cli, out: &mut dyn Write, words: &[String]) -> Outcome {
+    if let Some(word) = words.iter().find(|w| *w != "show") {
+        return Err(Failure::Usage(format!(
+            "unexpected {word:?}; trunkctl bgp bmp shows the stations"
+        )));
+    }
+    let all = watch(cli)?.stations;
+    match (cli.json, all.is_empty()) {
+        (true, _) => show::json_rows(out, &all),
+        (false, true) => Ok(writeln!(
+            out,
+            "no monitoring station is told of anything; [bmp.NAME] in the configuration begins it"
+        )?),
+        (false, false) => Ok(all.iter().try_for_each(|s| station(out, s))?),
+    }
+}
+
+fn station(out: &mut dyn Write, s: &BmpStation) -> io::Result<()> {
+    writeln!(
+        out,
+        "{} {}, {} for {}",
+        s.name,
+        s.address,
+        s.state,
+        time(s.since_s)
+    )?;
+    let mut line = |name: &str, text: String| match text.as_str() {
+        "" => Ok(()),
+        text => writeln!(out, "  {name:<11} {text}"),
+    };
+    line("told of", s.monitor.join(", "))?;
+    if s.state == "connected" {
+        let complete = if s.complete {
+            ", all that there was"
+        } else {
+            ""
+        };
+        line(
+            "told",
+            format!("{} messages, {} octets{complete}", s.messages, s.bytes),
+        )?;
+        line(
+            "waiting",
+            format!("{} octets, {} changes", s.queued_bytes, s.queued_changes),
+        )?;
+    }
+    if s.resyncs > 0 {
+        let text = format!("{} times: it was too slow for the changes", s.resyncs);
+        line("told anew", text)?;
+    }
+    line("last error", s.last_error.clone())
 }
 
 fn files(out: &mut dyn Write, log: &MrtLog) -> io::Result<()> {

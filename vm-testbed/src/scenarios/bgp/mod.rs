@@ -2,6 +2,7 @@
 //!
 //! Neighbour `n` is host 2 of network `n`, AS 4200000000 + n unless it is internal; the appliance is AS 64500.
 
+pub mod bmp;
 pub mod features;
 pub mod flood;
 pub mod internet;
