@@ -10,6 +10,7 @@
 //! - `inbound`: from an UPDATE to the Adj-RIB-In; `import`: may a route be used.
 //! - `outbound`: from the Loc-RIB to messages; `export`: what a route becomes on the way.
 //! - `recheck`: routes that the RPKI has changed its mind about.
+//! - `restart`: our own restart.
 //! - `routes`: the router's side: routes of its own, the best ones, next hops.
 //! - `show`: what operators see. `dump`, `journal`: what is written down of it, as MRT. `monitor`: what
 //!   monitoring stations are told, as BMP.
@@ -29,6 +30,7 @@ mod neighbors;
 mod outbound;
 mod peer;
 mod recheck;
+mod restart;
 mod routes;
 mod show;
 #[cfg(test)]
@@ -52,6 +54,7 @@ use std::time::{Duration, Instant};
 
 use crate::attrs::AttrBuf;
 use crate::rib::{PeerInfo, Rib, V4, V6};
+use crate::session::graceful::Restarter;
 use crate::session::{Cause, Event, Output, State};
 use crate::types::{Family, PeerId, Relation};
 use crate::wire::Encoder;
@@ -209,6 +212,7 @@ pub struct Speaker {
     octets: Vec<u8>,
     edited: AttrBuf,
     told: BTreeMap<PeerId, u64>,
+    restarter: Restarter,
 }
 
 impl Speaker {
@@ -233,6 +237,7 @@ impl Speaker {
             octets: Vec::new(),
             edited: AttrBuf::new(),
             told: BTreeMap::new(),
+            restarter: Restarter::idle(),
         };
         speaker.reconfigure(config, now);
         speaker
@@ -256,11 +261,13 @@ impl Speaker {
     /// When to call [`Speaker::tick`], if nothing else happens before.
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
-        self.peers.values().filter_map(Peer::poll_at).min()
+        let peers = self.peers.values().filter_map(Peer::poll_at);
+        peers.chain(self.restarter.poll_at()).min()
     }
 
     /// Time has passed. To be called after octets that came were given.
     pub fn tick(&mut self, now: Instant) {
+        self.restart_step(|r, released| r.tick(now, released));
         let due = |p: &&Peer| p.poll_at().is_some_and(|at| at <= now);
         let due: Vec<PeerId> = self.peers.values().filter(due).map(|p| p.id).collect();
         for id in due {

@@ -89,6 +89,7 @@ impl Speaker {
         match (&old.shutdown, &config.shutdown) {
             (None, Some(text)) => {
                 let stop = Event::Stop(Stop::Shutdown(text.clone()));
+                self.restart_step(|r, released| r.gone(id, released));
                 return self.event(id, stop, now);
             }
             (Some(_), None) => return self.event(id, Event::Start, now),
@@ -130,6 +131,7 @@ impl Speaker {
 
     pub(super) fn remove(&mut self, id: PeerId, now: Instant) {
         self.event(id, Event::Stop(Stop::Deconfigured), now);
+        self.restart_step(|r, released| r.gone(id, released));
         for family in [Family::Ipv4Unicast, Family::Ipv6Unicast] {
             self.core.forget(id, family);
         }
@@ -214,6 +216,7 @@ impl Speaker {
         now: Instant,
     ) -> Result<(), CommandError> {
         let id = self.named(key)?;
+        self.restart_step(|r, released| r.gone(id, released));
         self.event(id, Event::Stop(Stop::Shutdown(text.to_owned())), now);
         Ok(())
     }

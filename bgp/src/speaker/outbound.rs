@@ -168,6 +168,9 @@ impl Speaker {
     }
 
     fn advertise_family<K: Ours>(&mut self, budget: usize, now: Instant) -> bool {
+        if self.restarter.defers(K::FAMILY) {
+            return false;
+        }
         let mut more = false;
         let groups: Vec<GroupId> = K::groups(&mut self.core).keys().copied().collect();
         for g in groups {

@@ -157,6 +157,8 @@ impl Speaker {
             .write_state(id, (State::OpenConfirm, State::Established), now);
         self.core.feeds.session(id);
         self.core.stale(id, &steps);
+        let agreed = up.agreed.clone();
+        self.restart_step(|r, released| r.up(id, &agreed, released));
         self.join(id, now);
     }
 
@@ -212,6 +214,7 @@ impl Speaker {
         self.core.stale(id, &steps);
         for f in families {
             self.core.feeds.ended(id, *f);
+            self.restart_step(|r, released| r.end_of_rib(id, *f, released));
         }
     }
 

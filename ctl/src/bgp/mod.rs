@@ -9,6 +9,7 @@
 //! - `rpki`: the caches that say who may originate what.
 //! - `trial`: what a policy would do with a route.
 //! - `routes`: next hops, best routes, routes of the router's own. `translate`: the configuration. `show`: the API.
+//! - `restart`: what is known of a restart of ours.
 //! - `watch`: who is told what is heard. `bmp`: stations. `mrt`: files.
 
 mod bmp;
@@ -16,6 +17,7 @@ mod conns;
 mod links;
 mod mrt;
 mod net;
+mod restart;
 mod routes;
 mod rpki;
 mod show;
@@ -41,7 +43,7 @@ use socket2::Socket;
 use tracing::{debug, error, info, warn};
 
 use crate::config::Valid;
-use crate::config::bgp::{Bgp, PeerKey};
+use crate::config::bgp::{Bgp, Graceful, PeerKey};
 use crate::control::limit::{Limit, Pace};
 use crate::rib::{Distances, Rib};
 use conns::Conns;
@@ -49,6 +51,7 @@ pub(crate) use links::Links;
 use net::Wire;
 use routes::{Hops, Own};
 use rpki::Caches;
+use translate::RESTART_TIME;
 
 /// How long routes are chosen between two looks at everything else.
 const SLICE: Duration = Duration::from_millis(2);
@@ -57,6 +60,9 @@ const PREFIXES: (usize, usize) = (256, 8192);
 
 /// Between two router advertisements on a link with a neighbour at the other end.
 const ADVERTS: Duration = Duration::from_secs(5);
+
+/// How long at most others are not told of routes after a restart, RFC 4724 4.1.
+const DEFERRAL: Duration = Duration::from_secs(120);
 
 /// A socket that listens.
 struct Listener {
@@ -93,6 +99,7 @@ pub(crate) struct Driver {
     /// When the links with a neighbour at the other end are told again that a router is there.
     next_advert: Option<Instant>,
     watchers: watch::Watchers,
+    marker: restart::Marker,
 }
 
 impl fmt::Debug for Driver {
@@ -131,7 +138,13 @@ impl Driver {
             refusals: Limit::new(1, 5),
             next_advert: None,
             watchers: watch::Watchers::default(),
+            marker: restart::Marker::default(),
         }
+    }
+
+    /// Has a file say that BGP is spoken here, for who starts after us.
+    pub(crate) fn set_marker(&mut self, path: &std::path::Path) {
+        self.marker = restart::Marker::new(path);
     }
 
     // ---- configuration ----
@@ -237,6 +250,7 @@ impl Driver {
                 speaker.reconfigure(none, now);
                 self.ending = true;
             }
+            self.marker.keep(false, now);
             self.stop_listening();
             self.wires.clear();
             self.prefixes.clear();
@@ -269,7 +283,18 @@ impl Driver {
                 );
                 let seed =
                     u64::from(std::process::id()) << 32 | u64::from(now.elapsed().subsec_nanos());
-                self.speaker = Some(Speaker::new(config, seed, now));
+                let mut speaker = Speaker::new(config, seed, now);
+                let time = Duration::from_secs(s.restart_time.map_or(RESTART_TIME, |n| n.0.into()));
+                if self.marker.is_fresh(time) {
+                    speaker.restarted(!s.install, DEFERRAL, now);
+                }
+                if speaker.is_restarting() {
+                    info!(
+                        "BGP was spoken here before: neighbours are told of routes when all that wait for us have told theirs, or after {} s",
+                        DEFERRAL.as_secs()
+                    );
+                }
+                self.speaker = Some(speaker);
             }
         }
         if let Some(speaker) = &mut self.speaker {
@@ -279,6 +304,8 @@ impl Driver {
             caches.configure(next.rpki.as_deref(), around);
         });
         self.apply_watch(next, now);
+        let full = |n| bgp.settings(n).graceful_restart == Some(Graceful::Full);
+        self.marker.keep(bgp.neighbors.values().any(full), now);
         self.carry_out(links, rib, now);
     }
 
@@ -391,6 +418,7 @@ impl Driver {
             self.caches.poll_at(),
             self.next_advert,
             self.watchers.poll_at(),
+            self.marker.poll_at(),
         ];
         times.into_iter().flatten().min()
     }
@@ -454,6 +482,7 @@ impl Driver {
         self.carry_out(links, rib, now);
         more |= self.write(links, rib, now);
         more |= self.watch(links, rib, now);
+        self.marker.turn(now);
         if self.ending && !more && self.conns.is_empty() {
             self.end(rib);
         }

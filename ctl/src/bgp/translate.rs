@@ -19,7 +19,7 @@ const MOST_DYNAMIC: usize = 1000;
 /// Seconds, where nothing is said.
 const HOLD_TIME: u16 = 90;
 const CONNECT_RETRY: u64 = 10;
-const RESTART_TIME: u64 = 120;
+pub(super) const RESTART_TIME: u64 = 120;
 
 /// Finds policies by name.
 pub(super) type Policies<'a> = &'a dyn Fn(&str) -> Option<Arc<Policy>>;

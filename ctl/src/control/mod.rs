@@ -82,6 +82,9 @@ pub fn run(options: &Options) -> Result<(), String> {
     let mut control =
         Control::new(options.began).map_err(|e| format!("can't set up the control thread: {e}"))?;
     control.router.machine.recover();
+    let mut marker = options.socket.clone().into_os_string();
+    marker.push(".restart");
+    control.router.bgp.set_marker(std::path::Path::new(&marker));
     let plan = Box::new(Plan::initial(store.running().clone()));
     control.router.apply(plan, Instant::now())?;
     let waker = Waker::new(control.poll.registry(), Token(tokens::REQUESTS))

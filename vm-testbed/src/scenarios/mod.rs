@@ -305,6 +305,11 @@ pub const ALL: &[Scenario] = &[
         bgp::features::graceful,
     ),
     quick(
+        "bgp/graceful-restart",
+        "the appliance dies and is back: FRR has its routes all the time, and at the end anew",
+        bgp::restart::restarter,
+    ),
+    quick(
         "bgp/refresh",
         "route refresh, both ways",
         bgp::features::refresh,

@@ -9,6 +9,7 @@ pub mod internet;
 pub mod matrix;
 pub mod mrt;
 pub mod policy;
+pub mod restart;
 pub mod rpki;
 
 use std::fmt::Write as _;
