@@ -282,5 +282,14 @@ pub(crate) fn resolved(hop: Option<NextHop>, own: &OwnAddresses) -> Option<NextH
     }
 }
 
+/// Adds LLGR_STALE, unless it is there: RFC 9494 4.2.
+pub(super) fn mark_stale(buf: &mut AttrBuf) {
+    let stale = Community::LLGR_STALE;
+    if !buf.view().communities().any(|c| c == stale) {
+        let flags = flag::OPTIONAL | flag::TRANSITIVE;
+        buf.append(flags, code::COMMUNITIES, &stale.0.to_be_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,9 @@ use ipnet::IpNet;
 
 use crate::attrs::{AttrBuf, View};
 use crate::policy::{Input, NextHopRule, Peer as PolicyPeer, Policy, Protocol};
-use crate::rib::{Advertise, Audience, Export, GroupId, Path, Room, Sink, Table, V4, V6};
+use crate::rib::{
+    Advertise, Audience, Export, GroupId, Path, Room, Sink, Staleness, Table, V4, V6,
+};
 use crate::session::Event;
 use crate::types::{Asn, Family, NextHop, PathId, PeerId, Relation};
 use crate::wire::{Context, EncodeError, Encoder, end_of_rib};
@@ -42,6 +44,8 @@ struct Likeness {
     only: Option<PeerId>,
     /// A default route of ours is told whatever there is.
     default_originate: bool,
+    /// It knows what a long-lived stale route is (RFC 9494).
+    long_lived: bool,
 }
 
 /// A group of neighbours in one family.
@@ -306,6 +310,7 @@ fn likeness(peer: &Peer, up: &Up, family: Family) -> Likeness {
         advertise,
         only: depends.then_some(peer.id),
         default_originate: config.default_originate,
+        long_lived: (agreed.offered.long_lived.iter().flatten()).any(|l| l.family == family),
     }
 }
 
@@ -570,6 +575,11 @@ impl<K: Ours> Export<K> for Exporter<'_> {
         if like.default_originate && key.net().prefix_len() == 0 {
             return false;
         }
+        // RFC 9494 4.3: who does not know what that is would take it for as good as any other.
+        let long_lived = path.stale == Staleness::LongLived;
+        if long_lived && !like.long_lived {
+            return false;
+        }
         let source = self.gate.source(path.peer).filter(|_| path.peer != OWN);
         let from = export::Source {
             relation: source.map(|s| s.rules.relation),
@@ -578,6 +588,9 @@ impl<K: Ours> Export<K> for Exporter<'_> {
         };
         if !export::prepare(attrs, from, &like.rules, out) {
             return false;
+        }
+        if long_lived {
+            export::mark_stale(out);
         }
         let mut choice = NextHopChoice::Default;
         match &like.policy {

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::session::{GracefulConfig, State};
     use crate::speaker::tests::{World, config, local, neighbor};
-    use crate::speaker::{Config, Neighbor, PeerKey};
+    use crate::speaker::{Config, Neighbor, PeerKey, Side, Wanted};
 
     const NET: &str = "203.0.113.0/24";
 
@@ -190,5 +190,49 @@ mod tests {
         w.originate(2, NET);
         w.pass(Duration::from_secs(20));
         assert!(watched(&mut w));
+    }
+
+    /// Routers 1, 2 and 3; 1 goes away for longer than its restart time. What 3 has of its route then: communities.
+    fn away_for_long(three_knows: bool) -> Option<Vec<String>> {
+        let mut all = configs();
+        for (n, config) in &mut all {
+            for (_, near) in &mut config.neighbors {
+                let near = std::sync::Arc::make_mut(near);
+                for f in &mut near.session.families {
+                    f.long_lived =
+                        Duration::from_secs(if *n != 3 || three_knows { 1000 } else { 0 });
+                }
+            }
+        }
+        let mut w = World::new(all);
+        w.originate(1, NET);
+        w.pass(Duration::from_secs(30));
+        let communities = |w: &mut World| {
+            let (now, net) = (w.now, NET.parse().unwrap());
+            let (family, wanted) = (Family::Ipv4Unicast, Wanted::Exactly(net));
+            let s = w.speakers.get_mut(&3).unwrap();
+            let page = s.routes(family, &wanted, &Side::Table, None, now).unwrap();
+            let first = page.paths.first()?;
+            let all = first.attrs.view().communities().map(|c| c.to_string());
+            Some(all.collect::<Vec<_>>())
+        };
+        assert_eq!(communities(&mut w), Some(vec![]));
+        w.cut.push((1, 2));
+        w.break_wires(1, 2);
+        w.pass(Duration::from_secs(110));
+        assert_eq!(communities(&mut w), Some(vec![]), "its restart time runs");
+        w.pass(Duration::from_secs(20));
+        let there = communities(&mut w);
+        // It is back: so is the route, without a mark.
+        w.cut.clear();
+        w.pass(Duration::from_secs(60));
+        assert_eq!(communities(&mut w), Some(vec![]));
+        there
+    }
+
+    #[test]
+    fn what_is_stale_for_long_is_marked_for_who_knows_the_mark() {
+        assert_eq!(away_for_long(true), Some(vec!["llgr-stale".to_owned()]));
+        assert_eq!(away_for_long(false), None);
     }
 }

@@ -310,6 +310,11 @@ pub const ALL: &[Scenario] = &[
         bgp::restart::restarter,
     ),
     quick(
+        "bgp/long-lived-graceful-restart",
+        "a BIRD that takes too long to be back: its routes stay as a last resort, and another BIRD is told so",
+        bgp::restart::long_lived,
+    ),
+    quick(
         "bgp/refresh",
         "route refresh, both ways",
         bgp::features::refresh,
