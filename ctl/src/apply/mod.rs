@@ -383,9 +383,9 @@ impl Router {
         }
         let (link, device) = (
             if link { "up" } else { "down" },
-            conf.device.as_deref().unwrap_or("vlan"),
+            without_secret(conf.device.as_deref().unwrap_or("vlan")),
         );
-        info!(interface = conf.name.as_str(), device, tap, %mac, link, "interface added");
+        info!(interface = conf.name.as_str(), %device, tap, %mac, link, "interface added");
         self.names.insert(id, conf.name.clone());
         self.last_ids.insert(conf.name.clone(), id);
         self.ifaces.insert(conf.name.clone(), iface);
@@ -497,6 +497,15 @@ impl Router {
                 )
             })
     }
+}
+
+/// A device's text as logs may have it: the secret of a memif is for the other end alone.
+fn without_secret(device: &str) -> String {
+    let words = device.split(',').map(|w| match w.split_once('=') {
+        Some(("secret", _)) => "secret=(not shown)",
+        _ => w,
+    });
+    words.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -638,5 +647,15 @@ mod tests {
             .map(|i| i.name.as_str())
             .collect();
         assert_eq!(first, ["wan0.7", "wan0", "anew"]);
+    }
+
+    #[test]
+    fn a_secret_is_not_logged() {
+        let shown = without_secret("memif:/run/m.sock,id=2,secret=geheim,role=client");
+        assert_eq!(
+            shown,
+            "memif:/run/m.sock,id=2,secret=(not shown),role=client"
+        );
+        assert_eq!(without_secret("af_packet:eth1"), "af_packet:eth1");
     }
 }
