@@ -10,6 +10,7 @@ pub mod neighbours;
 pub mod path;
 pub mod pcap;
 pub mod refusal;
+pub mod stuck;
 pub mod traffic;
 pub mod updown;
 pub mod vm;
@@ -153,6 +154,11 @@ pub const ALL: &[Scenario] = &[
         "life/kill",
         "after SIGKILL the next start cleans up and works",
         life::kill,
+    ),
+    quick(
+        "life/stuck-worker",
+        "a worker that stands still is named, holds up nobody, and what waited for it is freed when it goes on",
+        stuck::worker,
     ),
     quick(
         "life/socket",

@@ -16,14 +16,14 @@ use super::{Skip, pages};
 
 /// What a stream of frames came to.
 #[derive(Debug)]
-struct Stream {
+pub(super) struct Stream {
     sent: u64,
     came: u64,
     longest: Duration,
 }
 
 /// Sends frames from `from` to `to` while `work` goes on: in small handfuls, well below what the slowest driver forwards.
-fn stream<T>(
+pub(super) fn stream<T>(
     from: &Wire,
     to: &Wire,
     sent: &[u8],
@@ -73,7 +73,7 @@ fn stream<T>(
     })
 }
 
-fn no_loss(s: &Stream, at_least: u64) -> Result<()> {
+pub(super) fn no_loss(s: &Stream, at_least: u64) -> Result<()> {
     ensure!(
         s.longest < millis(500),
         "forwarding stood still for {:?}",
