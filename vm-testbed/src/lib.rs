@@ -3,7 +3,7 @@
 //!
 //! [`lab`] makes namespaces, veths and appliances; [`frame`] makes frames; [`cases`] are tables of frames in and frames out;
 //! [`vm`] makes virtual machines; [`table`] makes route tables; [`scenarios`] are whole stories; [`suite`] runs all of it; [`setup`] installs and builds; [`fuzz`] fuzzes;
-//! [`demo`] shows; [`bench`] measures.
+//! [`demo`] shows; [`bench`] measures; [`simulate`] plays whole networks in virtual time.
 #![forbid(unsafe_code)]
 
 pub mod bench;
@@ -17,6 +17,7 @@ pub mod peers;
 pub mod progress;
 pub mod scenarios;
 pub mod setup;
+pub mod simulate;
 pub mod suite;
 pub mod table;
 pub mod vm;

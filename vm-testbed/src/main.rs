@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use vm_testbed::lab::{Driver, Flavor, Memory, signals};
 use vm_testbed::suite::{self, Options, Tier};
-use vm_testbed::{bench, demo, fuzz, setup};
+use vm_testbed::{bench, demo, fuzz, setup, simulate};
 
 #[derive(Parser)]
 #[command(
@@ -100,6 +100,12 @@ enum Verb {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Plays a network of dozens of BGP speakers in virtual time: failures, flaps, and after each the checks that they agree
+    /// and that no packet is lost or goes in circles
+    Simulate {
+        #[command(flatten)]
+        wanted: simulate::Wanted,
+    },
     /// Installs the Debian packages that are missing, and says what for
     Setup,
     /// Takes down what `demo --keep`, or a test bed that was killed, left behind
@@ -119,8 +125,7 @@ fn main() -> ExitCode {
 }
 
 fn go(verb: Verb) -> Result<bool> {
-    if let Verb::Test { list: true, .. } = verb {
-    } else {
+    if !matches!(verb, Verb::Test { list: true, .. } | Verb::Simulate { .. }) {
         setup::check_machine()?;
         signals::install()?;
     }
@@ -150,6 +155,7 @@ fn go(verb: Verb) -> Result<bool> {
             setup::install()?;
             fuzz::run(Duration::from_secs(seconds), only.as_deref()).map(|()| true)
         }
+        Verb::Simulate { wanted } => simulate::run(&wanted),
         Verb::Setup => setup::install().map(|()| true),
         Verb::Clean => {
             demo::clean();
