@@ -1,6 +1,12 @@
 //! One door to every decoder, for fuzzers: `cargo fuzz` targets call it (bgp/fuzz), and a short seeded run with mutations is
 //! an ordinary test below.
 
+mod nlri;
+mod rtr;
+
+pub use nlri::nlri;
+pub use rtr::rtr;
+
 use crate::attrs::AttrBuf;
 use crate::mrt;
 use crate::types::{Asn, Family, FamilySet, Relation};

@@ -112,3 +112,52 @@ fn what_is_not_there_is_found_missing() {
         assert!(!tests.has(name), "{name}");
     }
 }
+
+/// The targets of a folder of cargo-fuzz.
+fn targets(folder: &str) -> Vec<String> {
+    let dir = root().join(folder).join("fuzz/fuzz_targets");
+    let files = std::fs::read_dir(dir).unwrap();
+    let name = |e: std::fs::DirEntry| e.path().file_stem().unwrap().to_string_lossy().into_owned();
+    let mut all: Vec<String> = files.map(|f| name(f.unwrap())).collect();
+    all.sort();
+    all
+}
+
+/// What reads foreign octets in `bgp` has a door, each door a target, and each target is built and written down.
+#[test]
+fn each_door_of_fuzzers_has_a_target() {
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let (manifest, page) = (read("bgp/fuzz/Cargo.toml"), read("docs/testing.md"));
+    let all = targets("bgp");
+    let used: String = all
+        .iter()
+        .map(|t| read(&format!("bgp/fuzz/fuzz_targets/{t}.rs")))
+        .collect();
+    for t in &all {
+        assert!(
+            manifest.contains(&format!("name = \"{t}\"")),
+            "bgp/fuzz/Cargo.toml has no {t}"
+        );
+        let (_, rest) = page.split_once("bgp/: ").expect("the list of targets");
+        let list = rest.split_once("ctl/").map_or(rest, |l| l.0);
+        let mut words = list.split(|c: char| !c.is_ascii_alphanumeric());
+        assert!(
+            words.any(|w| w == t),
+            "docs/testing.md does not name bgp/{t}"
+        );
+    }
+    let doors = read("bgp/src/fuzz.rs") + &read("bgp/src/session/fuzz.rs");
+    let mut doors: Vec<&str> = doors
+        .lines()
+        .filter_map(|l| l.strip_prefix("pub fn ")?.split('(').next())
+        .chain(["nlri", "rtr"])
+        .collect();
+    // A run of messages is what `message` gives each of its inputs to; a context is none of its own.
+    doors.retain(|d| !matches!(*d, "messages" | "context"));
+    for d in doors {
+        assert!(
+            used.contains(&format!("fuzz::{d}(")),
+            "no target calls bgp::fuzz::{d}"
+        );
+    }
+}

@@ -177,6 +177,48 @@ fn a_seeded_run_with_mutations() {
     }
 }
 
+#[test]
+fn a_seeded_run_over_nlri_of_every_family() {
+    let mut seeds: Vec<Vec<u8>> = Vec::new();
+    for body in update_bodies() {
+        let ctx = context(4 | 1);
+        let Ok(u) = Update::parse(&body, &ctx) else {
+            continue;
+        };
+        for n in u.unreach().chain(u.reach().map(|r| r.nlri)) {
+            let which = Family::ALL.iter().position(|f| *f == n.family).unwrap();
+            seeds.push([&[4 | 1, which as u8], n.octets].concat());
+        }
+    }
+    let all: std::collections::BTreeSet<u8> = seeds.iter().map(|s| s[1]).collect();
+    assert_eq!(all.len(), Family::ALL.len(), "a family has no seed");
+    let mut rng = Rng(0x5eed_2028);
+    for _ in 0..400_000 {
+        let mut m = seeds[rng.below(seeds.len())].clone();
+        for _ in 0..rng.below(3) {
+            mutate(&mut rng, &mut m);
+        }
+        nlri(&m);
+    }
+}
+
+#[test]
+fn a_seeded_run_over_what_a_cache_says() {
+    let mut rng = Rng(0x5eed_2029);
+    let mut filled = 0;
+    for _ in 0..100_000 {
+        let n = rng.below(160);
+        // A connection, and the answer to the first query, more often than chance would have it.
+        let mut m = match rng.below(4) {
+            0 => vec![],
+            _ => vec![5, 5, 0, 0],
+        };
+        m.extend((0..n).map(|_| rng.below(256) as u8));
+        filled += u64::from(rtr(&m) > 0);
+    }
+    assert!(filled > 100, "{filled} programs filled the table");
+}
+
 /// MRT around the same messages, and a dump with the same attributes.
 #[test]
 fn a_seeded_run_with_mutations_over_mrt() {
