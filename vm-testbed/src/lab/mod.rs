@@ -23,7 +23,9 @@ pub mod appliance;
 pub mod cmd;
 pub mod config;
 pub mod counters;
+pub mod faults;
 pub mod leftovers;
+pub mod middlebox;
 pub mod netns;
 pub mod pages;
 pub mod signals;
@@ -37,6 +39,8 @@ use anyhow::{Context, Result};
 pub use appliance::Appliance;
 pub use config::{Config, Driver, Flavor, Memory};
 pub use counters::Counters;
+pub use faults::Faults;
+pub use middlebox::Middlebox;
 pub use netns::Netns;
 pub use wire::Wire;
 
@@ -222,6 +226,46 @@ impl Lab {
         self.veth(a, b, "")?;
         Self::port_end(a.0, a.1)?;
         Self::port_end(b.0, b.1)
+    }
+
+    /// The two veths of a link with faults: from `a` and from `b` to devices of `middle`, which are returned. The ends in `a`
+    /// and `b` are as the kernel makes them, and down.
+    ///
+    /// # Errors
+    /// When the kernel refuses a part of it.
+    pub fn halves(
+        &mut self,
+        a: (&Netns, &str),
+        b: (&Netns, &str),
+        middle: &Netns,
+    ) -> Result<[String; 2]> {
+        let mut ends = [String::new(), String::new()];
+        for (side, near) in [a, b].into_iter().enumerate() {
+            let end = format!("half{}", self.devices);
+            self.veth(near, (middle, &end), "numtxqueues 1 numrxqueues 1")?;
+            Self::port_end(middle, &end)?;
+            middle.ip(&format!("link set {end} mtu 3000"))?;
+            ends[side] = end;
+        }
+        Ok(ends)
+    }
+
+    /// A link with faults between the ports of two routers, through a namespace that has nothing else in it.
+    ///
+    /// # Errors
+    /// When the kernel refuses a part of it.
+    pub fn through(
+        &mut self,
+        a: (&Netns, &str),
+        b: (&Netns, &str),
+        faults: Faults,
+        seed: u64,
+    ) -> Result<Middlebox> {
+        let middle = self.space(&format!("mid{}", self.devices))?;
+        let ends = self.halves(a, b, &middle)?;
+        Self::port_end(a.0, a.1)?;
+        Self::port_end(b.0, b.1)?;
+        Middlebox::start(&middle, [&ends[0], &ends[1]], faults, seed)
     }
 
     /// A veth from device `port` of the router's namespace to a raw end in `far`, which can send frames of up to 3,000

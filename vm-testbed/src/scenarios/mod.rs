@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod bgp;
+pub mod faults;
 pub mod hosts;
 pub mod life;
 pub mod local;
@@ -409,6 +410,31 @@ pub const ALL: &[Scenario] = &[
         "bgp/flood-opening",
         "sessions opened and dropped as fast as they can be: other sessions and the command line go on, memory is bounded",
         bgp::flood::opening,
+    ),
+    full(
+        "faults/loss-reorder",
+        "a BGP session over a link that loses, reorders, doubles and corrupts frames: it is never lost, and all routes come",
+        faults::lossy,
+    ),
+    quick(
+        "faults/delay",
+        "a BGP session over a link that takes 150 ms each way",
+        faults::delayed,
+    ),
+    quick(
+        "faults/cut",
+        "a link that is cut and stays up: the hold timer finds it out, and all comes back",
+        faults::cut,
+    ),
+    quick(
+        "faults/carrier",
+        "the same where the link goes down: the session ends with it, and not by its hold timer",
+        faults::carrier,
+    ),
+    quick(
+        "faults/one-way",
+        "a link on which nothing of ours arrives any more: the neighbour gives us up and says so",
+        faults::one_way,
     ),
     vm(
         "vm/boot",
