@@ -14,7 +14,7 @@ use crate::lab::cmd;
 use crate::{progress, setup, workspace};
 
 /// Where there are targets.
-const FOLDERS: [&str; 3] = ["dataplane/net/fuzz", "bgp/fuzz", "ctl/fuzz"];
+const FOLDERS: [&str; 4] = ["dataplane/net/fuzz", "bgp/fuzz", "bgp/ldp/fuzz", "ctl/fuzz"];
 /// As cargo-fuzz 0.13 gives them.
 const RUSTFLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \

@@ -225,7 +225,7 @@ fn short_fuzz() -> Result<()> {
     progress::note(
         "the targets of ctl/ are left to `cargo testbed fuzz --only ctl/`: they take ten minutes to build",
     );
-    ["net/", "bgp/"]
+    ["net/", "bgp/", "ldp/"]
         .into_iter()
         .try_for_each(|only| fuzz::run(FUZZ, Some(only)))
 }
