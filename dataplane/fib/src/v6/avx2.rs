@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use super::burst::{LANES, Lanes};
 use super::node::{Entry, PAGE_BITS};
-use super::{INDEX, INDEX_PAGE, SHORT, Table6};
+use super::{INDEX, Table6};
 
 /// Addresses in a vector.
 const GROUP: usize = 8;
@@ -17,20 +17,11 @@ pub(super) fn to_trees(t: &Table6, tops: &mut Lanes, keys: &mut Lanes, n: usize)
     let tops = &mut tops.0.as_chunks_mut::<GROUP>().0[..groups];
     let keys = &mut keys.0.as_chunks_mut::<GROUP>().0[..groups];
     const { assert!(LANES.is_multiple_of(GROUP)) };
-    // SAFETY: the target has AVX2 (see `super`). The first 12 bits index the root, which names index pages; a page that an
-    // entry names is one of the table's, with 2^8 entries.
+    // SAFETY: the target has AVX2 (see `super`). 24 bits index the whole of the index; a page that an entry names
+    // is one of the table's, with 2^8 entries.
     unsafe {
         for top in &mut *tops {
-            let bits = load(top);
-            let page = _mm256_i32gather_epi32::<4>(
-                t.root.as_ptr().cast(),
-                _mm256_srli_epi32::<{ 32 - SHORT as i32 }>(bits),
-            );
-            let slot = _mm256_and_si256(
-                _mm256_srli_epi32::<{ 32 - INDEX as i32 }>(bits),
-                _mm256_set1_epi32(INDEX_PAGE as i32 - 1),
-            );
-            let at = _mm256_add_epi32(page, slot);
+            let at = _mm256_srli_epi32::<{ 32 - INDEX as i32 }>(load(top));
             store(
                 top,
                 _mm256_i32gather_epi32::<4>(t.index.as_ptr().cast(), at),

@@ -2,9 +2,10 @@
 //! line of 16 words is compared with an address's key by one instruction.
 //!
 //! To read: Intel's "Optimization Reference Manual", chapter on AVX-512 (gathers, masks). Every lane takes the same
-//! steps through the index, so that no branch depends on what was loaded; then lists are made of those that are at a tree,
-//! and of those that have a choice there. Lanes that need more than that (a wide tree, the next window) are taken through
-//! their steps together afterwards; who finds nothing is answered by the short table.
+//! steps, and who has no choice or no tree compares its key with the dummy line: no branch depends on what was loaded, so
+//! that a burst's first loads are on their way while the last of the one before are awaited. Lanes that need more than that
+//! (a wide tree, the next window) are taken through their steps together afterwards; who finds nothing is answered by the
+//! short table.
 //!
 //! Vectors of 8 rather than 16: where gathers are slow (Intel), those of 8 elements take less for each.
 //!
@@ -19,7 +20,7 @@ use net::GroupId;
 
 use super::burst::Address;
 use super::node::{Entry, NARROW, NARROW_GROUPS, PAGE_BITS};
-use super::{INDEX, INDEX_PAGE, SHORT, Table6, top};
+use super::{INDEX, Table6, top};
 use crate::prefetch::prefetch;
 
 /// Addresses looked up together, in groups of 8.
@@ -32,6 +33,7 @@ pub(super) fn detected() -> bool {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512cd")
         && is_x86_feature_detected!("bmi1")
 }
 
@@ -55,17 +57,6 @@ impl Lanes {
         self.0.as_mut_ptr().cast::<u32>().wrapping_add(lane)
     }
 
-    /// Puts some of 8 words behind the first `len`. Returns how many there are then.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512vl")]
-    fn append(&mut self, len: usize, words: __m256i, which: __mmask8) -> usize {
-        debug_assert!(len <= LANES);
-        let some = _mm256_maskz_compress_epi32(which, words);
-        // SAFETY: there is room for 8 after the last.
-        unsafe { _mm256_storeu_si256(self.at_mut(len).cast(), some) };
-        len + which.count_ones() as usize
-    }
-
     /// 8 lanes from that one on, a multiple of 8, which were set.
     #[inline]
     #[target_feature(enable = "avx512f")]
@@ -87,16 +78,13 @@ impl Lanes {
 
 /// Where each address is.
 struct Found {
-    /// The entry; in the end the answer.
+    /// The entry.
     entry: Lanes,
     key: Lanes,
-    /// Where the choice is, then the leaf, in bytes; of those who are at a tree.
-    leaf: Lanes,
-    /// Who is at a tree with narrow leaves, and how many are; and which of these at one with a choice.
-    tree: Lanes,
-    trees: usize,
+    /// Where the choice is, then which of its boundaries are below the key, a bit for each. In bytes, as `leaf`: 0, the
+    /// dummy, for who is at none.
     choice: Lanes,
-    choices: usize,
+    leaf: Lanes,
     /// Lanes that need more than that.
     rest: u64,
 }
@@ -106,7 +94,7 @@ impl Table6 {
     ///
     /// # Safety
     /// [`detected`].
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512cd,bmi1")]
     pub(super) unsafe fn lookup_burst_avx512<A: Address>(&self, dst: &[A], out: &mut [GroupId]) {
         let n = dst.len().min(out.len());
         let (dst, out) = (&dst[..n], &mut out[..n]);
@@ -114,11 +102,8 @@ impl Table6 {
         let mut found = Found {
             entry: Lanes::new(),
             key: Lanes::new(),
-            leaf: Lanes::new(),
-            tree: Lanes::new(),
-            trees: 0,
             choice: Lanes::new(),
-            choices: 0,
+            leaf: Lanes::new(),
             rest: 0,
         };
         let mut next = dst.chunks(LANES);
@@ -144,7 +129,7 @@ impl Table6 {
 
     /// Asks the short table for those that have nothing yet. Returns whether there were any.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512cd,bmi1")]
     fn answer_short<A: Address>(&self, dst: &[A], out: &mut [GroupId]) -> bool {
         const WIDE: usize = 16;
         let mut any = false;
@@ -167,7 +152,7 @@ impl Table6 {
     /// As many addresses as there are lanes, or fewer. One step of all after the other, so that no load waits for one of
     /// the same step.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512cd,bmi1")]
     unsafe fn chunk<A: Address>(&self, dst: &[A], out: &mut [GroupId], found: &mut Found) {
         let (whole, last) = dst.as_chunks::<GROUP>();
         let groups = dst.len().div_ceil(GROUP);
@@ -192,70 +177,84 @@ impl Table6 {
                 }
                 steps += 1;
             }
-            (found.rest, found.trees, found.choices) = (0, 0, 0);
+            found.rest = 0;
             for g in 0..groups {
                 self.tree_group(g, found);
             }
+            self.search(groups, found, out);
         }
-        let n = out.len();
-        // SAFETY: the lanes up to the next multiple of 8 were set above, and those in the lists are of them. An entry names
-        // a line of the table with all that its tree has; the key's place among a choice's boundaries is that of a leaf;
-        // at most 10 boundaries of a leaf are below the key, and there are 11 groups.
-        unsafe {
-            let lines = self.lines.as_ptr().cast::<u8>();
-            for j in 0..found.choices {
-                let i = *found.choice.at(j) as usize;
-                let key = _mm512_set1_epi32(*found.key.at(i) as i32);
-                let leaf = *found.leaf.at(i);
-                let words = _mm512_load_si512(lines.add(leaf as usize).cast());
-                *found.leaf.at_mut(i) = leaf + 64 + place::<16>(words, key) * 64;
-            }
-            for j in 0..found.trees {
-                let i = *found.tree.at(j) as usize;
-                let key = _mm512_set1_epi32(*found.key.at(i) as i32);
-                let leaf = lines.add(*found.leaf.at(i) as usize);
-                let words = _mm512_load_si512(leaf.cast());
-                let groups = leaf.add(NARROW_GROUPS).cast::<u16>();
-                let group = *groups.add(place::<NARROW>(words, key) as usize);
-                *found.entry.at_mut(i) = group.into();
-            }
-            for (g, out) in out.chunks_mut(GROUP).enumerate() {
-                let all = ((1u32 << out.len()) - 1) as __mmask8;
-                let groups = found.entry.get(g * GROUP);
-                _mm256_mask_storeu_epi32(out.as_mut_ptr().cast(), all, groups);
-            }
-        }
-        let rest = found.rest & (!0 >> (LANES - n));
+        let rest = found.rest & (!0 >> (LANES - out.len()));
         if rest != 0 {
-            // SAFETY: set for the lanes that there are addresses for; `tree_group` leaves them out of its lists.
+            // SAFETY: set for the lanes that there are addresses for.
             let at = |i| unsafe { (Entry(*found.entry.at(i)), *found.key.at(i)) };
             self.finish(dst, out, rest, at);
         }
     }
 
+    /// Answers those that are at a tree with narrow leaves, and those that have an answer.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512cd,bmi1")]
+    unsafe fn search(&self, groups: usize, found: &mut Found, out: &mut [GroupId]) {
+        let lines = self.lines.as_ptr().cast::<u8>();
+        let mut few = [GroupId::NONE; LANES];
+        let to = if out.len() == LANES {
+            out.as_mut_ptr()
+        } else {
+            few.as_mut_ptr()
+        };
+        // SAFETY: the lanes up to the next multiple of 8 were set. An entry names a line of the table with all that its tree
+        // has; the key's place among a choice's boundaries is that of a leaf; at most 10 boundaries of a leaf are below the
+        // key, and there are 11 groups. Volatile: the compiler would put words together that are quicker stored alone.
+        unsafe {
+            for i in 0..groups * GROUP {
+                let key = _mm512_set1_epi32(*found.key.at(i) as i32);
+                let words = _mm512_load_si512(lines.add(*found.choice.at(i) as usize).cast());
+                let below = _mm512_cmplt_epu32_mask(words, key);
+                found.choice.at_mut(i).write_volatile(below.into());
+            }
+            for g in 0..groups {
+                // Those below are the first ones.
+                let above = _mm256_lzcnt_epi32(found.choice.get(g * GROUP));
+                let place = _mm256_sub_epi32(_mm256_set1_epi32(32), above);
+                let leaf = found.leaf.get(g * GROUP);
+                let leaf = _mm256_add_epi32(leaf, _mm256_slli_epi32::<6>(place));
+                found.leaf.set(g * GROUP, leaf);
+            }
+            for i in 0..groups * GROUP {
+                let key = _mm512_set1_epi32(*found.key.at(i) as i32);
+                let leaf = lines.add(*found.leaf.at(i) as usize);
+                let words = _mm512_load_si512(leaf.cast());
+                let groups = leaf.add(NARROW_GROUPS).cast::<u16>();
+                let group = *groups.add(place::<NARROW>(words, key) as usize);
+                to.add(i).write_volatile(GroupId(group.into()));
+            }
+            for g in 0..groups {
+                let entry = found.entry.get(g * GROUP);
+                let answered = !_mm256_movepi32_mask(entry);
+                _mm256_mask_storeu_epi32(to.add(g * GROUP).cast(), answered, entry);
+            }
+        }
+        if out.len() < LANES {
+            out.copy_from_slice(&few[..out.len()]);
+        }
+    }
+
     /// Takes 8 addresses through the index.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512cd,bmi1")]
     unsafe fn index_group<A: Address>(&self, dst: &[A; GROUP], g: usize, found: &mut Found) {
         // SAFETY: the features are ours.
         let (top, key) = unsafe { bits(dst) };
-        let slot = _mm256_and_si256(
-            _mm256_srli_epi32::<{ 32 - INDEX as i32 }>(top),
-            _mm256_set1_epi32(INDEX_PAGE as i32 - 1),
-        );
-        let top = _mm256_srli_epi32::<{ 32 - SHORT as i32 }>(top);
-        // SAFETY: 12 bits index the root, which names index pages.
-        let entry = unsafe {
-            let page = _mm256_i32gather_epi32::<4>(self.root.as_ptr().cast(), top);
-            _mm256_i32gather_epi32::<4>(self.index.as_ptr().cast(), _mm256_add_epi32(page, slot))
-        };
+        let at = _mm256_srli_epi32::<{ 32 - INDEX as i32 }>(top);
+        // SAFETY: 24 bits index the whole of the index.
+        let entry = unsafe { _mm256_i32gather_epi32::<4>(self.index.as_ptr().cast(), at) };
         found.entry.set(g * GROUP, entry);
         found.key.set(g * GROUP, key);
     }
 
     /// Takes those of 8 addresses that are at a page through it. Returns which are at another.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512cd,bmi1")]
     unsafe fn page_group(&self, g: usize, found: &mut Found) -> __mmask8 {
         let pages = |entry| _mm256_cmpge_epu32_mask(entry, _mm256_set1_epi32(Entry::PAGES as i32));
         let (entry, key) = (found.entry.get(g * GROUP), found.key.get(g * GROUP));
@@ -277,7 +276,7 @@ impl Table6 {
 
     /// Lists which of 8 addresses are at a tree, and which of these at a choice.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512cd,bmi1")]
     unsafe fn tree_group(&self, g: usize, found: &mut Found) {
         let entry = found.entry.get(g * GROUP);
         let has = |lanes, bit: u32| {
@@ -289,12 +288,13 @@ impl Table6 {
         found.rest |= u64::from(rest) << (g * GROUP);
         let trees = nodes & !wide;
         let line = _mm256_and_si256(entry, _mm256_set1_epi32(Entry::LINE as i32));
-        found.leaf.set(g * GROUP, _mm256_slli_epi32::<6>(line));
-        let first = _mm256_set1_epi32((g * GROUP) as i32);
-        let lanes = _mm256_add_epi32(first, _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0));
+        let line = _mm256_maskz_slli_epi32::<6>(trees, line);
         let choices = has(trees, Entry::CHOICE);
-        found.trees = found.tree.append(found.trees, lanes, trees);
-        found.choices = found.choice.append(found.choices, lanes, choices);
+        found
+            .choice
+            .set(g * GROUP, _mm256_maskz_mov_epi32(choices, line));
+        let first = _mm256_mask_add_epi32(line, choices, line, _mm256_set1_epi32(64));
+        found.leaf.set(g * GROUP, first);
     }
 }
 
@@ -309,7 +309,7 @@ fn place<const N: usize>(words: __m512i, key: __m512i) -> u32 {
 
 /// The bits 0 to 32 and 24 to 56 of 8 addresses.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512cd,bmi1")]
 unsafe fn bits<A: Address>(dst: &[A; GROUP]) -> (__m256i, __m256i) {
     const { assert!(size_of::<A>() == 16) };
     let words = _mm512_broadcast_i32x4(_mm_set_epi64x(-1, i64::from_le_bytes(A::WORDS)));

@@ -4,8 +4,8 @@
 //! below a direct index; "PlanB" (arXiv 2604.14650), for doing so with AVX-512. Then here [`Table6`] and
 //! [`node`], which say what the parts are; `burst` looks up many addresses at once, `write` makes changes.
 //!
-//! The Internet's prefixes cut the address space into some 150,000 intervals that lie in clusters. The first 12 bits
-//! choose an index page, the next 12 its entry. An entry is a group or names a node. A node is a **tree** (one line of up
+//! The Internet's prefixes cut the address space into some 150,000 intervals that lie in clusters. The first 24 bits
+//! index 2^24 entries, of which only those pages take memory that something was written to. An entry is a group or names a node. A node is a **tree** (one line of up
 //! to 10 boundaries, or a line that chooses among up to 17 such), or, where that is too little, a **page** of 256
 //! entries for the next 8 bits. Nodes tell addresses apart by the 32 bits of a *window*: bits 24 to 56, then 56 to 88,
 //! 88 to 120, 120 to 128. Where there are prefixes longer than a window reaches, the entry leads on to a node of the
@@ -44,17 +44,15 @@ pub(crate) use write::{Replicas6, Writer6};
 
 /// Lengths up to this are in the short table.
 pub(crate) const SHORT: u8 = 12;
-/// Entries of an index page: bits 12 to 24.
-const INDEX_PAGE: usize = 1 << (INDEX - SHORT as u32);
-/// Index pages: one for each value of the first 12 bits, as many that wait for readers to leave, and page 0, which is
-/// for all that have nothing and is never written.
-const INDEX_PAGES: usize = 2 * (1 << SHORT) + 1;
+/// Entries of the index in a page of memory: those with the same first 14 bits.
+const INDEX_PAGE: usize = 4096 / size_of::<AtomicU32>();
+/// Such pages.
+const INDEX_PAGES: usize = (1 << INDEX) / INDEX_PAGE;
 
 /// One replica of the IPv6 table.
 pub(crate) struct Table6 {
-    /// The index page for the first 12 bits, as the number of its first entry in `index`.
-    root: HugeSlice<[AtomicU32; 1 << SHORT]>,
-    index: HugeSlice<[AtomicU32; INDEX_PAGE]>,
+    /// The entry for each value of the first 24 bits. Pages that have nothing are the kernel's one page of zeros.
+    index: HugeSlice<AtomicU32>,
     /// Trees and pages. Line 0 is [`node::DUMMY`].
     lines: HugeSlice<Line>,
     short: Short,
@@ -67,14 +65,15 @@ impl Table6 {
     /// An empty table with room for so many lines. Zero pages: costs no memory until written.
     pub(crate) fn new(lines: usize, node: Option<u32>) -> io::Result<Self> {
         let table = Self {
-            root: HugeSlice::zeroed(1, Backing::Small, node)?,
-            index: HugeSlice::zeroed(INDEX_PAGES, Backing::Merged, node)?,
+            index: HugeSlice::zeroed(1 << INDEX, Backing::Small, node)?,
             lines: HugeSlice::zeroed(write::total_lines(lines), Backing::Merged, node)?,
             short: Short::new(SHORT.into()),
             #[cfg(target_arch = "x86_64")]
             vector: avx512::detected(),
         };
         table.lines[0].fill(&node::DUMMY);
+        // So that no worker waits for the kernel, wherever its packets go.
+        table.index.populate(0..1 << INDEX, false);
         Ok(table)
     }
 
@@ -113,10 +112,8 @@ impl Table6 {
     /// The entry for the first 24 bits.
     #[inline]
     fn index_entry(&self, dst: u128) -> Entry {
-        // Acquire: pairs with the Release store in `Replicas6::store_root`; a page named here was empty before.
-        let page = self.root[0][top(dst)].load(Ordering::Acquire) as usize / INDEX_PAGE;
         // Acquire: pairs with the Release store in `Replicas6::store`; the node or group named was filled before.
-        Entry(self.index[page][index_slot(dst)].load(Ordering::Acquire))
+        Entry(self.index[(dst >> (128 - INDEX)) as usize].load(Ordering::Acquire))
     }
 
     /// The entry of a page for a key.
@@ -138,10 +135,4 @@ impl Table6 {
 #[inline]
 fn top(dst: u128) -> usize {
     (dst >> (128 - u32::from(SHORT))) as usize
-}
-
-/// The 12 bits after them.
-#[inline]
-fn index_slot(dst: u128) -> usize {
-    (dst >> (128 - INDEX)) as usize % INDEX_PAGE
 }

@@ -42,7 +42,7 @@ const NONE: u32 = u32::MAX;
 /// A line without boundaries, for a reader that must compare its key with something.
 pub(super) const DUMMY: [u32; WORDS] = [NONE; WORDS];
 
-/// A word in an index page, a page or a wide leaf.
+/// A word in the index, a page or a wide leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry(pub(super) u32);
 
@@ -341,8 +341,6 @@ pub(super) fn beyond(leaf: &Line) -> impl Iterator<Item = Entry> {
 pub(crate) enum Gone {
     /// Lines: the first, and how many.
     Lines(u32, u32),
-    /// An index page.
-    Index(u32),
 }
 
 impl Gone {
@@ -350,7 +348,6 @@ impl Gone {
     pub(crate) fn bytes(self) -> usize {
         match self {
             Self::Lines(_, lines) => lines as usize * size_of::<Line>(),
-            Self::Index(_) => super::INDEX_PAGE * size_of::<u32>(),
         }
     }
 }

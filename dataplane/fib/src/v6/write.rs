@@ -5,8 +5,8 @@
 //! can run out of room. [`Writer6::commit`] stores the entries that name the new nodes, one by one: each address goes
 //! from its old answer to its new one in one of these stores. [`Writer6::abort`] takes the steps before it back.
 //!
-//! Kept true: every page has more than [`MERGE`] prefixes inside (or else becomes a tree when one of them goes), an index
-//! page has an entry that is not 0, and what an entry names is named by nothing else.
+//! Kept true: every page has more than [`MERGE`] prefixes inside (or else becomes a tree when one of them goes), and
+//! what an entry names is named by nothing else.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,6 @@ use super::rib::{Found, Rib6, below};
 use super::runs::Runs;
 use super::{INDEX_PAGE, INDEX_PAGES, SHORT, Table6};
 use crate::short::{Owner, Short, ShortWriter};
-use crate::slots::Slots;
 use crate::{FibError, Tables};
 
 /// When more prefixes than this are painted, the tree is split, so that the next change need not paint as many.
@@ -34,10 +33,10 @@ pub(super) fn total_lines(lines: usize) -> usize {
     (4 * lines + (1 << 16)).min(Entry::LINE as usize)
 }
 
-/// An entry of an index page or of a page.
+/// An entry of the index or of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Slot {
-    Index(u32, usize),
+    Index(usize),
     Page(u32, usize),
 }
 
@@ -52,8 +51,6 @@ struct Staged {
 /// What [`Writer6::prepare`] made ready.
 #[derive(Default)]
 struct Plan {
-    /// New index pages, and the first 12 bits that they are for.
-    roots: Vec<(usize, u32)>,
     stores: Vec<(Slot, Entry)>,
     made: Vec<(u32, u32)>,
     dropped: Vec<Gone>,
@@ -76,9 +73,9 @@ pub(crate) struct Writer6 {
     pub(super) rib: Rib6,
     short: ShortWriter,
     runs: Runs,
-    index_pages: Slots,
-    /// Entries of each index page that are not 0.
+    /// Entries that are not 0 in each page of the index, and how many pages have such.
     used: Vec<u16>,
+    index_pages: usize,
     /// Prefixes inside each page, by its first line.
     counts: HashMap<u32, usize>,
     staged: Vec<Staged>,
@@ -94,8 +91,8 @@ impl Writer6 {
             rib: Rib6::default(),
             short: ShortWriter::new(SHORT.into()),
             runs: Runs::new(lines, total_lines(lines)),
-            index_pages: Slots::new("index page of the IPv6 table", 1, INDEX_PAGES - 1),
             used: vec![0; INDEX_PAGES],
+            index_pages: 0,
             counts: HashMap::new(),
             staged: Vec::new(),
             plan: Plan::default(),
@@ -155,9 +152,6 @@ impl Writer6 {
         // What comes to the short table comes before longer prefixes go, and what goes from it after others came.
         self.write_short(t, &staged, true);
         let mut plan = std::mem::take(&mut self.plan);
-        for (top, page) in plan.roots.drain(..) {
-            t.store_root(top, page);
-        }
         self.store_all(t, &mut plan.stores);
         self.write_short(t, &staged, false);
         for (page, count) in plan.counts.drain(..) {
@@ -178,9 +172,6 @@ impl Writer6 {
         for (first, lines) in plan.made.drain(..) {
             self.runs.give(first, lines);
         }
-        for (_, page) in plan.roots.drain(..) {
-            self.index_pages.give(page);
-        }
         plan.stores.clear();
         plan.dropped.clear();
         plan.counts.clear();
@@ -196,7 +187,6 @@ impl Writer6 {
     pub(crate) fn release(&mut self, gone: Gone) {
         match gone {
             Gone::Lines(first, lines) => self.runs.give(first, lines),
-            Gone::Index(page) => self.index_pages.give(page),
         }
     }
 
@@ -207,7 +197,7 @@ impl Writer6 {
 
     /// Bytes that lookups use (in one replica), and that only the writer uses.
     pub(crate) fn bytes(&self) -> (usize, usize) {
-        let index = (1 << SHORT) + (self.index_pages.in_use() + 1) * INDEX_PAGE;
+        let index = self.index_pages * INDEX_PAGE;
         let short = 1 << SHORT;
         let lookup = 4 * (index + short) + size_of::<node::Line>() * (self.runs.in_use() + 1);
         let counts = self.counts.capacity() * size_of::<(u32, usize)>();
@@ -255,24 +245,12 @@ impl Writer6 {
         cell: u128,
         dirty: &[Range],
     ) -> Result<(), FibError> {
-        let (top, slot) = (cell as usize / INDEX_PAGE, cell as usize % INDEX_PAGE);
-        let mut page = match self.plan.roots.last() {
-            Some(&(new, page)) if new == top => page,
-            _ => t.root(top),
-        };
-        let old = match page {
-            0 => Entry::NONE,
-            _ => t.load(Slot::Index(page, slot)),
-        };
+        let slot = Slot::Index(cell as usize);
+        let old = t.load(slot);
         let new = self.rebuild(t, Block::index(cell), old, dirty, None)?;
-        if new == old {
-            return Ok(());
+        if new != old {
+            self.plan.stores.push((slot, new));
         }
-        if page == 0 {
-            page = self.index_pages.take()?;
-            self.plan.roots.push((top, page));
-        }
-        self.plan.stores.push((Slot::Index(page, slot), new));
         Ok(())
     }
 
@@ -467,27 +445,30 @@ impl Writer6 {
         self.plan.dropped.push(gone);
     }
 
-    /// Stores entries, and gives up index pages that have none left.
+    /// Stores entries, and gives the memory of those pages of the index back that have none left.
     fn store_all(&mut self, t: Replicas6<'_>, stores: &mut Vec<(Slot, Entry)>) {
         let mut empty = Vec::new();
         for (slot, entry) in stores.drain(..) {
-            if let Slot::Index(page, _) = slot {
-                let used = &mut self.used[page as usize];
+            if let Slot::Index(cell) = slot {
+                let page = cell / INDEX_PAGE;
+                let used = &mut self.used[page];
+                let before = *used;
                 *used += u16::from(entry != Entry::NONE);
                 *used -= u16::from(t.load(slot) != Entry::NONE);
-                if *used == 0 {
-                    empty.push(page);
+                match (before, *used) {
+                    (0, 1) => self.index_pages += 1,
+                    (1, 0) => {
+                        self.index_pages -= 1;
+                        empty.push(page);
+                    }
+                    _ => {}
                 }
             }
             t.store(slot, entry);
         }
-        empty.dedup();
         for page in empty {
-            if self.used[page as usize] == 0
-                && let Some(top) = (0..1 << SHORT).find(|&top| t.root(top) == page)
-            {
-                t.store_root(top, 0);
-                self.gone.push(Gone::Index(page));
+            if self.used[page] == 0 {
+                t.discard(page);
             }
         }
     }
@@ -526,32 +507,29 @@ impl<'t> Replicas6<'t> {
         self.all().map(|t| &t.short)
     }
 
-    /// The index page for the first 12 bits.
-    fn root(self, top: usize) -> u32 {
-        // Relaxed: only the writer stores, and this is the writer.
-        self.first().root[0][top].load(Ordering::Relaxed) / INDEX_PAGE as u32
-    }
-
-    fn store_root(self, top: usize, page: u32) {
+    /// Gives the memory of a page of the index back, whose entries are all 0, which readers find before and after.
+    fn discard(self, page: usize) {
+        let entries = page * INDEX_PAGE..(page + 1) * INDEX_PAGE;
         for t in self.all() {
-            // Release: pairs with the Acquire load in `Table6::index_entry`.
-            t.root[0][top].store(page * INDEX_PAGE as u32, Ordering::Release);
+            t.index.discard(entries.clone());
+            t.index.populate(entries.clone(), false);
         }
     }
 
     fn load(self, slot: Slot) -> Entry {
         let t = self.first();
         let at = match slot {
-            Slot::Index(page, slot) => &t.index[page as usize][slot],
+            Slot::Index(cell) => &t.index[cell],
             Slot::Page(line, word) => t.lines[line as usize].word(word),
         };
-        Entry(at.load(Ordering::Relaxed)) // as in `root`
+        // Relaxed: only the writer stores, and this is the writer.
+        Entry(at.load(Ordering::Relaxed))
     }
 
     fn store(self, slot: Slot, entry: Entry) {
         for t in self.all() {
             let at = match slot {
-                Slot::Index(page, slot) => &t.index[page as usize][slot],
+                Slot::Index(cell) => &t.index[cell],
                 Slot::Page(line, word) => t.lines[line as usize].word(word),
             };
             // Release: pairs with the Acquire loads in `Table6::{index_entry, page_entry}`.
