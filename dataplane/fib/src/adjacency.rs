@@ -34,6 +34,8 @@ pub struct Adjacency {
     pub port: PortId,
     /// The neighbour's address.
     pub next_hop: IpAddr,
+    /// `mtu` where the header is valid and has no tag, else 0: what most frames ask for, in one field.
+    plain_mtu: u16,
     /// Set by workers that forward by it, taken by the control thread to decide on a refresh.
     used: AtomicBool,
 }
@@ -53,6 +55,7 @@ impl Adjacency {
             header_len: 0,
             state: AdjState::Incomplete,
             next_hop,
+            plain_mtu: 0,
             used,
         }
     }
@@ -63,6 +66,7 @@ impl Adjacency {
         self.header[..6].copy_from_slice(&to.0);
         self.header[6..12].copy_from_slice(&from.0);
         self.header_len = 14;
+        self.plain_mtu = if vlan.is_none() { self.mtu } else { 0 };
         if let Some(tci) = vlan {
             self.header[12..14].copy_from_slice(&0x8100u16.to_be_bytes());
             self.header[14..16].copy_from_slice(&tci.to_be_bytes());
@@ -82,6 +86,12 @@ impl Adjacency {
     #[inline]
     pub fn is_complete(&self) -> bool {
         self.state == AdjState::Complete
+    }
+
+    /// The largest layer-3 packet that can leave at once with an untagged header: 0 where there is no such header.
+    #[inline]
+    pub fn plain_mtu(&self) -> u16 {
+        self.plain_mtu
     }
 
     /// Notes that a frame went this way. Stores only when that is news, so that workers do not fight for the line.

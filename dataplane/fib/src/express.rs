@@ -45,6 +45,12 @@ impl Express {
         (word != 0).then_some(Self(word))
     }
 
+    /// What was stored, without asking whether there is a way: if not, [`adj`](Self::adj) is none that there can be.
+    #[inline(always)]
+    pub(crate) const fn unasked(word: u64) -> Self {
+        Self(word)
+    }
+
     /// The adjacency.
     #[inline]
     #[must_use]

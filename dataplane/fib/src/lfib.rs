@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use hugepages::HugeSlice;
 use hugepages::slice::Backing;
-use net::{GroupId, Label};
+use net::{GroupId, Label, Lse};
 
 use crate::TtlMode;
 
@@ -113,15 +113,130 @@ impl Lfib {
         LabelEntry(self.slot(label).load(Ordering::Acquire))
     }
 
+    /// See [`crate::View::labels_burst`].
+    #[inline]
+    pub(crate) fn lookup_burst(
+        &self,
+        tops: &[u32; 64],
+        which: u64,
+        out: &mut [GroupId; 64],
+    ) -> u64 {
+        #[cfg(target_arch = "x86_64")]
+        if wide::is_available() {
+            // SAFETY: the CPU was asked.
+            return unsafe { wide::lookup_burst(self, tops, which, out) };
+        }
+        self.lookup_each(tops, which, out)
+    }
+
+    /// The same one by one.
+    fn lookup_each(&self, tops: &[u32; 64], which: u64, out: &mut [GroupId; 64]) -> u64 {
+        let each = || (0..64).filter(|i| which >> i & 1 != 0);
+        for i in each() {
+            crate::prefetch::prefetch(self.slot(Lse(tops[i]).label()));
+        }
+        each().fold(0, |pipe, i| {
+            let entry = self.get(Lse(tops[i]).label());
+            out[i] = match entry.op() {
+                LabelOp::Forward => entry.group(),
+                _ => GroupId::NONE,
+            };
+            pipe | u64::from(entry.ttl() == TtlMode::Pipe) << i
+        })
+    }
+
     /// Sets an entry; for the one writer.
     pub(crate) fn set(&self, label: Label, entry: LabelEntry) {
         self.slot(label).store(entry.0, Ordering::Release); // pairs with `get`
     }
 }
 
+/// The same by AVX-512, eight at once. What is gathered may be stored to meanwhile: see `v4/simd.rs` on that.
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use super::{GROUP, Lfib, OP_SHIFT, PIPE};
+    use net::GroupId;
+    use std::arch::x86_64::*;
+
+    const FORWARD: i32 = 1;
+
+    #[inline]
+    pub(super) fn is_available() -> bool {
+        is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl")
+    }
+
+    /// # Safety
+    /// [`is_available`].
+    #[target_feature(enable = "avx512f,avx512vl")]
+    pub(super) unsafe fn lookup_burst(
+        t: &Lfib,
+        tops: &[u32; 64],
+        which: u64,
+        out: &mut [GroupId; 64],
+    ) -> u64 {
+        let mut pipe = 0;
+        let (tops, out) = (tops.as_chunks::<8>().0, out.as_chunks_mut::<8>().0);
+        for (i, (tops, out)) in tops.iter().zip(out).enumerate() {
+            let lanes = (which >> (8 * i)) as __mmask8;
+            if lanes == 0 {
+                continue;
+            }
+            // SAFETY: eight words.
+            let label = unsafe { _mm256_loadu_si256(tops.as_ptr().cast()) };
+            let label = _mm256_srli_epi32::<12>(label);
+            let none = _mm256_setzero_si256();
+            // SAFETY: 20 bits index the whole table.
+            let entry = unsafe {
+                _mm256_mmask_i32gather_epi32::<4>(none, lanes, label, t.0[0].as_ptr().cast())
+            };
+            let op = _mm256_srli_epi32::<{ OP_SHIFT as i32 }>(entry);
+            let forward = _mm256_cmpeq_epi32_mask(op, _mm256_set1_epi32(FORWARD));
+            let group = _mm256_maskz_and_epi32(forward, entry, _mm256_set1_epi32(GROUP as i32));
+            let piped = _mm256_test_epi32_mask(entry, _mm256_set1_epi32(PIPE as i32));
+            pipe |= u64::from(piped) << (8 * i);
+            // SAFETY: eight words, of which those of `lanes` are written; a `GroupId` is a `u32` and nothing more.
+            unsafe { _mm256_mask_storeu_epi32(out.as_mut_ptr().cast(), lanes, group) };
+        }
+        pipe
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_burst_is_as_one_by_one() {
+        let t = Lfib::new(None).unwrap();
+        let entry = |i: u32| match i % 4 {
+            0 => LabelEntry::forward(GroupId(i + 1), TtlMode::Uniform),
+            1 => LabelEntry::forward(GroupId(i + 1), TtlMode::Pipe),
+            2 => LabelEntry::pop_lookup(TtlMode::Pipe),
+            _ => LabelEntry::UNKNOWN,
+        };
+        let label = |i: u32| Label::new((i * 40_009) & Label::MAX.get()).unwrap();
+        (0..64).for_each(|i| t.set(label(i), entry(i)));
+        let tops = std::array::from_fn(|i| Lse::new(label(i as u32), 3, true, 200).0);
+        for which in [u64::MAX, 0, 1, 1 << 63, 0x8421_0ff0_0000_1234] {
+            let before = std::array::from_fn(|i| GroupId(7000 + i as u32));
+            let (mut all, mut each) = (before, before);
+            let pipe = t.lookup_burst(&tops, which, &mut all);
+            assert_eq!(pipe & which, t.lookup_each(&tops, which, &mut each));
+            assert_eq!(all, each);
+            for i in 0..64 {
+                let found = match i % 4 {
+                    0 | 1 => GroupId(i as u32 + 1),
+                    _ => GroupId::NONE,
+                };
+                let want = if which >> i & 1 != 0 {
+                    found
+                } else {
+                    before[i]
+                };
+                assert_eq!(all[i], want, "{i} of {which:x}");
+            }
+        }
+    }
 
     #[test]
     fn entries_pack() {

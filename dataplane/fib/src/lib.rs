@@ -54,5 +54,5 @@ pub use group::{Discard, Group, MAX_PATHS, Path, Target, TcMode, TtlMode};
 pub use lfib::{LabelEntry, LabelOp};
 /// What a [`FibWriter`] is made for, and looked into with.
 pub use rcu::Domain;
-pub use tables::{Sizes, Tables, View};
+pub use tables::{Sizes, Tables, View, Ways};
 pub use writer::{FibWriter, Memory, TableUse, Usage};

@@ -10,6 +10,8 @@ use crate::lfib::Lfib;
 use crate::v4::Table4;
 use crate::v6::Table6;
 use crate::{Adjacency, Express, Group, LabelEntry};
+#[cfg(doc)]
+use crate::{LabelOp, TtlMode};
 
 /// How much fits. Tables are mapped at full size and cost memory as they fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +168,23 @@ impl<'r> View<'r> {
         self.tables.v6.lookup_burst_scalar(dst, out);
     }
 
+    /// Of the frames of `which`, a bit for each position, the groups that the labels on top of their stacks lead to;
+    /// [`GroupId::NONE`] where that is no [`LabelOp::Forward`]. `tops` are entries of stacks in host order. Returns of which
+    /// frames the entry says [`TtlMode::Pipe`]; other bits may be set, too.
+    #[inline]
+    pub fn labels_burst(self, tops: &[u32; 64], which: u64, out: &mut [GroupId; 64]) -> u64 {
+        self.tables.labels.lookup_burst(tops, which, out)
+    }
+
+    /// The short ways, to be asked again and again.
+    #[inline]
+    pub fn ways(self) -> Ways<'r> {
+        Ways {
+            express: &self.tables.express,
+            adjs: self.adjs,
+        }
+    }
+
     /// What is done with a labelled frame.
     #[inline]
     pub fn label(self, label: Label) -> LabelEntry {
@@ -215,6 +234,30 @@ impl<'r> View<'r> {
     #[inline]
     pub fn prefetch_adj(self, id: AdjId) {
         self.adjs.prefetch(id.index());
+    }
+}
+
+/// The short ways of groups: [`View::express`] and [`View::adj`] in one step, with nothing on the way but two tables.
+#[derive(Clone, Copy)]
+pub struct Ways<'r> {
+    express: &'r [AtomicU64],
+    adjs: rcu::View<'r, Adjacency>,
+}
+
+impl<'r> Ways<'r> {
+    /// The short way of a group, and its neighbour, who may not be known yet. `None`: look at the group.
+    #[inline(always)]
+    pub fn short(self, id: GroupId) -> Option<(Express, &'r Adjacency)> {
+        // Acquire: pairs with the Release store in `Tables::set_express`.
+        let word = self.express.get(id.index())?.load(Ordering::Acquire);
+        let way = Express::unasked(word);
+        Some((way, self.adjs.get(way.adj().index())?))
+    }
+}
+
+impl std::fmt::Debug for Ways<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ways").finish_non_exhaustive()
     }
 }
 
