@@ -3,10 +3,9 @@
 use super::super::Scene;
 use super::super::send::{self, imposed};
 use super::rewrite::{self, untagged};
-use super::{Groups, Leaving, Push, Sent, short, way};
-use crate::heads::Heads;
+use super::{Lane, Push, Sent, way};
 use crate::mbuf::Mbuf;
-use fib::{Adjacency, Path};
+use fib::{Adjacency, Express, Path, Ways};
 use net::eth::HEADER_LEN as ETH;
 use net::eth::ethertype::{IPV6, MPLS};
 use net::ip6::{Ip6, Ip6Mut};
@@ -15,25 +14,53 @@ use net::{GroupId, Lse, flow};
 /// Where [`Heads::word`] belongs: payload length, next header, hop limit.
 const AT: usize = ETH + 4;
 
-/// Writes the new headers, and notes who leaves.
-pub(super) fn rewrite(
-    env: &Scene<'_>,
-    heads: &Heads,
-    groups: &Groups,
-    frames: &mut [Mbuf],
-    leaving: &mut Leaving,
-) {
-    leaving.each(
-        heads.good6,
-        (heads, groups),
-        frames,
-        |_, m, group, total, word| match short(env, group) {
-            Some((e, adj)) if e.is_plain() => {
-                rewrite::stay::<AT>(m, adj, total, word).map(|len| (adj, len))
-            }
-            _ => by_group(env, group, m, total, word),
-        },
-    );
+/// Writes the new headers of those of `which`, and notes who leaves; returns who does not.
+pub(super) fn rewrite(env: &Scene<'_>, lane: &mut Lane, which: u64, frames: &mut [Mbuf]) -> u64 {
+    match plain(env.fib.ways(), lane, which, frames) {
+        0 => 0,
+        rest => others(env, lane, rest, frames),
+    }
+}
+
+/// Those that leave as they came. A function of its own, so that all it needs is in registers.
+#[inline(never)]
+fn plain(ways: Ways<'_>, lane: &mut Lane, which: u64, frames: &mut [Mbuf]) -> u64 {
+    lane.each(which, frames, |_, m, group, total, word| {
+        let (way, adj) = ways.short(group)?;
+        if !way.is_plain() {
+            return None;
+        }
+        rewrite::stay::<AT>(m, adj, total, word).map(|len| (adj, len))
+    })
+}
+
+/// All others.
+#[inline(never)]
+fn others(env: &Scene<'_>, lane: &mut Lane, which: u64, frames: &mut [Mbuf]) -> u64 {
+    let ways = env.fib.ways();
+    lane.each(which, frames, |_, m, group, total, word| {
+        if let Some((way, adj)) = ways.short(group)
+            && let Some(len) = labelled(m, adj, way, total, word)
+        {
+            return Some((adj, len));
+        }
+        by_group(env, group, m, total, word)
+    })
+}
+
+/// A packet that leaves with a label and no tag.
+#[inline]
+fn labelled(
+    m: &mut Mbuf,
+    adj: &Adjacency,
+    label: Express,
+    total: usize,
+    word: u32,
+) -> Option<usize> {
+    // The upper three bits of the traffic class, of which the version's byte has four.
+    let class = m.data().get(ETH).map_or(0, |b| b >> 1 & 7);
+    let ttl = word.to_ne_bytes()[3];
+    rewrite::push::<AT>(m, adj, label, total, (word, ttl, class))
 }
 
 /// The same for one packet whose way is another: a choice, labels, a tag.
@@ -50,12 +77,7 @@ fn by_group<'a>(
     let (adj, push) = way(env, group, hash)?;
     let len = match push {
         Push::Nothing if untagged(adj) => rewrite::stay::<AT>(m, adj, total, word),
-        Push::One(label) if untagged(adj) => {
-            // The upper three bits of the traffic class, of which the version's byte has four.
-            let class = m.data().get(ETH).map_or(0, |b| b >> 1 & 7);
-            let ttl = word.to_ne_bytes()[3];
-            rewrite::push::<AT>(m, adj, label, total, (word, ttl, class))
-        }
+        Push::One(label) if untagged(adj) => labelled(m, adj, label, total, word),
         Push::Nothing => changed(m, adj, None, total),
         Push::One(_) => changed(m, adj, send::pick(env, group, || 0), total),
         Push::Path(path) => changed(m, adj, Some(path), total),

@@ -67,12 +67,44 @@ impl Default for Lane {
     }
 }
 
+impl Lane {
+    /// Asks of each frame of `which` whether it leaves: `way` is given its position, itself, its group, and of `heads` its
+    /// total and its word. Returns those that do not.
+    #[inline(always)]
+    fn each<'a>(
+        &mut self,
+        which: u64,
+        frames: &mut [Mbuf],
+        mut way: impl FnMut(usize, &mut Mbuf, GroupId, usize, u32) -> Option<Sent<'a>>,
+    ) -> u64 {
+        let (heads, leaving) = (&self.heads, &mut self.leaving);
+        let (mut go, mut rest) = (which, 0);
+        for (i, m) in frames.iter_mut().enumerate().take(BURST) {
+            let this = go & 1;
+            go >>= 1;
+            if this == 0 {
+                continue;
+            }
+            let (total, word) = (heads.total[i] as usize, heads.word[i]);
+            match way(i, m, self.groups[i], total, word) {
+                Some((adj, len)) => {
+                    adj.mark_used();
+                    leaving.to[i] = u32::from(adj.port.0) << 16 | u32::from(adj.iface.0);
+                    leaving.lens[i] = len as u32;
+                }
+                None => rest |= 1 << i,
+            }
+        }
+        rest
+    }
+}
+
 /// Where frames leave to.
 #[derive(Debug)]
 struct Leaving {
     /// By position: the port, and the interface to count on.
     to: [u32; BURST],
-    /// By position: bytes of the frame; 0 when it stays.
+    /// By position: bytes of the frame.
     lens: [u32; BURST],
 }
 
@@ -80,35 +112,6 @@ struct Leaving {
 type Sent<'a> = (&'a Adjacency, usize);
 
 impl Leaving {
-    /// Asks of each frame of `which` whether it leaves: `way` is given its position, itself, its group, and of `heads` its
-    /// total and its word.
-    #[inline]
-    fn each<'a>(
-        &mut self,
-        which: u64,
-        (heads, groups): (&Heads, &Groups),
-        frames: &mut [Mbuf],
-        mut way: impl FnMut(usize, &mut Mbuf, GroupId, usize, u32) -> Option<Sent<'a>>,
-    ) {
-        let n = frames.len().min(BURST);
-        if which == select::lowest(n) {
-            // Almost always; without a position that would have to be found and checked.
-            let known = groups.iter().zip(&heads.total).zip(&heads.word);
-            let noted = self.to.iter_mut().zip(&mut self.lens);
-            let all = frames.iter_mut().zip(known).zip(noted).enumerate();
-            for (i, ((m, ((&group, &total), &word)), (to, len))) in all {
-                note(to, len, way(i, m, group, total as usize, word));
-            }
-            return;
-        }
-        for i in Bits(which) {
-            let Some(m) = frames.get_mut(i) else { break };
-            let (group, total, word) = (groups[i], heads.total[i], heads.word[i]);
-            let sent = way(i, m, group, total as usize, word);
-            note(&mut self.to[i], &mut self.lens[i], sent);
-        }
-    }
-
     /// Sends those of `which`, all for one interface together.
     #[inline]
     fn send<O: Output>(&self, which: u64, out: &mut O, burst: &mut Burst) {
@@ -124,18 +127,6 @@ impl Leaving {
     }
 }
 
-/// Notes that a frame leaves, or stays. No bit is set here: each frame would wait for the one before.
-#[inline]
-fn note(to: &mut u32, bytes: &mut u32, sent: Option<Sent<'_>>) {
-    let Some((adj, len)) = sent else {
-        *bytes = 0;
-        return;
-    };
-    adj.mark_used();
-    *to = u32::from(adj.port.0) << 16 | u32::from(adj.iface.0);
-    *bytes = len as u32;
-}
-
 /// Runs the burst, which came in by `iface`, through the lane.
 #[inline]
 pub(super) fn run<O: Output>(
@@ -145,15 +136,12 @@ pub(super) fn run<O: Output>(
     burst: &mut Burst,
 ) -> Done {
     let env = &cx.env;
-    let Lane {
-        heads,
-        groups,
-        leaving,
-    } = lane;
+    let heads = &mut lane.heads;
     heads.read(env.ifaces, iface, burst);
     cx.out.mark(Stage::Headers);
 
     let n = burst.len();
+    let groups = &mut lane.groups;
     if heads.good4 != 0 {
         let look = |keys: &[u32], found: &mut [GroupId]| env.fib.lookup4_burst(keys, found);
         lookup((heads.good4, n), &heads.dst, groups, look);
@@ -163,27 +151,33 @@ pub(super) fn run<O: Output>(
         lookup((heads.good6, n), &heads.dst6, groups, look);
     }
     let labelled = if iface.mpls { heads.labelled } else { 0 };
-    let pipe = mpls::lookup(env, labelled, &heads.word, groups);
+    let pipe = match labelled {
+        0 => 0,
+        _ => env.fib.labels_burst(&heads.word, labelled, groups),
+    };
     cx.out.mark(Stage::Lookup);
 
-    if heads.good4 != 0 {
-        ip4::rewrite(env, heads, groups, burst, leaving);
-    }
-    if heads.good6 != 0 {
-        ip6::rewrite(env, heads, groups, burst, leaving);
-    }
-    if labelled != 0 {
-        mpls::rewrite(env, (heads, labelled, pipe), groups, burst, leaving);
-    }
-    cx.out.mark(Stage::Rewrite);
-    let left = (heads.good4 | heads.good6 | labelled) & !select::equal(&leaving.lens, 0);
-    leaving.send(left, cx.out, burst);
-    cx.out.mark(Stage::Enqueue);
-    Done {
-        left,
+    let (good4, good6) = (heads.good4, heads.good6);
+    let done = Done {
+        left: 0,
         plain: heads.plain(),
         bytes: heads.bytes,
+    };
+    let mut stay = 0;
+    if good4 != 0 {
+        stay |= ip4::rewrite(env, lane, good4, burst);
     }
+    if good6 != 0 {
+        stay |= ip6::rewrite(env, lane, good6, burst);
+    }
+    if labelled != 0 {
+        stay |= mpls::rewrite(env, lane, (labelled, pipe), burst);
+    }
+    cx.out.mark(Stage::Rewrite);
+    let left = (good4 | good6 | labelled) & !stay;
+    lane.leaving.send(left, cx.out, burst);
+    cx.out.mark(Stage::Enqueue);
+    Done { left, ..done }
 }
 
 /// Looks up the frames of `which`, of `n`; their keys and groups are by position.
@@ -206,14 +200,6 @@ fn lookup<K: Copy + Default>(
     for (i, found) in Bits(which).zip(found) {
         groups[i] = found;
     }
-}
-
-/// The short way of a group: to a neighbour that frames can go to at once, untagged, with one label at most.
-#[inline]
-fn short<'a>(env: &Scene<'a>, group: GroupId) -> Option<(Express, &'a Adjacency)> {
-    let express = env.fib.express(group)?;
-    let adj = env.fib.adj(express.adj())?;
-    (adj.is_complete() & rewrite::untagged(adj)).then_some((express, adj))
 }
 
 /// What a way pushes.

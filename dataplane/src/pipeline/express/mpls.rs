@@ -4,12 +4,9 @@
 
 use super::super::Scene;
 use super::rewrite::{self, untagged};
-use super::{Groups, Leaving, Push, Sent, short, way};
-use crate::burst::BURST;
-use crate::heads::Heads;
+use super::{Lane, Push, Sent, way};
 use crate::mbuf::Mbuf;
-use crate::select::Bits;
-use fib::{Adjacency, LabelOp, TtlMode};
+use fib::{Adjacency, Ways};
 use net::eth::HEADER_LEN as ETH;
 use net::eth::ethertype::{IPV4, IPV6, MPLS};
 use net::ip4::{self, Ip4Mut};
@@ -22,50 +19,47 @@ const UNDER: usize = ETH + Lse::LEN;
 /// Where an IPv4 header there ends; labelled frames that are shorter do not come here.
 const END4: usize = UNDER + ip4::HEADER_LEN;
 
-/// Groups of the labels that are switched; returns of which of them the label leaves the TTL beneath alone.
-#[inline]
-pub(super) fn lookup(env: &Scene<'_>, which: u64, tops: &[u32; BURST], groups: &mut Groups) -> u64 {
-    for i in Bits(which) {
-        env.fib.prefetch_label(Lse(tops[i]).label());
-    }
-    let mut pipe = 0;
-    for i in Bits(which) {
-        let entry = env.fib.label(Lse(tops[i]).label());
-        groups[i] = match entry.op() {
-            LabelOp::Forward => entry.group(),
-            _ => GroupId::NONE,
-        };
-        pipe |= u64::from(entry.ttl() == TtlMode::Pipe) << i;
-    }
-    pipe
-}
-
-/// Writes the new headers, and notes who leaves.
+/// Writes the new headers of those of `which`, whose groups are known, and notes who leaves; returns who does not. `pipe`: of
+/// whom the label leaves the TTL beneath alone.
 pub(super) fn rewrite(
     env: &Scene<'_>,
-    (heads, which, pipe): (&Heads, u64, u64),
-    groups: &Groups,
+    lane: &mut Lane,
+    (which, pipe): (u64, u64),
     frames: &mut [Mbuf],
-    leaving: &mut Leaving,
-) {
-    leaving.each(which, (heads, groups), frames, |i, m, group, _, word| {
+) -> u64 {
+    match swapped(env.fib.ways(), lane, which, frames) {
+        0 => 0,
+        rest => others(env, lane, (rest, pipe), frames),
+    }
+}
+
+/// Those that get another label in the place of the top one. A function of its own, so that all it needs is in registers.
+#[inline(never)]
+fn swapped(ways: Ways<'_>, lane: &mut Lane, which: u64, frames: &mut [Mbuf]) -> u64 {
+    lane.each(which, frames, |_, m, group, _, word| {
+        let (way, adj) = ways.short(group)?;
+        replace(m, adj, Lse(word), way.label()?).map(|len| (adj, len))
+    })
+}
+
+/// All others.
+#[inline(never)]
+fn others(env: &Scene<'_>, lane: &mut Lane, (which, pipe): (u64, u64), frames: &mut [Mbuf]) -> u64 {
+    let ways = env.fib.ways();
+    lane.each(which, frames, |i, m, group, _, word| {
         let lse = Lse(word);
-        let beneath = if pipe >> i & 1 == 0 {
-            lse.ttl() - 1
-        } else {
-            u8::MAX // lowers nothing
+        let beneath = match pipe >> i & 1 {
+            0 => lse.ttl() - 1,
+            _ => u8::MAX, // lowers nothing
         };
-        match short(env, group) {
-            Some((e, adj)) => {
-                let len = match e.label() {
-                    Some(label) => replace(m, adj, lse, label),
-                    None => pop(m, adj, lse, beneath),
-                };
-                len.map(|len| (adj, len))
-            }
-            None => by_group(env, group, m, lse, beneath),
+        if let Some((way, adj)) = ways.short(group)
+            && way.is_plain()
+            && let Some(len) = pop_plain(m, adj, lse, beneath)
+        {
+            return Some((adj, len));
         }
-    });
+        by_group(env, group, m, lse, beneath)
+    })
 }
 
 /// The same for one packet whose way is another: a choice, a tag.
@@ -116,27 +110,32 @@ fn swap(m: &mut Mbuf, adj: &Adjacency, lse: Lse, label: Label) -> Option<usize> 
     Some(m.len())
 }
 
-/// The top label off: to the labels beneath, or to the packet, which loses the link's padding.
+/// The last label off an IPv4 packet that leaves without a tag; it loses the link's padding. `None`, and nothing has
+/// changed, where it is anything else, or does not fit.
 #[inline]
-fn pop(m: &mut Mbuf, adj: &Adjacency, lse: Lse, ttl: u8) -> Option<usize> {
+fn pop_plain(m: &mut Mbuf, adj: &Adjacency, lse: Lse, ttl: u8) -> Option<usize> {
     let head: &[u8; END4] = m.data().first_chunk()?;
-    if !lse.bottom() || head[UNDER] != 0x45 || !untagged(adj) {
-        return pop_other(m, adj, lse, ttl);
-    }
-    // An IPv4 header without options, as almost always.
     let total = usize::from(u16::from_be_bytes([head[UNDER + 2], head[UNDER + 3]]));
+    // A header without options, as almost always.
     let there = ip4::HEADER_LEN <= total && UNDER + total <= m.len();
-    if !there || total > usize::from(adj.mtu) {
+    let bare = lse.bottom() && head[UNDER] == 0x45;
+    if !bare || !there || total > usize::from(adj.plain_mtu()) {
         return None;
     }
-    let old = head[UNDER + 8];
     let frame = m.reshape(UNDER, ETH, ETH + total)?;
+    let frame: &mut [u8; ETH + ip4::HEADER_LEN] = frame.first_chunk_mut()?;
     let (to, packet) = frame.split_first_chunk_mut()?;
     rewrite::link(to, adj, IPV4);
-    if old > ttl {
+    if packet[8] > ttl {
         Ip4Mut::new(packet).ok()?.set_ttl(ttl);
     }
     Some(ETH + total)
+}
+
+/// The top label off: to the labels beneath, or to the packet, which loses the link's padding.
+#[inline(never)]
+fn pop(m: &mut Mbuf, adj: &Adjacency, lse: Lse, ttl: u8) -> Option<usize> {
+    pop_plain(m, adj, lse, ttl).or_else(|| pop_other(m, adj, lse, ttl))
 }
 
 /// The same whatever is beneath.

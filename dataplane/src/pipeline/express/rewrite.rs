@@ -24,7 +24,8 @@ fn addresses<const N: usize>(to: &mut [u8; N], adj: &Adjacency) {
 }
 
 /// Sends a packet of `total` bytes as it is: untagged, the word at `AT` of the frame replaced, and without the link's padding.
-/// Returns the length of the frame; `None`, and nothing has changed, where the packet does not fit.
+/// Returns the length of the frame; `None`, and nothing has changed, where the neighbour is unknown or has a tag, or the
+/// packet does not fit.
 #[inline]
 pub(super) fn stay<const AT: usize>(
     m: &mut Mbuf,
@@ -32,7 +33,7 @@ pub(super) fn stay<const AT: usize>(
     total: usize,
     word: u32,
 ) -> Option<usize> {
-    if total > usize::from(adj.mtu) {
+    if total > usize::from(adj.plain_mtu()) {
         return None;
     }
     let frame: &mut [u8; HEADER_LEN + 20] = m.data_mut().first_chunk_mut()?;
@@ -52,7 +53,7 @@ pub(super) fn push<const AT: usize>(
     (word, ttl, class): (u32, u8, u8),
 ) -> Option<usize> {
     let len = total + Lse::LEN;
-    if len > usize::from(adj.mtu) {
+    if len > usize::from(adj.plain_mtu()) {
         return None;
     }
     let ttl = match label.ttl() {
