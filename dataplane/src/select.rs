@@ -49,6 +49,10 @@ pub(crate) fn close_up(of: u64, which: u64) -> u64 {
 #[inline]
 pub(crate) fn equal(words: &[u32; BURST], word: u32) -> u64 {
     use std::arch::x86_64::*;
+    if is_wide() {
+        // SAFETY: the CPU was asked.
+        return unsafe { wide::equal(words, word) };
+    }
     let mut found = 0;
     for (i, eight) in words.as_chunks::<8>().0.iter().enumerate() {
         // SAFETY: the build says that there is AVX2; eight words are loaded.
@@ -74,6 +78,17 @@ pub(crate) fn equal(words: &[u32; BURST], word: u32) -> u64 {
 #[inline]
 fn is_wide() -> bool {
     is_x86_feature_detected!("avx512f")
+}
+
+/// The sum of the selected words, which are lengths of frames: it is below 2^32.
+#[inline]
+pub(crate) fn sum(words: &[u32; BURST], which: u64) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        // SAFETY: the CPU was asked.
+        return unsafe { wide::sum(words, which) };
+    }
+    u64::from(Bits(which).fold(0u32, |sum, i| sum.wrapping_add(words[i])))
 }
 
 /// Of the selected words the lower halves, each with `low` below it, to the front of `to`, in order; as many as fit.
@@ -111,6 +126,34 @@ pub(crate) unsafe fn pointers(from: *const usize, which: u64, to: *mut usize) {
 mod wide {
     use super::BURST;
     use std::arch::x86_64::*;
+
+    /// # Safety
+    /// AVX-512F.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn equal(words: &[u32; BURST], word: u32) -> u64 {
+        let word = _mm512_set1_epi32(word as i32);
+        let mut found = 0;
+        for (i, sixteen) in words.as_chunks::<16>().0.iter().enumerate() {
+            // SAFETY: 16 words.
+            let v = unsafe { _mm512_loadu_si512(sixteen.as_ptr().cast()) };
+            found |= u64::from(_mm512_cmpeq_epi32_mask(v, word)) << (16 * i);
+        }
+        found
+    }
+
+    /// # Safety
+    /// AVX-512F.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn sum(words: &[u32; BURST], which: u64) -> u64 {
+        let mut sum = _mm512_setzero_si512();
+        for (i, sixteen) in words.as_chunks::<16>().0.iter().enumerate() {
+            // SAFETY: 16 words.
+            let v = unsafe { _mm512_loadu_si512(sixteen.as_ptr().cast()) };
+            let some = (which >> (16 * i)) as __mmask16;
+            sum = _mm512_mask_add_epi32(sum, some, sum, v);
+        }
+        _mm512_reduce_add_epi32(sum) as u32 as u64
+    }
 
     /// # Safety
     /// AVX-512F; `to` has room for as many as bits are set.
@@ -179,6 +222,7 @@ mod tests {
             prop_assert!(to.iter().zip(&want).all(|(a, b)| *a == *b as usize));
             prop_assert!(to[want.len()..].iter().all(|&w| w == 77));
 
+            prop_assert_eq!(sum(&from, which), want.iter().map(|&w| u64::from(w)).sum::<u64>());
             let same = Bits(u64::MAX).filter(|&i| from[i] == 3).fold(0, |m, i| m | 1 << i);
             prop_assert_eq!(equal(&from, 3), same);
             prop_assert_eq!(lowest(n).count_ones() as usize, n.min(64));

@@ -66,7 +66,11 @@ struct Closing {
 struct TxBuffer {
     queue: Box<AnyTx>,
     frames: Burst,
-    /// Of each of `frames`: a [`Tag`].
+    /// The interface to count all of `frames` on, as long as there is one for all.
+    sole: Option<IfaceId>,
+    /// The bytes of all of `frames`, where `sole` is there.
+    bytes: u64,
+    /// Of each of `frames`, where `sole` is not there: a [`Tag`].
     tags: [u32; BURST],
     stuck_since: Option<u64>,
     closing: Option<Closing>,
@@ -79,10 +83,37 @@ impl TxBuffer {
             self.make_room(now, counters);
         }
         let (at, bytes) = (self.frames.len(), frame.len() as u32);
+        let alone = self.is_alone(at, iface);
         if self.frames.push(frame).is_err() {
             return counters.drop(iface, Drop::NoTxRoom);
         }
-        self.tags[at % BURST] = Tag::new(iface, bytes).0;
+        if alone {
+            self.bytes += u64::from(bytes);
+        } else {
+            self.tags[at % BURST] = Tag::new(iface, bytes).0;
+        }
+    }
+
+    /// Whether frames of that interface, put behind the `at` that there are, can be counted in one sum with them.
+    #[inline]
+    fn is_alone(&mut self, at: usize, iface: IfaceId) -> bool {
+        if at == 0 {
+            (self.sole, self.bytes) = (Some(iface), 0);
+        } else if self.sole != Some(iface) {
+            self.mix();
+            return false;
+        }
+        true
+    }
+
+    /// Notes for each of the frames what to count it on: they are not all of one interface any more.
+    #[inline(never)]
+    fn mix(&mut self) {
+        if let Some(sole) = self.sole.take() {
+            for (tag, m) in self.tags.iter_mut().zip(self.frames.iter()) {
+                *tag = Tag::new(sole, m.len() as u32).0;
+            }
+        }
     }
 
     /// [`push`](Self::push) of several, `which` by their positions, of the lengths that are given by position, too.
@@ -103,9 +134,13 @@ impl TxBuffer {
         if n > BURST - at {
             return self.push_each(from, which, iface, now, counters);
         }
+        if self.is_alone(at, iface) {
+            self.bytes += select::sum(lens, which);
+        } else {
+            // As `Tag::new` has it.
+            select::halves(lens, which, iface.0, &mut self.tags[at..]);
+        }
         from.take(which, &mut self.frames);
-        // As `Tag::new` has it.
-        select::halves(lens, which, iface.0, &mut self.tags[at..]);
     }
 
     /// The same where there may be no room for all.
@@ -138,12 +173,21 @@ impl TxBuffer {
             return 0;
         }
         let sent = self.queue.tx(&mut self.frames).min(waiting);
-        count_sent(&self.tags[..sent], counters);
+        if let Some(sole) = self.sole {
+            let left = match sent == waiting {
+                true => 0,
+                false => self.frames.iter().map(|m| m.len() as u64).sum(),
+            };
+            counters.tx(sole, sent as u64, self.bytes.saturating_sub(left));
+            self.bytes = left;
+        } else {
+            count_sent(&self.tags[..sent], counters);
+            self.tags.copy_within(sent..waiting, 0);
+        }
         if sent == waiting {
             self.stuck_since = None;
             return sent;
         }
-        self.tags.copy_within(sent..waiting, 0);
         if sent > 0 {
             self.stuck_since = Some(now);
         } else if now.saturating_sub(*self.stuck_since.get_or_insert(now)) >= TX_PATIENCE_NS {
@@ -161,6 +205,7 @@ impl TxBuffer {
     #[cold]
     fn discard(&mut self, why: Drop, counters: &mut WorkerCounters) -> usize {
         let waiting = self.frames.len();
+        self.mix();
         self.frames.clear();
         self.stuck_since = None;
         for &t in &self.tags[..waiting] {
@@ -297,6 +342,8 @@ impl Out {
                 Exit::Own(Box::new(TxBuffer {
                     queue,
                     frames: Burst::new(),
+                    sole: None,
+                    bytes: 0,
                     tags: [Tag::new(NO_IFACE, 0).0; BURST],
                     stuck_since: None,
                     closing: None,
@@ -675,6 +722,55 @@ mod tests {
         drop(answer);
         while r.wire.recv(0).is_some() {}
         r.port.close().unwrap();
+    }
+
+    /// Frames of these lengths by both ways into the buffer; a driver takes four at once.
+    #[test]
+    fn each_interface_is_counted_for_itself_whatever_the_driver_takes() {
+        let mut r = rig(4);
+        let other = IfaceId(5);
+        let one = |r: &mut Rig, iface, len: usize| {
+            let m = r.pool.alloc_from(&[0; 99][..len]).unwrap();
+            r.out.tx(PORT, iface, m);
+        };
+        let some = |r: &mut Rig, iface, from: u32| {
+            let mut b = Burst::new();
+            b.extend((0..4).map(|i| r.pool.alloc_from(&[0; 99][..from as usize + i]).unwrap()));
+            let lens = std::array::from_fn(|i| from + i as u32);
+            r.out.tx_some((PORT, iface), &mut b.open(), 0b1101, &lens);
+            b.clear();
+        };
+        let counts = |r: &Rig, iface| {
+            let c = r.block.read(iface);
+            (c.tx_packets, c.tx_bytes)
+        };
+        // All of one: three of 60, 62, 63, then 70 and 71, of which the driver takes four.
+        some(&mut r, IFACE, 60);
+        (70..72).for_each(|len| one(&mut r, IFACE, len));
+        r.turn(0);
+        assert_eq!(counts(&r, IFACE), (4, 255));
+        while r.wire.recv(0).is_some() {}
+        // Behind the one that waits, others: mixed from here on, and what was counted stays counted.
+        some(&mut r, other, 80);
+        one(&mut r, IFACE, 90);
+        one(&mut r, other, 91);
+        r.turn(0);
+        assert_eq!(
+            (counts(&r, IFACE), counts(&r, other)),
+            ((5, 326), (3, 80 + 82 + 83))
+        );
+        while r.wire.recv(0).is_some() {}
+        r.turn(0);
+        assert_eq!((counts(&r, IFACE), counts(&r, other)), ((6, 416), (4, 336)));
+        while r.wire.recv(0).is_some() {}
+        // Dropped, each on its own.
+        r.wire.set_up(false);
+        some(&mut r, other, 60);
+        one(&mut r, IFACE, 60);
+        r.turn(0);
+        r.turn(TX_PATIENCE_NS);
+        let lost = |iface| r.block.read(iface).drops(Drop::NoTxRoom);
+        assert_eq!((lost(IFACE), lost(other)), (1, 3));
     }
 
     #[test]
