@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use benches::forward::case::{CASES, Case, SMALL, Tables};
 use benches::forward::frames;
 use benches::forward::ours::{self, Ours};
@@ -271,37 +271,44 @@ impl Bench {
         let small_captures = self.captures(&small, "small")?;
         let [routes, rules4, rules6] = ours::write_routes(&case, &self.tables, self.folder.path())?;
         ensure!(routes.exists(), "no routes");
-        let mut racers: Vec<Box<dyn Racer>> = Vec::new();
+        let mut racers: Vec<(Role, Box<dyn Racer>)> = Vec::new();
         let mut hz = 0.0;
         // The floor first: its clock is everybody's.
-        self.rival(&mut racers, &small, &small_captures, &mut hz, |s| {
+        let floor = (Role::Floor, &small);
+        self.rival(&mut racers, floor, &small_captures, &mut hz, |s| {
             Rival::testpmd(s)
         })?;
-        if case.frames != SMALL {
-            self.rival(&mut racers, &case, &captures, &mut hz, |s| {
+        if case.frames != SMALL || case.queues > 1 {
+            let role = match case.queues {
+                1 => Role::SameFile,
+                _ => Role::SameCores,
+            };
+            self.rival(&mut racers, (role, &case), &captures, &mut hz, |s| {
                 Rival::testpmd(s)
             })?;
         }
         if let (true, Ok(program)) = (case.has_l3fwd(), &self.l3fwd) {
             let program = program.clone();
-            self.rival(&mut racers, &case, &captures, &mut hz, |s| {
+            let role = (Role::L3fwd, &case);
+            self.rival(&mut racers, role, &captures, &mut hz, |s| {
                 Rival::l3fwd(s, &program, [&rules4, &rules6])
             })?;
         }
         if case.queues > 1 {
-            self.ours(&mut racers, &single, &small_captures, "one")?;
+            let role = (Role::OneWorker, &single);
+            self.ours(&mut racers, role, &small_captures, "one")?;
         }
-        self.ours(&mut racers, &case, &captures, "all")?;
+        self.ours(&mut racers, (Role::Ours, &case), &captures, "all")?;
         let runs = self.race(&mut racers, hz)?;
-        let stages = racers.last_mut().map_or(Ok(Vec::new()), |r| r.stages())?;
+        let stages = racers.last_mut().map_or(Ok(Vec::new()), |r| r.1.stages())?;
         drop(racers);
         self.sort(case, runs, stages)
     }
 
     fn rival(
         &mut self,
-        racers: &mut Vec<Box<dyn Racer>>,
-        case: &Case,
+        racers: &mut Vec<(Role, Box<dyn Racer>)>,
+        (role, case): (Role, &Case),
         captures: &[Vec<PathBuf>; 2],
         hz: &mut f64,
         start: impl FnOnce(&rival::Setup<'_>) -> Result<Rival>,
@@ -309,26 +316,27 @@ impl Bench {
         let folder = self.folder.path().join(format!("rival{}", racers.len()));
         fs::create_dir_all(&folder)?;
         let setup = rival::Setup {
-            captures: [&captures[0][0], &captures[1][0]],
+            captures,
             buffers: case.buffers(),
             folder: &folder,
             probe: &self.probe,
         };
         let mut it = start(&setup)?;
         wait_ready(&mut it)?;
-        let thread = it.thread();
-        it.process().fifo(thread)?;
+        for thread in it.threads() {
+            it.process().fifo(thread)?;
+        }
         it.process().signal(Signal::SIGSTOP)?;
         *hz = it.hz();
         self.commands.push(it.process().command());
-        racers.push(Box::new(it));
+        racers.push((role, Box::new(it)));
         Ok(())
     }
 
     fn ours(
         &mut self,
-        racers: &mut Vec<Box<dyn Racer>>,
-        case: &Case,
+        racers: &mut Vec<(Role, Box<dyn Racer>)>,
+        (role, case): (Role, &Case),
         captures: &[Vec<PathBuf>; 2],
         tag: &str,
     ) -> Result<()> {
@@ -349,11 +357,11 @@ impl Bench {
         it.process().fifo("worker")?;
         it.process().signal(Signal::SIGSTOP)?;
         self.commands.push(it.process().command());
-        racers.push(Box::new(it));
+        racers.push((role, Box::new(it)));
         Ok(())
     }
 
-    fn race(&self, racers: &mut [Box<dyn Racer>], hz: f64) -> Result<Vec<Runs>> {
+    fn race(&self, racers: &mut [(Role, Box<dyn Racer>)], hz: f64) -> Result<Vec<(Role, Runs)>> {
         let ms = Duration::from_millis;
         let (warm, time) = if self.args.quick {
             (ms(30), ms(120))
@@ -367,49 +375,59 @@ impl Bench {
             let n = racers.len();
             for k in 0..n {
                 let i = (k + round) % n;
-                speeds[i].push(turn(racers[i].as_mut(), warm, time, hz)?);
+                speeds[i].push(turn(racers[i].1.as_mut(), warm, time, hz)?);
             }
         }
         Ok(racers
             .iter()
             .zip(speeds)
-            .map(|(r, speeds)| Runs {
-                name: r.name(),
-                speeds,
+            .map(|((role, r), speeds)| {
+                let name = r.name();
+                (*role, Runs { name, speeds })
             })
             .collect())
     }
 
-    /// Who is who: in the order in which they were started.
-    fn sort(&self, case: Case, runs: Vec<Runs>, stages: Vec<(String, f64)>) -> Result<Outcome> {
-        let mut runs = runs.into_iter();
-        let floor = runs.next();
-        let same_file = if case.frames == SMALL {
-            None
-        } else {
-            runs.next()
-        };
-        let mut rest: Vec<Runs> = runs.collect();
-        let Some(ours) = rest.pop() else {
-            bail!("the appliance did not run")
-        };
-        let other = rest.pop();
-        let (l3fwd, one_worker) = if case.queues > 1 {
-            (None, other)
-        } else {
-            (other, None)
+    /// Who is who.
+    fn sort(
+        &self,
+        case: Case,
+        mut runs: Vec<(Role, Runs)>,
+        stages: Vec<(String, f64)>,
+    ) -> Result<Outcome> {
+        let mut of = |role| {
+            let at = runs.iter().position(|r| r.0 == role)?;
+            Some(runs.swap_remove(at).1)
         };
         Ok(Outcome {
             case,
-            ours,
-            floor,
-            same_file,
-            l3fwd,
-            one_worker,
+            ours: of(Role::Ours).context("the appliance did not run")?,
+            floor: of(Role::Floor),
+            same_file: of(Role::SameFile),
+            same_cores: of(Role::SameCores),
+            l3fwd: of(Role::L3fwd),
+            one_worker: of(Role::OneWorker),
             stages,
             when: self.when.clone(),
         })
     }
+}
+
+/// What a program of a case stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// testpmd with the small files, on one core.
+    Floor,
+    /// testpmd with the files of the case.
+    SameFile,
+    /// testpmd with as many queues and cores as the case has.
+    SameCores,
+    /// l3fwd.
+    L3fwd,
+    /// The appliance with one worker, in the case of two.
+    OneWorker,
+    /// The appliance.
+    Ours,
 }
 
 fn dpdk_version() -> String {

@@ -103,7 +103,7 @@ pub const CASES: &[Case] = &[
 impl Case {
     /// Whether l3fwd can do it.
     pub fn has_l3fwd(&self) -> bool {
-        matches!(self.kind, Kind::One4 | Kind::Ip4 | Kind::Ip6) && self.queues == 1
+        matches!(self.kind, Kind::One4 | Kind::Ip4 | Kind::Ip6)
     }
 
     /// Buffers that a program needs: two for each frame of the files, and those under way.

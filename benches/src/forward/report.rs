@@ -56,6 +56,8 @@ pub struct Outcome {
     pub same_file: Option<Runs>,
     /// l3fwd.
     pub l3fwd: Option<Runs>,
+    /// testpmd with as many cores, in the case of two workers. `floor` has one.
+    pub same_cores: Option<Runs>,
     /// The appliance with one worker, in the case of two.
     pub one_worker: Option<Runs>,
     /// Where its cycles go, by the names of `worker show`: those of the first worker for a frame, and all of them.
@@ -65,9 +67,17 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// testpmd with the file of the case.
+    /// testpmd with the files of the case, and as many cores.
     fn own_floor(&self) -> Option<&Runs> {
-        self.same_file.as_ref().or(self.floor.as_ref())
+        let same = self.same_cores.as_ref().or(self.same_file.as_ref());
+        same.or(self.floor.as_ref())
+    }
+
+    /// How many times as fast testpmd is with as many cores as with one: what the machine and the driver allow.
+    fn floor_grows(&self) -> Option<f64> {
+        let (many, one) = (self.same_cores.as_ref()?, self.floor.as_ref()?);
+        let pairs = many.speeds.iter().zip(&one.speeds);
+        Some(median(pairs.map(|(a, b)| a.mpps / b.mpps).collect()))
     }
 
     /// Cycles a frame more than testpmd takes for the same file: the medians of the differences of each round, as the two
@@ -123,7 +133,15 @@ impl Outcome {
         let ours = std::iter::once((&self.ours, self.ours.name.to_owned()));
         ours.chain(self.floor.iter().map(move |r| (r, k(r, "-4k"))))
             .chain(self.same_file.iter().map(move |r| (r, k(r, "-64k"))))
-            .chain(self.l3fwd.iter().map(move |r| (r, k(r, ""))))
+            .chain(self.same_cores.iter().map(move |r| (r, k(r, ", 2 cores"))))
+            .chain(self.l3fwd.iter().map(move |r| {
+                let cores = if self.case.queues > 1 {
+                    ", 2 cores"
+                } else {
+                    ""
+                };
+                (r, k(r, cores))
+            }))
             .chain(
                 self.one_worker
                     .iter()
@@ -176,6 +194,14 @@ impl Outcome {
         }
         if let Some(above) = self.above_floor() {
             let _ = writeln!(out, "{:<22} cycles above the floor: {above:.1}", "");
+        }
+        if let Some(times) = self.floor_grows() {
+            let of = "testpmd itself does with two cores";
+            let _ = writeln!(
+                out,
+                "{:<22} {of} {times:.2} times what it does with one",
+                ""
+            );
         }
         for &bar in self.case.bars {
             if let Some((what, is, missing)) = self.judge(bar) {
@@ -329,6 +355,30 @@ mod tests {
     }
 
     #[test]
+    fn two_workers_are_compared_with_two_cores() {
+        let two = CASES.iter().find(|c| c.queues == 2).unwrap();
+        let o = Outcome {
+            case: *two,
+            ours: runs("trunkline", &[60.0, 61.0]),
+            floor: Some(runs("testpmd-io", &[44.0, 44.0])),
+            same_file: None,
+            same_cores: Some(runs("testpmd-io", &[22.0, 24.0])),
+            l3fwd: Some(runs("l3fwd", &[50.0, 50.0])),
+            one_worker: Some(runs("trunkline", &[100.0, 120.0])),
+            stages: Vec::new(),
+            when: "now".into(),
+        };
+        let text = o.text();
+        assert_eq!(o.above_floor(), Some(38.0));
+        assert!(text.contains("two cores 2.00 times"), "{text}");
+        assert!(
+            text.contains("of one worker >= 1.9: 1.97, reached"),
+            "{text}"
+        );
+        assert!(text.contains("l3fwd, 2 cores"), "{text}");
+    }
+
+    #[test]
     fn bars_are_judged_round_by_round() {
         let case = *CASES.iter().find(|c| c.name == "mpls-swap-4k").unwrap();
         let outcome = |ours: &[f64]| Outcome {
@@ -336,6 +386,7 @@ mod tests {
             ours: runs("trunkline", ours),
             floor: Some(runs("testpmd-io", &[50.0, 100.0, 50.0])),
             same_file: None,
+            same_cores: None,
             l3fwd: None,
             one_worker: None,
             stages: vec![("rx".into(), 40.0)],

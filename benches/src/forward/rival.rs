@@ -20,14 +20,15 @@ pub struct Rival {
     name: &'static str,
     process: Process,
     probe: PathBuf,
+    cores: u64,
     hz: f64,
 }
 
 /// What both need.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup<'a> {
-    /// The captures of the two ports.
-    pub captures: [&'a Path; 2],
+    /// By port, the captures of its queues. Each queue has a core.
+    pub captures: &'a [Vec<PathBuf>; 2],
     /// Buffers.
     pub buffers: usize,
     /// A folder for its files.
@@ -91,6 +92,7 @@ impl Rival {
             name,
             process,
             probe,
+            cores: setup.queues() as u64,
             hz: 0.0,
         })
     }
@@ -102,9 +104,19 @@ impl Rival {
     pub fn testpmd(setup: &Setup<'_>) -> Result<Self> {
         let mut c = Command::new("dpdk-testpmd");
         c.args(["--in-memory", "--no-pci", "--no-telemetry"]);
-        c.args(["--file-prefix=forward-io", "-l", &format!("0,{CORE}")]);
-        c.args(vdevs(setup))
-            .args(["--", "--nb-cores=1", "--no-mlockall", "--forward-mode=io"]);
+        c.arg(format!("--file-prefix=forward-io-{}", setup.queues()));
+        let queues = setup.queues();
+        match queues {
+            1 => c.args(["-l", &format!("0,{CORE}")]),
+            // The first only waits for orders.
+            _ => c.args(["--lcores", &format!("0@0,1@0,2@{CORE}")]),
+        };
+        c.args(vdevs(setup)).arg("--");
+        if queues > 1 {
+            c.args([format!("--rxq={queues}"), format!("--txq={queues}")]);
+        }
+        c.arg(format!("--nb-cores={queues}"))
+            .args(["--no-mlockall", "--forward-mode=io"]);
         c.arg(format!("--total-num-mbufs={}", setup.buffers + 1));
         let this = Self::start("testpmd-io", setup, c)?;
         Ok(this)
@@ -123,21 +135,28 @@ impl Rival {
             "--no-telemetry",
             "--force-max-simd-bitwidth=512",
         ]);
-        c.args(["--file-prefix=forward-l3", "-l", &CORE.to_string()]);
+        let cores: Vec<usize> = match setup.queues() {
+            1 => vec![CORE],
+            _ => vec![0, CORE],
+        };
+        let list: Vec<String> = cores.iter().map(ToString::to_string).collect();
+        c.args(["--file-prefix=forward-l3", "-l", &list.join(",")]);
         c.args(vdevs(setup))
             .args(["--", "-P", "-p", "3", "--lookup=fib", "--parse-ptype"]);
-        c.arg(format!("--config=(0,0,{CORE}),(1,0,{CORE})"));
+        let polled = |(queue, core)| format!("(0,{queue},{core}),(1,{queue},{core})");
+        let polled: Vec<String> = cores.iter().enumerate().map(polled).collect();
+        c.arg(format!("--config={}", polled.join(",")));
         c.arg(format!("--rule_ipv4={}", rules[0].display()));
         c.arg(format!("--rule_ipv6={}", rules[1].display()));
         Self::start("l3fwd", setup, c)
     }
 
-    /// The name of the thread that forwards, as it begins.
-    pub fn thread(&self) -> &'static str {
-        if self.name == "l3fwd" {
-            "l3fwd"
-        } else {
-            "rte-worker"
+    /// The names of the threads that forward, as they begin.
+    pub fn threads(&self) -> &'static [&'static str] {
+        match (self.name, self.cores) {
+            ("l3fwd", 1) => &["l3fwd"],
+            ("l3fwd", _) => &["l3fwd", "rte-worker"],
+            _ => &["rte-worker"],
         }
     }
 
@@ -147,9 +166,18 @@ impl Rival {
     }
 }
 
+impl Setup<'_> {
+    /// Of each port.
+    fn queues(&self) -> usize {
+        self.captures[0].len()
+    }
+}
+
 fn vdevs(setup: &Setup<'_>) -> Vec<String> {
-    let vdev = |(i, file): (usize, &&Path)| {
-        let args = format!("net_pcap{i},rx_pcap={},infinite_rx=1", file.display());
+    let vdev = |(i, files): (usize, &Vec<PathBuf>)| {
+        let files = files.iter().map(|f| format!("rx_pcap={},", f.display()));
+        let files: String = files.collect();
+        let args = format!("net_pcap{i},{files}infinite_rx=1");
         ["--vdev".to_owned(), args]
     };
     setup.captures.iter().enumerate().flat_map(vdev).collect()
@@ -179,7 +207,8 @@ impl Racer for Rival {
                     bail!("the probe says {text}");
                 };
                 self.hz = hz as f64;
-                return Ok(vec![(packets, tsc)]);
+                // It counts its ports: for each core, its share.
+                return Ok(vec![(packets / self.cores, tsc); self.cores as usize]);
             }
             ensure!(Instant::now() < end, "{} does not answer", self.name);
             std::thread::sleep(Duration::from_micros(200));
