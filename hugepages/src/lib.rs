@@ -10,6 +10,7 @@
 //! - [`held`]: the record of what a process took, so that the next start can give back what a
 //!   killed one could not.
 //! - [`link`]: settings of the kernel's network interfaces, given back.
+//! - [`sched`]: how long the pieces of a core are that a thread gets.
 //! - [`sock`]: options of TCP sockets that no crate has safely: signatures, the least TTL.
 //! - [`doctor`]: the checks behind `trunkctl doctor`; they run without an appliance.
 //!
@@ -22,6 +23,7 @@ pub mod held;
 pub mod link;
 pub mod nic;
 pub mod pages;
+pub mod sched;
 pub mod slice;
 pub mod sock;
 pub mod sys;

@@ -61,6 +61,9 @@ const REQUESTS: usize = 16;
 /// Events taken in one turn; what is left comes with the next.
 const EVENTS: usize = 256;
 
+/// The pieces of a core that this thread asks for, so that it does not wait long for one where others are busy.
+const PIECE: Duration = Duration::from_micros(100);
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -77,6 +80,10 @@ pub struct Options {
 /// # Errors
 /// Why it could not start: cause and remedy, in one line. Nothing is left behind then.
 pub fn run(options: &Options) -> Result<(), String> {
+    // Before any other thread is made, which are not to have it.
+    if let Err(e) = hugepages::sched::set_slice(PIECE) {
+        debug!("the kernel gives no short slices of a core: {e}");
+    }
     let instance = Instance::claim(&options.socket).map_err(|e| e.to_string())?;
     let store = Store::load(&options.config).map_err(|e| e.to_string())?;
     let mut control =
