@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrayvec::ArrayVec;
 use bgp::policy::{self, Policy, Protocol};
 use bgp::rib::{HopEvent, NextHopId};
 use bgp::speaker::{self, Best, Speaker, Use};
@@ -16,7 +15,7 @@ use super::links::Links;
 use crate::config::Valid;
 use crate::config::bgp::Origin;
 use crate::rib::spec::Source;
-use crate::rib::{BgpRoute, FollowedHop, Rib, SetId};
+use crate::rib::{FollowedHop, Rib, SetId};
 
 /// Routes of the router's own told in a turn.
 const OWN: usize = 2048;
@@ -109,7 +108,6 @@ impl Hops {
             hops: Vec::new(),
             done: 0,
             last: None,
-            lot: ArrayVec::new(),
         }
     }
 
@@ -131,20 +129,12 @@ pub(super) struct ToRib<'a> {
     done: usize,
     /// The paths of the route before: most have the same.
     last: Option<(NextHop, SetId)>,
-    /// Routes that go into the RIB together.
-    lot: ArrayVec<BgpRoute, 64>,
 }
 
 impl ToRib<'_> {
     /// That was all. How many came.
-    pub(super) fn finish(mut self) -> usize {
-        self.put();
+    pub(super) fn finish(self) -> usize {
         self.done
-    }
-
-    fn put(&mut self) {
-        self.rib.set_bgp_all(self.lot.iter().copied());
-        self.lot.clear();
     }
 
     fn paths(&mut self, by: &[Use<'_>]) -> Option<SetId> {
@@ -198,10 +188,7 @@ impl Best for ToRib<'_> {
             Relation::Internal | Relation::Confederation => Source::Ibgp,
         });
         let route = source.and_then(|s| Some((s, self.paths(by)?)));
-        self.lot.push((net, route));
-        if self.lot.is_full() {
-            self.put();
-        }
+        self.rib.set_bgp(net, route);
     }
 }
 

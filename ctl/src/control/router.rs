@@ -36,7 +36,7 @@ const SLICE: Duration = Duration::from_millis(2);
 const ENTRIES: (usize, usize) = (1024, 16_384);
 /// From so many prefixes on that wait to be written, it pays to let more come, for so long.
 const MANY: usize = 4096;
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Duration = Duration::from_millis(500);
 /// A worker that has not reported for so long, while there is something to report, is stuck.
 const STALLED: Duration = Duration::from_secs(2);
 
@@ -93,6 +93,8 @@ pub(crate) struct Router {
     pub(crate) bgp_links: bool,
     table_full: bool,
     gathering: Gathering,
+    /// For the room that it has.
+    batch: ::fib::FibBatch,
     /// How many entries are written at once, and how many edits taken up.
     writing: Pace,
     editing: Pace,
@@ -127,6 +129,7 @@ impl Router {
             bgp_links: false,
             table_full: false,
             gathering: Gathering::new(MANY, GATHER),
+            batch: ::fib::FibBatch::new(),
             writing: Pace::new(SLICE, ENTRIES.0, ENTRIES.1),
             editing: Pace::new(SLICE, ENTRIES.0, ENTRIES.1),
             watchdog: Watchdog::new(STALLED),
@@ -295,7 +298,7 @@ impl Router {
         let mut more = !self.backlog.is_empty();
         more |= self.rib.is_dirty();
         if self.rib.is_dirty() && !hold {
-            let mut sink = FibSink::new(dp.fib(), tc(self.settings.mpls_tc));
+            let mut sink = FibSink::new(dp.fib(), &mut self.batch, tc(self.settings.mpls_tc));
             let start = Instant::now();
             let progress = self.rib.drain(&mut sink, self.writing.slice());
             self.writing.took(progress.done, start.elapsed());

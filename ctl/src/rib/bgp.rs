@@ -2,7 +2,7 @@
 //!
 //! BGP asks of each next hop whether it can be reached, and how far it is (RFC 4271 9.1.2, 5.1.3): [`Rib::follow`] has that
 //! told, again whenever it changes. Routes by a next hop that is followed share its path set, so that setting a route is
-//! one look-up in the table.
+//! one look-up in the table, when its turn comes: see `incoming`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -189,15 +189,28 @@ impl Rib {
         self.sets.intern(&PathsSpec::single(nowhere))
     }
 
-    /// Sets BGP's route of a prefix, of either of its sources and by paths that [`Rib::bgp_paths`] gave, or removes it.
+    /// Sets BGP's route of a prefix, of either of its sources and by paths that [`Rib::bgp_paths`] gave, or removes it: with
+    /// the next drain, or one that follows.
     pub fn set_bgp(&mut self, p: IpNet, route: Option<(Source, SetId)>) {
         debug_assert!(route.is_none_or(|r| r.0.is_bgp()));
-        self.set_only(p, Source::is_bgp, route);
+        if let Some((_, id)) = route {
+            self.sets.hold(id);
+        }
+        self.incoming.push((p, route));
     }
 
-    /// As [`Rib::set_bgp`] for all of them: but memory is waited for once for all, and not for each.
-    pub fn set_bgp_all(&mut self, routes: impl Iterator<Item = BgpRoute> + Clone) {
-        self.table.expect(routes.clone().map(|(p, _)| p));
-        routes.for_each(|(p, route)| self.set_bgp(p, route));
+    /// Puts routes into the table that BGP has set, at most so many.
+    pub(super) fn take_in(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some((p, route)) = self.incoming.pop() else {
+                return;
+            };
+            if let Some(slot) = self.set_only(p, Source::is_bgp, route) {
+                self.queues.next(slot, &mut self.table[slot]);
+            }
+            if let Some((_, id)) = route {
+                self.sets.release(id);
+            }
+        }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Read [`Rib::drain`] and then `step`, which says what comes first and why each prefix comes once.
 
+use std::collections::BTreeSet;
+
 use net::Label;
 
 use super::Rib;
@@ -19,7 +21,7 @@ const FEW: usize = 64;
 /// Changes of prefixes and labels that a drain makes together, and the set that each then stands on. Nothing is noted in
 /// the table before they are made, so that a refusal leaves nothing to be taken back.
 #[derive(Debug, Default)]
-struct Slice {
+pub(super) struct Slice {
     changes: Vec<Change>,
     /// Of each change: the slot, if it is of a prefix, and the set.
     notes: Vec<(Option<Slot>, Option<SetId>)>,
@@ -54,11 +56,15 @@ impl Rib {
                 self.queues.later(slot, &mut self.table);
             }
         }
-        let mut slice = Slice::default();
+        self.take_in(budget.saturating_sub(self.queues.nexts()));
+        let mut slice = std::mem::take(&mut self.slice);
         while progress.done < budget && self.step(sink, &mut slice, &mut progress.full) {
             progress.done += 1;
         }
         self.apply(&slice, sink, &mut progress.full);
+        slice.changes.clear();
+        slice.notes.clear();
+        self.slice = slice;
         if progress.done > 0 {
             sink.flush();
         }
@@ -66,8 +72,10 @@ impl Rib {
         progress
     }
 
-    /// Has what was refused tried again by the next drain: readers may have left room since.
+    /// Has what was refused tried again by the next drain: readers may have left room since. Gives room back that is not used
+    /// now. To be called every second or so.
     pub fn retry(&mut self) {
+        self.incoming.tidy();
         self.freed |= !(self.refused.is_empty() && self.refused_sets.is_empty());
     }
 
@@ -75,7 +83,7 @@ impl Rib {
     #[must_use]
     pub fn is_dirty(&self) -> bool {
         let retry = self.freed && !(self.refused.is_empty() && self.refused_sets.is_empty());
-        retry || self.is_urgent() || self.queues.many() > 0
+        retry || self.is_urgent() || self.waiting() > 0
     }
 
     /// Is there anything that has to be drained without delay?
@@ -87,10 +95,10 @@ impl Rib {
             || !self.dirty_labels.is_empty()
     }
 
-    /// How many prefixes a great table change has left to be drained.
+    /// How many prefixes a great table change has left to be drained, and BGP has set.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.queues.many()
+        self.queues.many() + self.incoming.len()
     }
 
     /// Does one thing; false when there is none.
@@ -98,19 +106,19 @@ impl Rib {
     /// Neighbours and sets come first. From the first prefix on no set is made, changed or removed in the same drain, as
     /// only what is noted after the slice could ask for that; so each prefix comes once, and each group in the slice stays.
     fn step(&mut self, sink: &mut impl Sink, slice: &mut Slice, full: &mut Option<Full>) -> bool {
-        let result = if let Some(key) = self.adjs.dirty.pop_first() {
+        let result = if let Some(key) = first(&mut self.adjs.dirty) {
             if let Some(spec) = self.ifaces.get(&key.0) {
                 self.adjs.write(key, spec, sink);
             }
             Ok(())
-        } else if let Some(id) = self.sets.dirty.pop_first() {
+        } else if let Some(id) = first(&mut self.sets.dirty) {
             self.refresh_set(id, sink).inspect_err(|_| {
                 self.refused_sets.insert(id);
             })
         } else if let Some(slot) = self.queues.pop(Queued::Soon, &mut self.table) {
             self.sync_prefix(slot, slice);
             Ok(())
-        } else if let Some(label) = self.dirty_labels.pop_first() {
+        } else if let Some(label) = first(&mut self.dirty_labels) {
             self.sync_label(label, slice);
             Ok(())
         } else if let Some(slot) = self.queues.pop(Queued::Later, &mut self.table) {
@@ -354,6 +362,15 @@ impl Rib {
     /// The neighbours that became, or ceased to be, next hops of routes since this was last asked.
     pub fn take_wants(&mut self) -> Vec<Want> {
         std::mem::take(&mut self.adjs.wants)
+    }
+}
+
+/// Mostly there is none.
+#[inline]
+fn first<T: Ord>(set: &mut BTreeSet<T>) -> Option<T> {
+    match set.is_empty() {
+        true => None,
+        false => set.pop_first(),
     }
 }
 

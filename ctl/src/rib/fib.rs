@@ -17,13 +17,15 @@ use super::spec::{Discard, TtlMode};
 #[derive(Debug)]
 pub struct FibSink<'a> {
     writer: &'a mut FibWriter,
+    /// For its room.
+    batch: &'a mut FibBatch,
     tc: TcMode,
 }
 
 impl<'a> FibSink<'a> {
-    /// Writes with this writer; pushed labels get their traffic class by `tc`.
-    pub fn new(writer: &'a mut FibWriter, tc: TcMode) -> Self {
-        Self { writer, tc }
+    /// Writes with this writer, what belongs together by way of `batch`; pushed labels get their traffic class by `tc`.
+    pub fn new(writer: &'a mut FibWriter, batch: &'a mut FibBatch, tc: TcMode) -> Self {
+        Self { writer, batch, tc }
     }
 
     /// Those that are backups, or those that are none.
@@ -133,8 +135,9 @@ impl Sink for FibSink<'_> {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), Full> {
-        let batch: FibBatch = changes.iter().copied().filter_map(op).collect();
-        self.writer.apply(&batch).map_err(|e| {
+        self.batch.clear();
+        self.batch.extend(changes.iter().copied().filter_map(op));
+        self.writer.apply(self.batch).map_err(|e| {
             let first = e.refused.first().map(|r| r.error);
             first.map_or_else(|| Full(e.to_string()), full)
         })

@@ -13,6 +13,7 @@ mod adjs;
 mod bgp;
 mod drain;
 pub mod fib;
+mod incoming;
 mod look;
 mod queues;
 pub mod resolve;
@@ -33,6 +34,7 @@ use adjs::Adjs;
 pub use adjs::Want;
 pub use bgp::{BgpRoute, Distances, FollowedHop};
 pub use drain::Progress;
+use incoming::Incoming;
 pub use look::{LabelView, RouteView};
 use queues::{Queued, Queues};
 use resolve::View;
@@ -102,7 +104,7 @@ struct Entry {
 }
 
 // A full table has a million of them, each beside its prefix.
-const _: () = assert!(size_of::<(IpNet, Entry)>() <= 48);
+const _: () = assert!(size_of::<(ipnet::Ipv4Net, Entry)>() <= 32);
 
 /// What the table holds for a label.
 #[derive(Debug)]
@@ -135,6 +137,10 @@ pub struct Rib {
     sets: Sets,
     adjs: Adjs,
     queues: Queues,
+    /// What BGP has set since; a drain begins with it.
+    incoming: Incoming,
+    /// What a drain collects; kept for the room it has.
+    slice: drain::Slice,
     dirty_labels: BTreeSet<Label>,
     /// What a full table refused; tried again once something was removed.
     refused_sets: BTreeSet<SetId>,
@@ -242,28 +248,29 @@ impl Rib {
 
     /// Sets the static route of a prefix to paths that [`Rib::paths`] gave, or removes it.
     pub fn set_static_to(&mut self, p: IpNet, new: Option<SetId>) {
-        self.set_only(
-            p.trunc(),
-            |s| s == Source::Static,
-            new.map(|id| (Source::Static, id)),
-        );
+        let new = new.map(|id| (Source::Static, id));
+        if let Some(slot) = self.set_only(p.trunc(), |s| s == Source::Static, new) {
+            self.queues.later(slot, &mut self.table);
+        }
     }
 
-    /// Sets the one route of a prefix whose source `is_it`, or removes it.
-    fn set_only(&mut self, p: IpNet, is_it: impl Fn(Source) -> bool, new: Option<Route>) {
+    /// Sets the one route of a prefix whose source `is_it`, or removes it. Returns what is to be looked at then.
+    fn set_only(
+        &mut self,
+        p: IpNet,
+        is_it: impl Fn(Source) -> bool,
+        new: Option<Route>,
+    ) -> Option<Slot> {
         let slot = match new {
             Some(_) => self.table.entry(p),
-            None => match self.table.get(&p) {
-                Some(slot) => slot,
-                None => return,
-            },
+            None => self.table.get(&p)?,
         };
         let entry = &mut self.table[slot];
         let old = entry.routes.all().iter().position(|(s, _)| is_it(*s));
         let old = old.map(|at| (at, entry.routes.all()[at]));
         match (old, new) {
-            (None, None) => return,
-            (Some((_, old)), Some(new)) if old == new => return,
+            (None, None) => return None,
+            (Some((_, old)), Some(new)) if old == new => return None,
             (None, Some(new)) => {
                 let at = entry.routes.all().partition_point(|(s, _)| *s < new.0);
                 entry.routes.insert(at, new);
@@ -278,8 +285,8 @@ impl Rib {
         if let Some((_, (_, id))) = old {
             self.leave(id);
         }
-        self.queues.later(slot, &mut self.table);
         self.sets.touch_addresses(&p);
+        Some(slot)
     }
 
     /// A prefix has one more route with these paths.

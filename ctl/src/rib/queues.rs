@@ -3,7 +3,7 @@
 //!
 //! Single changes go in the order in which they came. The rest goes by address: neighbours share lines of the tables, and a
 //! slice that has many neighbours writes each line once for all of them (a full table in one batch takes a third of the time
-//! that it takes route by route). Left out: any order among IPv6 prefixes of the same 16 first bits.
+//! that it takes route by route). Left out: any order among those of the same 16 bits.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -26,6 +26,8 @@ pub(super) enum Queued {
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     soon: VecDeque<Slot>,
+    /// What comes by address already.
+    next: VecDeque<Slot>,
     later: ByAddress,
 }
 
@@ -46,6 +48,19 @@ impl Queues {
         }
     }
 
+    /// Behind the single changes, before all others, in the order in which it is called.
+    pub(super) fn next(&mut self, slot: Slot, entry: &mut Entry) {
+        if entry.queued == Queued::No {
+            entry.queued = Queued::Later;
+            self.next.push_back(slot);
+        }
+    }
+
+    /// How many were put there.
+    pub(super) fn nexts(&self) -> usize {
+        self.next.len()
+    }
+
     /// Are there single changes?
     pub(super) fn has_soon(&self) -> bool {
         !self.soon.is_empty()
@@ -53,14 +68,14 @@ impl Queues {
 
     /// How many of the others there are, some of them queued with the single changes since.
     pub(super) fn many(&self) -> usize {
-        self.later.len
+        self.next.len() + self.later.len
     }
 
     pub(super) fn pop(&mut self, which: Queued, table: &mut Table<Entry>) -> Option<Slot> {
         loop {
             let slot = match which {
                 Queued::Soon => self.soon.pop_front(),
-                _ => self.later.pop(),
+                _ => self.next.pop_front().or_else(|| self.later.pop()),
             }?;
             let entry = &mut table[slot];
             if entry.queued == which {
@@ -71,10 +86,10 @@ impl Queues {
     }
 }
 
-/// Values of the first 16 bits of an address.
+/// Values of 16 bits of an address.
 const PLACES: usize = 1 << 16;
 
-/// Slots by the first 16 bits of their prefixes' addresses, round and round, so that each comes, however many are put in.
+/// Slots by 16 bits of their prefixes' addresses, round and round, so that each comes, however many are put in.
 #[derive(Debug, Default)]
 struct ByAddress {
     /// Empty until there is a slot.
@@ -96,7 +111,8 @@ impl ByAddress {
         }
         let first = match p.network() {
             IpAddr::V4(a) => (a.to_bits() >> 16) as usize,
-            IpAddr::V6(a) => (a.to_bits() >> 112) as usize,
+            // The first 4 bits are the same all over the Internet.
+            IpAddr::V6(a) => (a.to_bits() >> 108) as usize % PLACES,
         };
         self.places[first].push(slot);
         self.any[first / 64] |= 1 << (first % 64);

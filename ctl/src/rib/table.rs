@@ -2,7 +2,7 @@
 //!
 //! IPv4: a sorted list for each value of the first 16 bits. A full table has some 18 prefixes in each, so that to find or to
 //! insert one costs two cache lines and a short move (60,000 in one list: some microseconds). IPv6: an ordered map.
-//! The slots are in one array, so that whoever has a slot needs no search.
+//! The slots of a family are in pieces of an array, so that whoever has a slot needs no search.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -40,15 +40,23 @@ pub fn host(address: IpAddr) -> IpNet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(NonZeroU32);
 
+/// Set in the number of a slot of an IPv6 prefix.
+const V6: u32 = 1 << 31;
+
 impl Slot {
-    fn new(at: usize) -> Self {
-        // 2^32 - 1 prefixes do not fit in any machine's memory.
-        let number = u32::try_from(at + 1).ok().and_then(NonZeroU32::new);
+    fn new(at: usize, family: u32) -> Self {
+        // 2^31 - 1 prefixes do not fit in any machine's memory.
+        let number = u32::try_from(at + 1).ok().filter(|n| *n < V6);
+        let number = number.and_then(|n| NonZeroU32::new(n | family));
         Self(number.unwrap_or(NonZeroU32::MAX))
     }
 
+    fn is_v6(self) -> bool {
+        self.0.get() & V6 != 0
+    }
+
     fn index(self) -> usize {
-        self.0.get() as usize - 1
+        (self.0.get() & !V6) as usize - 1
     }
 }
 
@@ -110,7 +118,11 @@ impl Index4 {
         }
         let (list, key) = Self::key(p);
         let list = &mut self.lists[list];
-        let at = list.partition_point(|e| *e < key);
+        // Mostly new ones come in order.
+        let at = match list.last() {
+            Some(last) if *last >= key => list.partition_point(|e| *e < key),
+            _ => list.len(),
+        };
         if let Some(found) = list.get(at)
             && found >> 32 == key >> 32
             && let Some(slot) = Self::slot(*found)
@@ -182,13 +194,73 @@ fn net6((high, low, len): Key6) -> Ipv6Net {
     Ipv6Net::new(net, len).unwrap_or_else(|_| Ipv6Net::from(net))
 }
 
+/// Slots of a piece, a power of two.
+const PIECE: usize = 4096;
+
+/// The slots of a family, in pieces: what is there is never moved.
+#[derive(Debug)]
+struct Slots<P, T> {
+    pieces: Vec<Vec<(P, T)>>,
+    len: usize,
+    free: Vec<Slot>,
+}
+
+impl<P, T> Default for Slots<P, T> {
+    fn default() -> Self {
+        Self {
+            pieces: Vec::new(),
+            len: 0,
+            free: Vec::new(),
+        }
+    }
+}
+
+impl<P, T> Slots<P, T> {
+    #[inline]
+    fn get(&self, slot: Slot) -> &(P, T) {
+        let at = slot.index();
+        &self.pieces[at / PIECE][at % PIECE]
+    }
+
+    #[inline]
+    fn get_mut(&mut self, slot: Slot) -> &mut (P, T) {
+        let at = slot.index();
+        &mut self.pieces[at / PIECE][at % PIECE]
+    }
+
+    fn len(&self) -> usize {
+        self.len - self.free.len()
+    }
+}
+
+impl<P, T: Default> Slots<P, T> {
+    fn take(&mut self, p: P, family: u32) -> Slot {
+        if let Some(slot) = self.free.pop() {
+            *self.get_mut(slot) = (p, T::default());
+            return slot;
+        }
+        match self.pieces.last_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push((p, T::default())),
+            _ => {
+                // The first one grows with what there is; most routers that have more have many.
+                let room = if self.pieces.is_empty() { 0 } else { PIECE };
+                let mut piece = Vec::with_capacity(room);
+                piece.push((p, T::default()));
+                self.pieces.push(piece);
+            }
+        }
+        self.len += 1;
+        Slot::new(self.len - 1, family)
+    }
+}
+
 /// A map of prefixes.
 #[derive(Debug)]
 pub(crate) struct Table<T> {
     v4: Index4,
     v6: Index6,
-    slots: Vec<(IpNet, T)>,
-    free: Vec<Slot>,
+    slots4: Slots<Ipv4Net, T>,
+    slots6: Slots<Ipv6Net, T>,
 }
 
 impl<T> Default for Table<T> {
@@ -196,8 +268,8 @@ impl<T> Default for Table<T> {
         Self {
             v4: Index4::default(),
             v6: Index6::default(),
-            slots: Vec::new(),
-            free: Vec::new(),
+            slots4: Slots::default(),
+            slots6: Slots::default(),
         }
     }
 }
@@ -205,39 +277,37 @@ impl<T> Default for Table<T> {
 impl<T> Index<Slot> for Table<T> {
     type Output = T;
 
+    #[inline]
     fn index(&self, slot: Slot) -> &T {
-        &self.slots[slot.index()].1
+        match slot.is_v6() {
+            false => &self.slots4.get(slot).1,
+            true => &self.slots6.get(slot).1,
+        }
     }
 }
 
 impl<T> IndexMut<Slot> for Table<T> {
+    #[inline]
     fn index_mut(&mut self, slot: Slot) -> &mut T {
-        &mut self.slots[slot.index()].1
+        match slot.is_v6() {
+            false => &mut self.slots4.get_mut(slot).1,
+            true => &mut self.slots6.get_mut(slot).1,
+        }
     }
 }
 
 impl<T: Default> Table<T> {
     /// How many prefixes there are.
     pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots4.len() + self.slots6.len()
     }
 
     /// The prefix of a slot; of one that is free, what it had last.
     pub(crate) fn prefix(&self, slot: Slot) -> IpNet {
-        self.slots[slot.index()].0
-    }
-
-    /// Reads what is there of some prefixes, and changes nothing: one kind of thing after the other, so that what does not
-    /// depend on what is being waited for is waited for at the same time.
-    pub(crate) fn expect(&self, prefixes: impl Iterator<Item = IpNet> + Clone) {
-        let lists = prefixes.clone().filter_map(|p| match p {
-            IpNet::V4(p) => self.v4.lists.get(Index4::key(p).0),
-            IpNet::V6(_) => None,
-        });
-        let lengths: usize = lists.map(Vec::len).sum();
-        let slots = prefixes.filter_map(|p| self.get(&p));
-        let last: u64 = slots.map(|s| u64::from(s.0.get())).sum();
-        std::hint::black_box((lengths, last));
+        match slot.is_v6() {
+            false => self.slots4.get(slot).0.into(),
+            true => self.slots6.get(slot).0.into(),
+        }
     }
 
     pub(crate) fn get(&self, p: &IpNet) -> Option<Slot> {
@@ -249,24 +319,17 @@ impl<T: Default> Table<T> {
 
     /// The slot of a prefix (its host bits cleared), made if there is none.
     pub(crate) fn entry(&mut self, p: IpNet) -> Slot {
-        let (slots, free) = (&mut self.slots, &mut self.free);
-        let mut new = || match free.pop() {
-            Some(slot) => {
-                slots[slot.index()] = (p, T::default());
-                slot
-            }
-            None => {
-                slots.push((p, T::default()));
-                Slot::new(slots.len() - 1)
-            }
-        };
         match p {
-            IpNet::V4(p) => self.v4.entry(p, new),
+            IpNet::V4(p) => {
+                let slots = &mut self.slots4;
+                self.v4.entry(p, || slots.take(p, 0))
+            }
             IpNet::V6(p) => {
+                let slots = &mut self.slots6;
                 let lengths = &mut self.v6.lengths.0[usize::from(p.prefix_len())];
                 *self.v6.map.entry(key6(p)).or_insert_with(|| {
                     *lengths += 1;
-                    new()
+                    slots.take(p, V6)
                 })
             }
         }
@@ -274,16 +337,19 @@ impl<T: Default> Table<T> {
 
     /// Takes a prefix out; its slot may come to another.
     pub(crate) fn remove(&mut self, slot: Slot) {
+        self[slot] = T::default();
         match self.prefix(slot) {
-            IpNet::V4(p) => self.v4.remove(p),
+            IpNet::V4(p) => {
+                self.v4.remove(p);
+                self.slots4.free.push(slot);
+            }
             IpNet::V6(p) => {
                 if self.v6.map.remove(&key6(p)).is_some() {
                     self.v6.lengths.0[usize::from(p.prefix_len())] -= 1;
                 }
+                self.slots6.free.push(slot);
             }
         }
-        self[slot] = T::default();
-        self.free.push(slot);
     }
 
     /// The entries that contain `address`, longest first.

@@ -33,6 +33,11 @@ impl FibBatch {
         Self::default()
     }
 
+    /// Takes all changes out; the room for them stays.
+    pub fn clear(&mut self) {
+        self.ops.clear();
+    }
+
     /// Adds a change after the others.
     pub fn push(&mut self, op: Op) {
         self.ops.push(op);

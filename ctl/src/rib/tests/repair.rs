@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::rib::fib::FibSink;
-use ::fib::{FibWriter, TcMode};
+use ::fib::{FibBatch, FibWriter, TcMode};
 use net::Ip4Prefix;
 
 /// The tables, with what is written into them counted.
@@ -50,8 +50,9 @@ impl Sink for Counted<'_> {
 
 /// Drains, and returns what was written.
 fn drain(r: &mut Rib, w: &mut FibWriter) -> Writes {
+    let mut batch = FibBatch::new();
     let mut counted = Counted {
-        sink: FibSink::new(w, TcMode::Dscp),
+        sink: FibSink::new(w, &mut batch, TcMode::Dscp),
         writes: Writes::default(),
     };
     while r.drain(&mut counted, 1024).more {}
@@ -222,7 +223,8 @@ fn a_full_table_is_loaded() {
         }
         let set = start.elapsed();
         let (mut slices, mut longest) = (0, std::time::Duration::ZERO);
-        let mut sink = FibSink::new(&mut w, TcMode::Dscp);
+        let mut batch = FibBatch::new();
+        let mut sink = FibSink::new(&mut w, &mut batch, TcMode::Dscp);
         loop {
             let before = std::time::Instant::now();
             let more = r.drain(&mut sink, budget).more;
@@ -263,7 +265,8 @@ fn a_full_table_of_bgp() {
         prefix(a, 24)
     };
     let (mut setting, mut draining) = (std::time::Duration::ZERO, std::time::Duration::ZERO);
-    let mut sink = FibSink::new(&mut w, TcMode::Dscp);
+    let mut batch = FibBatch::new();
+    let mut sink = FibSink::new(&mut w, &mut batch, TcMode::Dscp);
     let mut run = |r: &mut Rib, what: &str, come: bool| {
         (setting, draining) = Default::default();
         for first in (0..N).step_by(4096) {
