@@ -136,15 +136,35 @@ impl Device {
             return relay(place, peers);
         }
         let folder: PathBuf = place.lab.folder().to_owned();
-        std::fs::write(folder.join("device.conf"), kind.config(peers))?;
-        let line = kind.command(&folder, program);
+        Self::run(place, &kind.config(peers), &kind.command(&folder, program))
+    }
+
+    fn run(place: &Place, config: &str, line: &[String]) -> Result<Self> {
+        let folder = place.lab.folder();
+        std::fs::write(folder.join("device.conf"), config)?;
         let _ = std::fs::remove_file(folder.join("device.log"));
-        let daemon = Daemon::start(&folder, "device", &place.device, &line)?;
+        let daemon = Daemon::start(folder, "device", &place.device, line)?;
         Ok(Self {
             daemon: Some(daemon),
             relay: None,
-            command: nameless(&line),
+            command: nameless(line),
         })
+    }
+
+    /// Starts ours with that configuration and only its control thread in real time.
+    ///
+    /// # Errors
+    /// It can't be run.
+    pub fn plain(place: &Place, config: &str, program: &Path) -> Result<Self> {
+        let line = Kind::Trunkline.command(place.lab.folder(), program);
+        // `taskset` and its arguments, without `chrt` and its own.
+        let line = [&line[..3], &line[6..]].concat();
+        let device = Self::run(place, config, &line)?;
+        if let Some(d) = &device.daemon {
+            // The first thread of the process, also before `taskset` has become it; `-R`: not those that it makes.
+            cmd::run(&format!("chrt -R -f -p 50 {}", d.pid()?))?;
+        }
+        Ok(device)
     }
 
     /// What it has used and holds; nothing for a relay.
@@ -218,7 +238,7 @@ fn relay(place: &Place, peers: usize) -> Result<Device> {
     })
 }
 
-fn trunkline(peers: usize) -> String {
+pub(super) fn trunkline(peers: usize) -> String {
     let mut c = format!(
         "[system]\nname = \"dut\"\nrouter-id = \"{DEVICE}\"\n\n[bgp]\nas = {AS}\nlisten = [\"{DEVICE}\"]\ninstall = false\n\n\
          [bgp.neighbor.\"{SINK}\"]\nas = {SINK_AS}\npassive = true\nexport = \"accept-all\"\n"

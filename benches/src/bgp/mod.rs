@@ -6,8 +6,9 @@
 //! Each turn starts the device anew.
 //!
 //! [`wire`] is the harness's own BGP, so that nobody is judged by his own words; [`device`] starts the contestants,
-//! [`run`] takes the times, [`forwarding`] those of an appliance that also forwards, [`case`] says what is measured and what must be reached, [`report`] prints.
+//! [`run`] takes the times, [`forwarding`] those of an appliance that also forwards, [`beside`] those of changes while something great goes on, [`case`] says what is measured and what must be reached, [`report`] prints.
 
+pub mod beside;
 pub mod case;
 pub mod device;
 pub mod feed;

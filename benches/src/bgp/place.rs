@@ -66,6 +66,14 @@ impl Place {
         })
     }
 
+    /// Listens where the sink is.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub fn listen_at_sink(&self, port: u16) -> Result<TcpListener> {
+        self.far.enter(|| Ok(TcpListener::bind((SINK, port))?))
+    }
+
     /// Listens as the device would.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::beside::Task;
 use super::case::{CASES, Case, What};
 use super::device::Kind;
 use super::run::Turn;
@@ -118,6 +119,8 @@ pub const FIB: &str = "fib-full";
 pub const FIRST: &str = "first-frame-idle";
 /// The same while other prefixes change.
 pub const FIRST_BUSY: &str = "first-frame-churn";
+/// Changes while something great goes on.
+pub const BESIDE: &str = "beside-1m";
 const WITHOUT: &str = "without the FIB";
 
 /// Says how long a full table takes with the FIB and without.
@@ -152,6 +155,42 @@ pub fn first_frame(report: &mut Report, case: &str, took: [f64; 3]) {
             rival: None,
         });
     }
+}
+
+/// Says what tasks took, and what they cost the changes beside.
+pub fn beside(report: &mut Report, turns: &[(Task, Sample, Sample, [Sample; 3])]) {
+    let mut grid = Grid::new([BESIDE.to_owned()]);
+    for (task, seconds, grown, latency) in turns {
+        let [p50, p99, max] = latency;
+        let mut cells = vec![
+            ("changes p50 ms", with_spread(p50)),
+            ("p99 ms", with_spread(p99)),
+            ("max ms", with_spread(max)),
+        ];
+        if *task != Task::Nothing {
+            cells.push(("task s", with_spread(seconds)));
+            cells.push(("memory MiB more", with_spread(grown)));
+        }
+        grid.named(task.name(), cells);
+        let rows = [
+            ("p50", "ms", p50),
+            ("p99", "ms", p99),
+            ("max", "ms", max),
+            ("time", "s", seconds),
+            ("memory", "MiB", grown),
+        ];
+        let of_task = rows.len() - if *task == Task::Nothing { 2 } else { 0 };
+        report
+            .rows
+            .extend(rows[..of_task].iter().map(|(metric, unit, sample)| Row {
+                case: format!("{BESIDE}: {}", task.name()),
+                metric,
+                unit,
+                ours: (*sample).clone(),
+                rival: None,
+            }));
+    }
+    report.say(&grid.text());
 }
 
 /// What is to be reached, and what was by these rows.

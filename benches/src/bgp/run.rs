@@ -48,7 +48,7 @@ pub struct Turn {
 #[derive(Debug)]
 pub struct Prepared {
     case: Case,
-    feed: Feed,
+    pub(super) feed: Feed,
     streams: Vec<Vec<u8>>,
     /// How long the churn goes on.
     churn: Duration,
@@ -85,12 +85,10 @@ impl Prepared {
         Ok((turn, command))
     }
 
-    fn on(&self, place: &Place, device: &Device) -> Result<Turn> {
-        let feed = &self.feed;
-        let best = |set: usize| winner(&self.case, feed, set);
-        let mut mirror = Mirror::new(feed, self.case.peers, AS, best);
+    /// Opens the sessions.
+    fn sessions(&self, place: &Place, device: &Device) -> Result<(Vec<TcpStream>, Sink)> {
         let (stream, reader) = session(place, device, SINK, SINK_AS).context("the sink")?;
-        let mut sink = Sink { stream, reader };
+        let sink = Sink { stream, reader };
         let mut peers = Vec::new();
         for p in 0..self.case.peers {
             let (stream, _) = session(place, device, peer_address(p), asn(p))
@@ -99,20 +97,47 @@ impl Prepared {
             stream.set_write_timeout(Some(PATIENCE))?;
             peers.push(stream);
         }
-        let before = device.usage()?;
-        let start = Instant::now();
-        let end = std::thread::scope(|s| {
+        Ok((peers, sink))
+    }
+
+    /// Everybody announces everything, until the sink has it; when that was.
+    fn announce(
+        &self,
+        peers: &mut [TcpStream],
+        sink: &mut Sink,
+        mirror: &mut Mirror,
+    ) -> Result<Instant> {
+        std::thread::scope(|s| {
             let writers: Vec<_> = peers
                 .iter_mut()
                 .zip(&self.streams)
                 .map(|(to, what)| s.spawn(|| to.write_all(what)))
                 .collect();
-            let end = sink.until_complete(&mut mirror, PATIENCE)?;
+            let end = sink.until_complete(mirror, PATIENCE)?;
             for w in writers {
                 w.join().map_err(|_| anyhow!("a writer panicked"))??;
             }
-            anyhow::Ok(end)
-        })?;
+            Ok(end)
+        })
+    }
+
+    /// The device at full table.
+    pub(super) fn load(&self, place: &Place, device: &Device) -> Result<(Vec<TcpStream>, Sink)> {
+        let best = |set: usize| winner(&self.case, &self.feed, set);
+        let mut mirror = Mirror::new(&self.feed, self.case.peers, AS, best);
+        let (mut peers, mut sink) = self.sessions(place, device)?;
+        self.announce(&mut peers, &mut sink, &mut mirror)?;
+        Ok((peers, sink))
+    }
+
+    fn on(&self, place: &Place, device: &Device) -> Result<Turn> {
+        let feed = &self.feed;
+        let best = |set: usize| winner(&self.case, feed, set);
+        let mut mirror = Mirror::new(feed, self.case.peers, AS, best);
+        let (mut peers, mut sink) = self.sessions(place, device)?;
+        let before = device.usage()?;
+        let start = Instant::now();
+        let end = self.announce(&mut peers, &mut sink, &mut mirror)?;
         ensure!(mirror.counts.strange == 0, "{:?}", mirror.counts);
         let mut turn = Turn {
             seconds: (end - start).as_secs_f64(),
@@ -157,7 +182,7 @@ impl Prepared {
     }
 
     /// A change every millisecond, each of another prefix, known by its community. Latencies in ms.
-    fn churn(&self, peer: &mut TcpStream, sink: &mut Sink) -> Result<[f64; 3]> {
+    pub(super) fn churn(&self, peer: &mut TcpStream, sink: &mut Sink) -> Result<[f64; 3]> {
         let n = (self.churn.as_secs_f64() * f64::from(CHURN)) as usize;
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let changes: Vec<Vec<u8>> = index::sample(&mut rng, self.feed.sets.len(), n)
@@ -255,7 +280,7 @@ fn session(
 }
 
 /// Waits until the device has nothing more to do: it used next to no CPU for a fifth of a second.
-fn quiet(device: &Device) -> Result<()> {
+pub(super) fn quiet(device: &Device) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     let mut last = device.usage()?.cpu;
     loop {

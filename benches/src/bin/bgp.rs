@@ -7,14 +7,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use benches::bgp::case::{CASES, Case};
+use benches::bgp::beside::{self, Task};
+use benches::bgp::case::{CASES, Case, What};
 use benches::bgp::device::{CORE, Kind};
 use benches::bgp::forwarding;
-use benches::bgp::report::{self as results, FIB, FIRST, FIRST_BUSY, Outcome, bars};
+use benches::bgp::report::{self as results, BESIDE, FIB, FIRST, FIRST_BUSY, Outcome, bars};
 use benches::bgp::run::{Prepared, Turn};
 use benches::host::Host;
 use benches::report::Report;
 use benches::saved::Saved;
+use benches::stats::Sample;
 use benches::table::{self, Route};
 use clap::Parser;
 use net::Ip4Prefix;
@@ -99,6 +101,7 @@ fn main() -> Result<()> {
             bench.case(*case);
         }
     }
+    bench.beside();
     println!("{}", bench.saved.bars());
     if bench.args.rivals_only {
         return Ok(());
@@ -115,7 +118,7 @@ fn main() -> Result<()> {
 fn parts() -> Vec<String> {
     let cases = CASES.iter().map(|c| c.name);
     cases
-        .chain([FIB, FIRST, FIRST_BUSY])
+        .chain([FIB, FIRST, FIRST_BUSY, BESIDE])
         .map(str::to_owned)
         .collect()
 }
@@ -269,6 +272,48 @@ impl Bench {
                 self.take(name, &report);
             }
         }
+    }
+
+    fn beside(&mut self) {
+        if self.args.rivals_only || !self.args.wants(BESIDE) {
+            return;
+        }
+        let prefixes = self.table.len().min(1_000_000);
+        let what = format!("{prefixes} routes, a change every millisecond");
+        let mut report = Saved::begin(BESIDE, &what, &self.host);
+        let case = Case {
+            name: BESIDE,
+            what: What::Churn,
+            peers: 1,
+            prefixes,
+            rivals: &[],
+            time: None,
+        };
+        let prepared = Prepared::new(case, &self.table, Duration::from_secs(6));
+        let rounds = self.args.rounds.unwrap_or(1);
+        let mut turns = Vec::new();
+        for task in Task::ALL {
+            let mut samples = <[Sample; 5]>::default();
+            for _ in 0..rounds {
+                eprintln!("  … {BESIDE}, {}", task.name());
+                let done = beside::turn(task, &prepared, &self.program);
+                let done = done.map(|t| {
+                    let [p50, p99, max] = t.latency;
+                    let figures = [t.seconds, t.grown, p50, p99, max];
+                    samples
+                        .iter_mut()
+                        .zip(figures)
+                        .for_each(|(s, f)| s.0.push(f));
+                });
+                report.or_failed(task.name(), done);
+            }
+            let [seconds, grown, p50, p99, max] = samples;
+            if !seconds.0.is_empty() {
+                turns.push((task, seconds, grown, [p50, p99, max]));
+            }
+        }
+        results::beside(&mut report, &turns);
+        self.take(BESIDE, &report);
     }
 
     fn case(&mut self, case: Case) {
