@@ -122,25 +122,60 @@ impl<T: Zeroable> HugeSlice<T> {
     /// Has the kernel find pages for a part now rather than when it is first read or (`written`) written, and clear them
     /// where they will be written. What is there stays. Best effort: Linux knows this since 5.14.
     pub fn populate(&self, part: std::ops::Range<usize>, written: bool) {
+        self.span(part).populate(written);
+    }
+
+    /// Where a part is, as far as there is one.
+    pub fn span(&self, part: std::ops::Range<usize>) -> Span {
         let end = part.end.min(self.len) * size_of::<T>();
-        let start = part.start * size_of::<T>() / 4096 * 4096;
-        if start < end {
-            let advice = if written {
-                libc::MADV_POPULATE_WRITE
-            } else {
-                libc::MADV_POPULATE_READ
-            };
-            // SAFETY: within the mapping, which keeps its values.
-            unsafe {
-                let at = self.ptr.as_ptr().cast::<u8>().add(start);
-                libc::madvise(at.cast(), end - start, advice);
-            }
+        let start = (part.start * size_of::<T>() / 4096 * 4096).min(end);
+        Span {
+            at: self.ptr.as_ptr() as usize + start,
+            bytes: end - start,
         }
     }
 
     /// The pages it got.
     pub fn backing(&self) -> Backing {
         self.backing
+    }
+}
+
+/// Part of a slice, for others who are to have its pages ready. It does not keep the slice: whoever has one sees to that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    at: usize,
+    bytes: usize,
+}
+
+impl Span {
+    /// As [`HugeSlice::populate`]. Where the slice has gone, at worst somebody else's pages are found early.
+    pub fn populate(self, written: bool) {
+        let advice = if written {
+            libc::MADV_POPULATE_WRITE
+        } else {
+            libc::MADV_POPULATE_READ
+        };
+        if self.bytes > 0 {
+            // SAFETY: this advice changes no memory that anybody can see, whatever is mapped there.
+            unsafe { libc::madvise(self.at as *mut libc::c_void, self.bytes, advice) };
+        }
+    }
+
+    /// Its bytes.
+    pub fn bytes(self) -> usize {
+        self.bytes
+    }
+
+    /// How many of them have memory of their own behind them.
+    pub fn resident(self) -> usize {
+        const PAGE: usize = 4096;
+        let mut pages = vec![0u8; self.bytes.div_ceil(PAGE)];
+        // SAFETY: the kernel writes a byte for each page, for which there is room.
+        let known =
+            unsafe { libc::mincore(self.at as *mut libc::c_void, self.bytes, pages.as_mut_ptr()) };
+        let there = pages.iter().filter(|&page| page & 1 == 1).count();
+        if known == 0 { there * PAGE } else { 0 }
     }
 }
 
