@@ -32,6 +32,7 @@
 //! tables are).
 
 mod adjacency;
+mod ahead;
 mod batch;
 mod error;
 mod express;

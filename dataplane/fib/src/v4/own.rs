@@ -15,6 +15,7 @@ use net::GroupId;
 use super::line::SLOTS;
 use super::nodes::leaves;
 use super::slab::Slab;
+use crate::ahead::Ahead;
 use crate::prefetch::prefetch;
 
 /// Lengths of runs, in pairs of groups. A block with all its 127 prefixes has the last.
@@ -69,13 +70,15 @@ impl Own {
 pub(super) struct Groups {
     slab: Slab,
     chunks: Vec<HugeSlice<u32>>,
+    ahead: Ahead,
 }
 
 impl Groups {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(ahead: Ahead) -> Self {
         Self {
             slab: Slab::new("group of IPv4 prefixes", ROOM, Vec::new()),
             chunks: Vec::new(),
+            ahead,
         }
     }
 
@@ -192,9 +195,14 @@ impl Groups {
             let pairs = RUNS[class as usize - 1].into();
             // There is always room: see `ROOM`.
             let place = self.slab.take(pairs, true).unwrap_or_else(|_| no_memory());
-            while self.chunks.len() <= place as usize / CHUNK {
+            // Where half of the last chunk is used, the next one is made ready.
+            while self.chunks.len() <= (place as usize + CHUNK / 2) / CHUNK {
                 let chunk = HugeSlice::zeroed(2 * CHUNK, Backing::Merged, None);
-                self.chunks.push(chunk.unwrap_or_else(|_| no_memory()));
+                let chunk = chunk.unwrap_or_else(|_| no_memory());
+                if self.chunks.len() > place as usize / CHUNK {
+                    self.ahead.ask(chunk.span(0..2 * CHUNK));
+                }
+                self.chunks.push(chunk);
             }
             own.run = class << 27 | place;
             self.run_mut(own)[..len].copy_from_slice(&kept[..len]);
@@ -218,6 +226,7 @@ fn bit(number: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ahead::Pages;
     use proptest::prelude::*;
 
     fn nobody() -> Own {
@@ -235,7 +244,7 @@ mod tests {
         fn blocks_are_apart_and_right(
             ops in proptest::collection::vec((0usize..3, 1u32..128, proptest::option::of(1u32..9)), 0..600),
         ) {
-            let mut groups = Groups::new();
+            let mut groups = Groups::new(Pages::new().ahead());
             let mut blocks = [nobody(); 3];
             let mut plain = [(); 3].map(|()| std::collections::BTreeMap::new());
             for (block, number, group) in ops {
@@ -267,7 +276,7 @@ mod tests {
 
         #[test]
         fn a_block_can_be_full(from in 1u32..128) {
-            let mut groups = Groups::new();
+            let mut groups = Groups::new(Pages::new().ahead());
             let mut own = nobody();
             for number in (from..128).chain(1..from) {
                 prop_assert_eq!(groups.set(&mut own, number, Some(GroupId(number))), None);

@@ -16,6 +16,7 @@ use hugepages::slice::Backing;
 
 use super::line::{Encoded, FIRST, Form, Naming, STEP};
 use super::slab::Slab;
+use crate::ahead::{Ahead, Frontier};
 use crate::prefetch::prefetch;
 use crate::{FibError, Tables};
 
@@ -29,6 +30,9 @@ pub(crate) struct Store {
     known: HugeSlice<Known>,
     /// The first line of each chain, in steps; 0 for none.
     heads: HugeSlice<u32>,
+    /// How far the lines have got, and what is known of them.
+    frontiers: [Frontier; 2],
+    ahead: Ahead,
     /// With a secret of this process: who announces prefixes cannot choose collisions.
     hasher: DefaultHashBuilder,
 }
@@ -56,7 +60,7 @@ impl Store {
     ///
     /// # Errors
     /// No memory.
-    pub(crate) fn new(words: usize) -> std::io::Result<Self> {
+    pub(crate) fn new(words: usize, ahead: Ahead) -> std::io::Result<Self> {
         let holes = [Naming::Byte, Naming::Half].map(Naming::hole).to_vec();
         let mut slab = Slab::new("word of lines of the IPv4 table", words, holes);
         // A new slab begins at word 0, where every replica is zero. Nobody counts those who name it: they do from the
@@ -66,6 +70,8 @@ impl Store {
             slab,
             known: HugeSlice::zeroed((words / STEP).max(1), Backing::Merged, None)?,
             heads: HugeSlice::zeroed(HEADS, Backing::Merged, None)?,
+            frontiers: Default::default(),
+            ahead,
             hasher: DefaultHashBuilder::default(),
         })
     }
@@ -120,6 +126,10 @@ impl Store {
                 t.v4.words[at].store(w, Ordering::Relaxed);
             }
         }
+        let end = first as usize + line.words().len();
+        let [lines, known] = &mut self.frontiers;
+        lines.reach(end, &self.ahead, t.iter().map(|t| &t.v4.words));
+        known.reach(end / STEP, &self.ahead, [&self.known]);
         let (entry, at) = (line.entry(first), first / STEP as u32);
         self.known[at as usize] = Known {
             users: 1,

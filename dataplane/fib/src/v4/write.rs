@@ -20,6 +20,7 @@ use super::nodes::{Nodes, number};
 use super::own::{Groups, Own};
 use super::store::Store;
 use super::{INDEX, SHORT};
+use crate::ahead::Ahead;
 use crate::prefetch::prefetch;
 use crate::slots::Slots;
 use crate::{FibError, Tables};
@@ -163,15 +164,15 @@ impl Writer4 {
     ///
     /// # Errors
     /// No memory.
-    pub(crate) fn new(words: usize, more: usize) -> io::Result<Self> {
+    pub(crate) fn new(words: usize, more: usize, ahead: Ahead) -> io::Result<Self> {
         Ok(Self {
             short: Box::new([None; 2 << SHORT]),
             middle: HugeSlice::zeroed(1 << AREA, Backing::Small, None)?,
             own: HugeSlice::zeroed(1 << INDEX, Backing::Merged, None)?,
-            groups: Groups::new(),
+            groups: Groups::new(ahead.clone()),
             more: Vec::new(),
             more_ids: Slots::new("group of IPv4 prefixes longer than 24 bits", 0, more),
-            store: Store::new(words)?,
+            store: Store::new(words, ahead)?,
             naming: Naming::Byte,
             unnamed: 0,
             len: 0,

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use net::{GroupId, Ip6Prefix};
 
 use super::shelf::{MOST, NIL, NOBODY, Shelf, Shelves};
+use crate::ahead::Ahead;
 
 /// A shelf that has no more than this is joined with a neighbour, if the two fit in a shelf with some room left; one that
 /// has none, with any, so that all have some but when there is one alone.
@@ -87,6 +88,13 @@ impl Default for Rib6 {
 }
 
 impl Rib6 {
+    /// None, with somebody who makes pages ready for those that come.
+    pub(super) fn with_pages(ahead: Ahead) -> Self {
+        let mut rib = Self::default();
+        rib.shelves.ahead = Some(ahead);
+        rib
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }

@@ -11,6 +11,7 @@ use hugepages::slice::Backing;
 use net::GroupId;
 
 use super::rib::Key;
+use crate::ahead::Ahead;
 use crate::prefetch::prefetch;
 
 /// Prefixes of a shelf, at most.
@@ -147,6 +148,8 @@ pub(super) struct Shelves {
     chunks: Vec<HugeSlice<Shelf>>,
     made: u32,
     free: Vec<u32>,
+    /// Has the next chunk made ready.
+    pub(super) ahead: Option<Ahead>,
 }
 
 impl Shelves {
@@ -170,7 +173,14 @@ impl Shelves {
             self.made += 1;
             self.made - 1
         });
-        if self.chunks.len() <= Self::place(shelf) / CHUNK {
+        // Where half of the last chunk is used, the next one is made ready; not at the first, for which little is enough.
+        let place = Self::place(shelf);
+        let wanted = if place < 2 * CHUNK - CHUNK / 2 {
+            place
+        } else {
+            place + CHUNK / 2
+        };
+        while self.chunks.len() <= wanted / CHUNK {
             let backing = match self.chunks.len() {
                 0 => Backing::Small,
                 _ => Backing::Merged,
@@ -178,7 +188,11 @@ impl Shelves {
             let chunk = HugeSlice::zeroed(CHUNK, backing, None);
             // As any list of the standard library's when it cannot grow.
             let gone = |_| handle_alloc_error(Layout::new::<[Shelf; CHUNK]>());
-            self.chunks.push(chunk.unwrap_or_else(gone));
+            let chunk = chunk.unwrap_or_else(gone);
+            if let (Some(ahead), true) = (&self.ahead, self.chunks.len() > place / CHUNK) {
+                ahead.ask(chunk.span(0..CHUNK));
+            }
+            self.chunks.push(chunk);
         }
         let empty = self.of_mut(shelf);
         empty.high.fill(u64::MAX);

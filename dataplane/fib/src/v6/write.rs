@@ -19,6 +19,7 @@ use super::paint::{Block, Known, Parts, Range, Touched};
 use super::rib::{Found, Rib6, below};
 use super::runs::Runs;
 use super::{INDEX_PAGE, INDEX_PAGES, SHORT, Table6};
+use crate::ahead::{Ahead, Frontier};
 use crate::short::{Owner, Short, ShortWriter};
 use crate::{FibError, Tables};
 
@@ -73,6 +74,9 @@ pub(crate) struct Writer6 {
     pub(super) rib: Rib6,
     short: ShortWriter,
     runs: Runs,
+    /// How far the lines have got.
+    frontier: Frontier,
+    ahead: Ahead,
     /// Entries that are not 0 in each page of the index, and how many pages have such.
     used: Vec<u16>,
     index_pages: usize,
@@ -86,9 +90,11 @@ pub(crate) struct Writer6 {
 }
 
 impl Writer6 {
-    pub(crate) fn new(lines: usize) -> Self {
+    pub(crate) fn new(lines: usize, ahead: Ahead) -> Self {
         Self {
-            rib: Rib6::default(),
+            rib: Rib6::with_pages(ahead.clone()),
+            frontier: Frontier::default(),
+            ahead,
             short: ShortWriter::new(SHORT.into()),
             runs: Runs::new(lines, total_lines(lines)),
             used: vec![0; INDEX_PAGES],
@@ -361,7 +367,7 @@ impl Writer6 {
         let Some(shape) = Shape::of(intervals) else {
             return self.encode_page(t, block, intervals);
         };
-        let first = self.take(shape.lines())?;
+        let first = self.take(t, shape.lines())?;
         shape.build(intervals, |line, words| t.fill(first + line, words));
         Ok(shape.entry(first))
     }
@@ -372,7 +378,7 @@ impl Writer6 {
         block: Block,
         intervals: &[Interval],
     ) -> Result<Entry, FibError> {
-        let first = self.take(PAGE_LINES)?;
+        let first = self.take(t, PAGE_LINES)?;
         let inside = self.rib.count_inside(block.base, block.depth);
         self.plan.counts.push((first, Some(inside)));
         let depth = block.depth + PAGE_BITS;
@@ -400,8 +406,11 @@ impl Writer6 {
         Ok(Entry::page(first))
     }
 
-    fn take(&mut self, lines: u32) -> Result<u32, FibError> {
+    fn take(&mut self, t: Replicas6<'_>, lines: u32) -> Result<u32, FibError> {
         let first = self.runs.take(lines, self.plan.urgent)?;
+        let all = t.all().map(|t| &t.lines);
+        self.frontier
+            .reach((first + lines) as usize, &self.ahead, all);
         self.plan.made.push((first, lines));
         Ok(first)
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use net::{AdjId, GroupId, Label};
 use rcu::Domain;
 
+use crate::ahead::Pages;
 use crate::slots::Slots;
 use crate::v4::{self, Writer4};
 use crate::v6::{self, Writer6};
@@ -26,6 +27,8 @@ const DEAD: u32 = u32::MAX;
 /// the next. Numbers that went out of use (groups, adjacencies, parts of tables) are handed out again only after every
 /// reader has reported, so an id that a reader holds stays good until then. Call [`FibWriter::flush`] regularly.
 pub struct FibWriter {
+    /// The first to be dropped, so that it looks at no page that is not there.
+    _pages: Pages,
     replicas: Vec<Arc<Tables>>,
     rcu: rcu::Writer,
     sizes: Sizes,
@@ -129,12 +132,14 @@ impl FibWriter {
         let place = |node: u32| Some(node).filter(|_| nodes.len() > 1);
         let replica = |&node: &u32| Tables::new(&sizes, node, place(node), domain).map(Arc::new);
         let rcu = domain.writer()?;
+        let pages = Pages::new();
         Ok(Self {
             replicas: nodes.iter().map(replica).collect::<Result<_, _>>()?,
             rcu,
             sizes,
-            v4: Writer4::new(sizes.words4, sizes.tbl8)?,
-            v6: Writer6::new(sizes.nodes6),
+            v4: Writer4::new(sizes.words4, sizes.tbl8, pages.ahead())?,
+            v6: Writer6::new(sizes.nodes6, pages.ahead()),
+            _pages: pages,
             labels: 0,
             group_ids: Slots::new("next-hop group", 1, sizes.groups),
             group_users: vec![DEAD],
