@@ -2,7 +2,7 @@
 //! that run in them, and the demonstration. It builds without DPDK, so that it can prepare a bare machine.
 //!
 //! [`lab`] makes namespaces, veths and appliances; [`frame`] makes frames; [`cases`] are tables of frames in and frames out;
-//! [`vm`] makes virtual machines; [`table`] makes route tables; [`scenarios`] are whole stories; [`suite`] runs all of it; [`setup`] installs and builds; [`fuzz`] fuzzes;
+//! [`vm`] makes virtual machines; [`table`] makes route tables; [`topology`] reads whole networks from a few lines; [`scenarios`] are whole stories; [`suite`] runs all of it; [`setup`] installs and builds; [`fuzz`] fuzzes;
 //! [`demo`] shows; [`bench`] measures; [`simulate`] plays whole networks in virtual time.
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ pub mod setup;
 pub mod simulate;
 pub mod suite;
 pub mod table;
+pub mod topology;
 pub mod vm;
 
 use std::path::{Path, PathBuf};

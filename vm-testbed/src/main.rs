@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use vm_testbed::lab::{Driver, Flavor, Memory, signals};
 use vm_testbed::suite::{self, Options, Tier};
+use vm_testbed::topology::state;
 use vm_testbed::{bench, demo, fuzz, setup, simulate};
 
 #[derive(Parser)]
@@ -100,6 +101,63 @@ enum Verb {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Makes a network of namespaces, appliances and other routers that stays up: a topology that comes with the test bed
+    /// (`list` names them), or a file with one
+    Up {
+        /// Its name, or a file
+        topology: String,
+        #[command(flatten)]
+        on: On,
+    },
+    /// Takes a topology down, or all of them; also what a killed `up` left
+    Down {
+        /// Its name, or its file
+        topology: Option<String>,
+    },
+    /// A shell in a node of a topology that is up; with a command: that
+    Shell {
+        /// The topology, where several that are up have such a node
+        #[arg(long = "in", value_name = "TOPOLOGY")]
+        within: Option<String>,
+        /// The node
+        node: String,
+        /// What to run there instead of a shell
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// What passes over a link: to a file, to standard output as a capture, or in words on a terminal
+    Capture {
+        /// The topology, where several that are up have such a link
+        #[arg(long = "in", value_name = "TOPOLOGY")]
+        within: Option<String>,
+        /// The link: r1-r2
+        link: String,
+        /// To this file
+        #[arg(short = 'w', value_name = "FILE")]
+        file: Option<std::path::PathBuf>,
+        /// Arguments for tcpdump: -c 10, or a filter
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        more: Vec<String>,
+    },
+    /// Other faults for a link that was made with some: loss=1 delay-ms=20, cut=1; none: a good link again
+    Fault {
+        /// The topology, where several that are up have such a link
+        #[arg(long = "in", value_name = "TOPOLOGY")]
+        within: Option<String>,
+        /// The link: r1-r2
+        link: String,
+        /// loss, corrupt, duplicate, reorder (percent), delay-ms, jitter-ms, rate-kbit, cut
+        faults: Vec<String>,
+    },
+    /// The topologies that are up, and those that come with the test bed
+    List,
+    /// The box of a link with faults, which `up` starts
+    #[command(hide = true)]
+    Middlebox {
+        file: std::path::PathBuf,
+        namespace: String,
+        devices: Vec<String>,
+    },
     /// Plays a network of dozens of BGP speakers in virtual time: failures, flaps, and after each the checks that they agree
     /// and that no packet is lost or goes in circles
     Simulate {
@@ -125,8 +183,19 @@ fn main() -> ExitCode {
 }
 
 fn go(verb: Verb) -> Result<bool> {
-    if !matches!(verb, Verb::Test { list: true, .. } | Verb::Simulate { .. }) {
+    let harmless = matches!(
+        verb,
+        Verb::Test { list: true, .. } | Verb::Simulate { .. } | Verb::List
+    );
+    // Those that another program takes the place of, or that end with their namespace.
+    let replaced = matches!(
+        verb,
+        Verb::Shell { .. } | Verb::Capture { .. } | Verb::Middlebox { .. }
+    );
+    if !harmless {
         setup::check_machine()?;
+    }
+    if !harmless && !replaced {
         signals::install()?;
     }
     match verb {
@@ -154,6 +223,41 @@ fn go(verb: Verb) -> Result<bool> {
         Verb::Fuzz { seconds, only } => {
             setup::install()?;
             fuzz::run(Duration::from_secs(seconds), only.as_deref()).map(|()| true)
+        }
+        Verb::Up { topology, on } => {
+            let prepare = || {
+                setup::install()?;
+                setup::build(&on.programs())
+            };
+            state::up(&topology, &on.flavor(), prepare).map(|()| true)
+        }
+        Verb::Down { topology } => state::down(topology.as_deref()).map(|()| true),
+        Verb::Shell {
+            within,
+            node,
+            command,
+        } => state::shell(within.as_deref(), &node, &command).map(|()| true),
+        Verb::Capture {
+            within,
+            link,
+            file,
+            more,
+        } => state::capture(within.as_deref(), &link, file.as_deref(), &more).map(|()| true),
+        Verb::Fault {
+            within,
+            link,
+            faults,
+        } => state::fault(within.as_deref(), &link, &faults).map(|()| true),
+        Verb::List => state::list().map(|()| true),
+        Verb::Middlebox {
+            file,
+            namespace,
+            devices,
+        } => {
+            let [a, b] = devices.as_slice() else {
+                anyhow::bail!("a box has two devices")
+            };
+            state::middlebox(&file, &namespace, [a, b]).map(|()| true)
         }
         Verb::Simulate { wanted } => simulate::run(&wanted),
         Verb::Setup => setup::install().map(|()| true),

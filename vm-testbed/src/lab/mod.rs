@@ -104,6 +104,14 @@ impl Lab {
         Self::at(name, &format!("tl-{name}-"), folder.to_owned())
     }
 
+    /// A lab whose namespaces begin with `prefix`, and whose files lie in `folder`; its logs are called `name`.
+    ///
+    /// # Errors
+    /// When its folder can't be made.
+    pub fn called(name: &str, prefix: &str, folder: &Path) -> Result<Self> {
+        Self::at(name, prefix, folder.to_owned())
+    }
+
     fn at(name: &str, prefix: &str, folder: PathBuf) -> Result<Self> {
         std::fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
         let logs = crate::workspace().join("target/testbed-logs").join(name);
@@ -226,6 +234,14 @@ impl Lab {
         self.veth(a, b, "")?;
         Self::port_end(a.0, a.1)?;
         Self::port_end(b.0, b.1)
+    }
+
+    /// A veth between two namespaces, whose ends are as the kernel makes them, and down.
+    ///
+    /// # Errors
+    /// When the kernel refuses a part of it.
+    pub fn cable(&mut self, a: (&Netns, &str), b: (&Netns, &str)) -> Result<()> {
+        self.veth(a, b, "")
     }
 
     /// The two veths of a link with faults: from `a` and from `b` to devices of `middle`, which are returned. The ends in `a`

@@ -32,6 +32,14 @@ impl Netns {
         Ok(ns)
     }
 
+    /// One that is there already.
+    #[must_use]
+    pub fn known(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+        }
+    }
+
     /// Its name, as `ip netns` knows it.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -1,7 +1,8 @@
 //! Labs are taken down by `Drop`; this is for the ends that run no destructors. SIGINT, SIGTERM and SIGHUP take down
 //! everything this process made, and each run first removes what a killed run left behind.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -22,6 +23,15 @@ pub fn folder() -> PathBuf {
     std::env::temp_dir().join(format!("tl-{}", std::process::id()))
 }
 
+/// What else a signal is to take down: a prefix of namespaces and a folder.
+static ALSO: Mutex<Option<(String, PathBuf)>> = Mutex::new(None);
+
+/// From now on a signal takes this down, too: what is made to stay, while it is being made.
+pub fn also(prefix: &str, folder: &Path) {
+    let mut also = ALSO.lock().unwrap_or_else(PoisonError::into_inner);
+    *also = Some((prefix.to_owned(), folder.to_owned()));
+}
+
 /// Takes down every namespace whose name begins with `prefix`, and `folder`.
 pub fn sweep(prefix: &str, folder: &std::path::Path) {
     for name in netns::named(prefix) {
@@ -40,6 +50,10 @@ pub fn install() -> Result<()> {
         if let Some(signal) = signals.forever().next() {
             eprintln!("\ntestbed: taking the labs down …");
             sweep(&prefix(), &folder());
+            let also = ALSO.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((prefix, folder)) = also.as_ref() {
+                sweep(prefix, folder);
+            }
             pages::give_back_all();
             let _ = std::fs::remove_dir_all(folder());
             std::process::exit(128 + signal);

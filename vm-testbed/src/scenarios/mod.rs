@@ -12,6 +12,7 @@ pub mod path;
 pub mod pcap;
 pub mod refusal;
 pub mod stuck;
+pub mod topology;
 pub mod traffic;
 pub mod updown;
 pub mod vm;
@@ -435,6 +436,36 @@ pub const ALL: &[Scenario] = &[
         "faults/one-way",
         "a link on which nothing of ours arrives any more: the neighbour gives us up and says so",
         faults::one_way,
+    ),
+    quick(
+        "topology/triangle",
+        "three appliances and three hosts; a side is cut silently, and packets go the other way round",
+        topology::triangle,
+    ),
+    full(
+        "topology/provider",
+        "a provider with a route reflector, FRR, BIRD, GoBGP and ExaBGP at its edges: every host reaches every other",
+        topology::provider,
+    ),
+    full(
+        "topology/leaf-spine",
+        "leaves and spines of appliances, BIRD and FRR: both spines are used, one is lost",
+        topology::leaf_spine,
+    ),
+    full(
+        "topology/bad-link",
+        "two appliances and a Linux router over a bad link",
+        topology::bad_link,
+    ),
+    full(
+        "topology/commands",
+        "up, list, shell, capture, fault, down, as a user gives them; nothing is left",
+        topology::commands,
+    ),
+    full(
+        "topology/killed",
+        "what an `up` that was killed left is taken down; one that is interrupted takes itself down",
+        topology::killed,
     ),
     vm(
         "vm/boot",
