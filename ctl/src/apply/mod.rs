@@ -115,10 +115,10 @@ impl Router {
             self.host = Some(Host::open().map_err(|e| e.to_string())?);
         }
         if self.dp.is_none() {
-            let is_pci =
-                |i: &config::Interface| i.device.as_ref().is_some_and(|d| d.starts_with("pci:"));
-            let pci = plan.next.interfaces.values().any(is_pci);
-            let dp = self.machine.start(&self.settings, pci)?;
+            let cards: Vec<String> = (plan.next.interfaces.values())
+                .filter_map(pci_address)
+                .collect();
+            let dp = self.machine.start(&self.settings, &cards)?;
             let fd = std::os::fd::AsRawFd::as_raw_fd(&dp.wake_fd());
             self.registry
                 .register(

@@ -67,17 +67,18 @@ impl Machine {
             .ok_or_else(|| "no record of what is held".to_owned())
     }
 
-    /// Starts the EAL and the workers.
+    /// Starts the EAL and the workers, for these NICs among others.
     pub(crate) fn start(
         &mut self,
         settings: &config::Dataplane,
-        pci: bool,
+        cards: &[String],
     ) -> Result<Dataplane, String> {
         let machine = topology::Machine::detect().map_err(|e| e.to_string())?;
         let cpus = choose_cpus(
             &settings.workers,
             &topology::isolated(&self.sys),
             &allowed_cpus()?,
+            &self.nodes_of(cards),
             |cpu| machine.node_of(cpu),
         )?;
         let frames_kib = u64::from(settings.frames) * FRAME_BYTES / 1024;
@@ -102,7 +103,7 @@ impl Machine {
                     0
                 },
                 control_cpu: cpus.control,
-                pci,
+                pci: !cards.is_empty(),
             },
             workers: cpus.workers,
             poll: match settings.poll {
@@ -120,6 +121,12 @@ impl Machine {
             },
         };
         Dataplane::start(&config).map_err(|e| e.to_string())
+    }
+
+    /// The nodes that have these NICs, each once.
+    fn nodes_of(&self, cards: &[String]) -> Vec<u32> {
+        let nodes = cards.iter().filter_map(|c| nic::node(&self.sys, c));
+        nodes.collect::<BTreeSet<u32>>().into_iter().collect()
     }
 
     /// Sees to free huge pages on a node, once.
@@ -190,12 +197,14 @@ fn allowed_cpus() -> Result<Vec<usize>, String> {
         .collect())
 }
 
-/// "auto": the isolated CPUs, where there are some; else up to four, and one left for everything else where there is more
-/// than one. The control thread gets a CPU that no worker has, on the node of one if it can be.
+/// "auto": the isolated CPUs, where there are some; else up to four on the nodes that have NICs (`nics`), one at least on each;
+/// one CPU is left for everything else where there is more than one. The control thread gets a CPU that no worker has, on the
+/// node of one if it can be.
 fn choose_cpus(
     wanted: &config::Workers,
     isolated: &[usize],
     allowed: &[usize],
+    nics: &[u32],
     node: impl Fn(usize) -> u32,
 ) -> Result<Cpus, String> {
     let first = *allowed.first().ok_or("no CPU to run on")?;
@@ -203,7 +212,7 @@ fn choose_cpus(
         config::Workers::Cpus(cpus) => cpus.clone(),
         config::Workers::Auto if !isolated.is_empty() => isolated.to_vec(),
         config::Workers::Auto if allowed.len() == 1 => vec![first],
-        config::Workers::Auto => allowed.iter().skip(1).take(AUTO_WORKERS).copied().collect(),
+        config::Workers::Auto => spread(&allowed[1..], nics, &node),
     };
     let free = allowed.iter().filter(|c| !workers.contains(c));
     let control = free
@@ -213,6 +222,24 @@ fn choose_cpus(
     Ok(Cpus { control, workers })
 }
 
+/// CPUs out of those that are free: one on each node that has NICs, then a second, and so on; without NICs in their order.
+fn spread(free: &[usize], nics: &[u32], node: &impl Fn(usize) -> u32) -> Vec<usize> {
+    let on = |n: &u32| -> Vec<usize> {
+        let there = free.iter().copied();
+        there.filter(|c| node(*c) == *n).collect()
+    };
+    let mut by_node: Vec<Vec<usize>> = nics.iter().map(on).filter(|n| !n.is_empty()).collect();
+    if by_node.is_empty() {
+        by_node.push(free.to_vec());
+    }
+    let most = AUTO_WORKERS.max(by_node.len());
+    let turns = by_node.iter().map(Vec::len).max().unwrap_or(0);
+    let in_turn = (0..turns).flat_map(|turn| by_node.iter().filter_map(move |n| n.get(turn)));
+    let mut workers: Vec<usize> = in_turn.take(most).copied().collect();
+    workers.sort_unstable();
+    workers
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,7 +247,7 @@ mod tests {
     #[test]
     fn cpus_are_chosen() {
         let auto = |isolated: &[usize], allowed: &[usize]| {
-            let c = choose_cpus(&config::Workers::Auto, isolated, allowed, |_| 0).unwrap();
+            let c = choose_cpus(&config::Workers::Auto, isolated, allowed, &[], |_| 0).unwrap();
             (c.control, c.workers)
         };
         assert_eq!(auto(&[], &[0, 1]), (0, vec![1]));
@@ -229,7 +256,7 @@ mod tests {
         assert_eq!(auto(&[2, 3], &[0, 1]), (0, vec![2, 3]));
         let named = |workers: &[usize], allowed: &[usize]| {
             let workers = config::Workers::Cpus(workers.to_vec());
-            let c = choose_cpus(&workers, &[], allowed, |cpu| (cpu / 2) as u32).unwrap();
+            let c = choose_cpus(&workers, &[], allowed, &[0, 1], |cpu| (cpu / 2) as u32).unwrap();
             (c.control, c.workers)
         };
         assert_eq!(named(&[0, 2], &[0, 1, 2]), (1, vec![0, 2]));
@@ -237,6 +264,24 @@ mod tests {
         // Two nodes: near the workers where there is a CPU left.
         assert_eq!(named(&[2], &[0, 1, 2, 3]).0, 3);
         assert_eq!(named(&[2, 3], &[0, 1, 2, 3]).0, 0);
-        assert!(choose_cpus(&config::Workers::Auto, &[], &[], |_| 0).is_err());
+        assert!(choose_cpus(&config::Workers::Auto, &[], &[], &[], |_| 0).is_err());
+    }
+
+    #[test]
+    fn workers_are_where_the_nics_are() {
+        // Nodes of two CPUs each; CPU 0 is left for everything else.
+        let auto = |cpus: usize, nics: &[u32]| {
+            let allowed: Vec<usize> = (0..cpus).collect();
+            let node = |cpu| (cpu / 2) as u32;
+            let c = choose_cpus(&config::Workers::Auto, &[], &allowed, nics, node).unwrap();
+            (c.control, c.workers)
+        };
+        assert_eq!(auto(4, &[0, 1]), (0, vec![1, 2, 3]));
+        assert_eq!(auto(8, &[0, 1, 2, 3]), (0, vec![1, 2, 4, 6]));
+        assert_eq!(auto(12, &[0, 1, 2, 3, 4, 5]), (0, vec![1, 2, 4, 6, 8, 10]));
+        assert_eq!(auto(8, &[2]), (0, vec![4, 5]));
+        assert_eq!(auto(8, &[]), (0, vec![1, 2, 3, 4]));
+        // A node that has no CPU here: anyone.
+        assert_eq!(auto(4, &[7]), (0, vec![1, 2, 3]));
     }
 }
