@@ -80,6 +80,9 @@ enum Verb {
         /// Print the names of all tests and do nothing
         #[arg(long)]
         list: bool,
+        /// Write docs/hardware.md: what ran in virtual machines, here and in earlier runs, and how it ended
+        #[arg(long)]
+        save: bool,
         /// A folder of captures (pcap) to play into a port
         #[arg(long)]
         hostile: Option<std::path::PathBuf>,
@@ -207,6 +210,7 @@ fn go(verb: Verb) -> Result<bool> {
             tier,
             only,
             list,
+            save,
             hostile,
         } => {
             let flavor = on.flavor();
@@ -216,6 +220,7 @@ fn go(verb: Verb) -> Result<bool> {
                 list,
                 programs: on.programs(),
                 flavor,
+                save,
                 hostile,
             })
         }

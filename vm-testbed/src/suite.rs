@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, ensure};
 
 use crate::cases;
-use crate::lab::{Flavor, signals};
-use crate::scenarios::{self, Skip};
+use crate::lab::{self, Flavor, signals};
+use crate::scenarios::vm::record;
+use crate::scenarios::{self, Scenario, Skip};
 use crate::{fuzz, progress, setup};
 
 /// How long a fuzz target runs.
@@ -22,7 +23,7 @@ pub enum Tier {
     Quick,
     /// Everything that needs no virtual machine.
     Full,
-    /// Full, and the scenarios in virtual machines.
+    /// Full, and all scenarios in virtual machines.
     Vm,
 }
 
@@ -50,6 +51,8 @@ pub struct Options {
     pub programs: setup::Programs,
     /// Where buffers are and how ports are reached, for what does not choose by itself.
     pub flavor: Flavor,
+    /// Write the page of docs/ on what ran in virtual machines.
+    pub save: bool,
     /// A folder of captures to play into the hostile scenario.
     pub hostile: Option<std::path::PathBuf>,
 }
@@ -66,6 +69,7 @@ impl Report {
     /// Writes a line on a result, and why it failed.
     pub fn result(&mut self, name: &str, took: Duration, result: Result<()>) {
         let ms = took.as_millis();
+        let left = lab::saved();
         match result {
             Ok(()) => {
                 self.passed += 1;
@@ -76,6 +80,9 @@ impl Report {
                 println!("FAIL  {name}  ({ms} ms)");
                 for line in format!("{e:#}").lines() {
                     println!("      {line}");
+                }
+                for folder in &left {
+                    println!("      logs, dumps and captures: {}", folder.display());
                 }
                 self.failed.push(name.to_owned());
             }
@@ -241,12 +248,16 @@ pub fn run(o: &Options) -> Result<bool> {
     }
     setup::install()?;
     let wanted = |name: &str| o.only.as_deref().is_none_or(|only| name.contains(only));
+    let machines = |s: &Scenario| s.in_machines() && s.tier <= o.tier && wanted(s.name);
+    let no_machines = match scenarios::ALL.iter().any(machines) {
+        true => setup::install_for_vm().err(),
+        false => None,
+    };
+    // What was asked for by name fails; else the run tells which scenarios it goes without.
     if o.tier == Tier::Vm
-        && scenarios::ALL
-            .iter()
-            .any(|s| s.tier == Tier::Vm && wanted(s.name))
+        && let Some(e) = no_machines
     {
-        setup::install_for_vm()?;
+        return Err(e);
     }
     setup::build(&o.programs)?;
     let stale = signals::remove_stale();
@@ -274,12 +285,24 @@ pub fn run(o: &Options) -> Result<bool> {
             report.skip(s.name, s.tier.only());
             continue;
         }
+        if s.in_machines()
+            && let Some(e) = &no_machines
+        {
+            report.skip(s.name, &format!("{e:#}"));
+            continue;
+        }
         let start = Instant::now();
         let result =
             std::panic::catch_unwind(|| (s.run)(o)).unwrap_or_else(|_| Err(anyhow!("it panicked")));
+        if s.in_machines() {
+            record::scenario(s, start.elapsed(), &result);
+        }
         report.result(s.name, start.elapsed(), result);
     }
     scenarios::vm::switch_off();
+    if o.save {
+        record::save()?;
+    }
     Ok(report.finish())
 }
 

@@ -33,6 +33,7 @@ pub mod wait;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -45,6 +46,15 @@ pub use netns::Netns;
 pub use wire::Wire;
 
 use crate::frame::Mac;
+
+/// Where the labs that were taken down have left their logs.
+static SAVED: Mutex<Vec<PathBuf>> = Mutex::new(vec![]);
+
+/// The folders with logs, dumps and captures of the labs that were taken down since this was asked last.
+#[must_use]
+pub fn saved() -> Vec<PathBuf> {
+    std::mem::take(&mut *SAVED.lock().unwrap_or_else(PoisonError::into_inner))
+}
 
 /// What a Linux host of a lab has.
 #[derive(Debug, Clone, Default)]
@@ -316,7 +326,7 @@ impl Lab {
         Appliance::spawn(&self.folder, name, router, config)
     }
 
-    /// Copies the logs of the lab's appliances to where they can be read when it is gone.
+    /// Copies the logs, dumps and captures of the lab to where they can be read when it is gone.
     fn save_logs(&self) {
         let _ = std::fs::remove_dir_all(&self.logs);
         for e in std::fs::read_dir(&self.folder)
@@ -324,12 +334,16 @@ impl Lab {
             .flatten()
             .flatten()
         {
-            let keep = [".log", ".toml"]
+            let keep = [".log", ".toml", ".pcap"]
                 .iter()
                 .any(|x| e.path().to_string_lossy().ends_with(x));
             if keep && std::fs::create_dir_all(&self.logs).is_ok() {
                 let _ = std::fs::copy(e.path(), self.logs.join(e.file_name()));
             }
+        }
+        if self.logs.exists() {
+            let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
+            saved.push(self.logs.clone());
         }
     }
 }

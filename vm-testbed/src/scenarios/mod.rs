@@ -37,6 +37,14 @@ pub struct Scenario {
     pub run: fn(&Options) -> Result<()>,
 }
 
+impl Scenario {
+    /// Whether it needs QEMU.
+    #[must_use]
+    pub fn in_machines(&self) -> bool {
+        self.name.starts_with("vm/")
+    }
+}
+
 /// The reason why something can't be run here; an error that is reported as a skip.
 #[derive(Debug)]
 pub struct Skip(pub String);
@@ -494,8 +502,18 @@ pub const ALL: &[Scenario] = &[
     ),
     vm(
         "vm/numa",
-        "workers poll cards of their own node, with memory of that node",
+        "two nodes, workers by themselves: each polls cards of its own node, with pools, rings and tables of that node",
         vm::numa::placement,
+    ),
+    vm(
+        "vm/numa-four",
+        "the same on four nodes with a card on each, of three makes",
+        vm::numa::four,
+    ),
+    vm(
+        "vm/vfio-nics",
+        "a pair of cards of each make, on two nodes: taken, both ways, large frames, link, given back",
+        vm::nics::nics,
     ),
     vm(
         "vm/numa-queues",
@@ -506,6 +524,26 @@ pub const ALL: &[Scenario] = &[
         "vm/vfio-hotplug",
         "cards come and go while an appliance runs that was started without any",
         vm::numa::hotplug,
+    ),
+    vm(
+        "vm/vfio-unplug",
+        "cards are pulled out of the running machine and put back; the others forward all the time",
+        vm::unplug::unplug,
+    ),
+    quick(
+        "vm/linux-mpls",
+        "Linux label routers in a guest: push, swap, pop and stacks through the appliance, read by tcpdump there",
+        vm::mpls::linux_mpls,
+    ),
+    quick(
+        "vm/vhost-user",
+        "two guests reach each other through the appliance over vhost-user, with no kernel in between",
+        vm::vhost::vhost_user,
+    ),
+    full(
+        "vm/frr-pe",
+        "FRR in a guest: BGP with the appliance, a VRF of the guest's by static labels (no L3VPN yet)",
+        vm::pe::frr_pe,
     ),
 ];
 

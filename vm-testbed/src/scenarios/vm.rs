@@ -3,17 +3,25 @@
 //! One machine serves all of them, one after the other; a scenario that fails takes it with it, and the next starts another.
 
 pub mod interrupt;
+pub mod mpls;
+pub mod neighbour;
+pub mod nics;
 pub mod numa;
+pub mod pe;
+pub mod record;
+pub mod unplug;
 pub mod vfio;
+pub mod vhost;
 
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
+use crate::lab::{Appliance, Lab, Netns};
 use crate::progress;
 use crate::suite::Options;
-use crate::vm::{CARDS, Station, Vm, router};
+use crate::vm::{Spec, Station, TWO_NODES, Vm, router};
 
 /// The host at the card on node 0.
 const A: Station = Station {
@@ -45,6 +53,14 @@ const D: Station = Station {
     ip6: "2001:db8:4::2",
 };
 
+/// The host at the card on node 3 of four.
+const E: Station = Station {
+    card: "e1000e-far",
+    mac: [2, 0x54, 0x4c, 0, 5, 2],
+    ip4: "10.0.5.2",
+    ip6: "2001:db8:5::2",
+};
+
 /// The top of a configuration: a worker on the second CPU of node 0, and on both of node 1.
 const TOP: &str = "[system]\nname = \"vm\"\n\n[dataplane]\nworkers = \"1-3\"\n";
 
@@ -68,33 +84,54 @@ fn config(vm: &Vm) -> String {
 
 static MACHINE: Mutex<Option<Vm>> = Mutex::new(None);
 
-/// Lends the machine to a scenario, started if it does not run. When QEMU gives itself up, on an assertion of its own, that
-/// says nothing of what runs in it: the scenario then has a second try, in a new machine, and the run tells.
+/// Lends the machine to a scenario, started if it does not run.
 fn with(story: impl Fn(&mut Vm) -> Result<()>) -> Result<()> {
     let mut place = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut vm = match place.take() {
+    let vm = match place.take() {
         Some(vm) => vm,
-        None => start(true)?,
+        None => start(&TWO_NODES)?,
     };
+    *place = Some(tell(vm, story)?);
+    Ok(())
+}
+
+/// The same in a machine of its own.
+fn alone(spec: &Spec, story: impl Fn(&mut Vm) -> Result<()>) -> Result<()> {
+    tell(start(spec)?, story).map(drop)
+}
+
+/// Tells the story. When QEMU gives itself up, on an assertion of its own, that says nothing of what runs in it: the scenario
+/// then has a second try, in a new machine, and the run tells.
+fn tell(mut vm: Vm, story: impl Fn(&mut Vm) -> Result<()>) -> Result<Vm> {
     let mut done = story(&mut vm);
     if done.is_err()
         && let Some(why) = vm.gave_up()
     {
         progress::note(&format!("QEMU gave itself up: {why}"));
+        let spec = vm.spec;
         drop(vm);
-        vm = start(true)?;
+        vm = start(&spec)?;
         done = story(&mut vm);
     }
-    *place = Some(told(vm, done)?);
-    Ok(())
+    told(vm, done)
 }
 
 /// Starts a machine and says how long it took.
-fn start(iommu: bool) -> Result<Vm> {
-    let step = progress::step("starting a virtual machine (QEMU emulates it: there is no KVM)");
-    let vm = Vm::boot(iommu)?;
-    let took = vm.boot.as_secs_f64();
-    step.done(&format!("its shell answered after {took:.1} s"));
+fn start(spec: &Spec) -> Result<Vm> {
+    started(spec, || Vm::boot(spec))
+}
+
+/// The same for one that is beside an appliance: its TAPs are in `ns`.
+fn start_beside(spec: &Spec, lab: &Lab, ns: &Netns) -> Result<Vm> {
+    started(spec, || Vm::beside(spec, lab.folder(), ns))
+}
+
+fn started(spec: &Spec, boot: impl FnOnce() -> Result<Vm>) -> Result<Vm> {
+    let step = progress::step(&format!("starting the virtual machine {}", spec.name));
+    let vm = boot()?;
+    let (took, by) = (vm.boot.as_secs_f64(), vm.accel.name());
+    step.done(&format!("its shell answered after {took:.1} s ({by})"));
+    record::machine(&vm);
     Ok(vm)
 }
 
@@ -102,12 +139,30 @@ fn start(iommu: bool) -> Result<Vm> {
 fn told(mut vm: Vm, done: Result<()>) -> Result<Vm> {
     match done {
         Ok(()) => Ok(vm),
-        Err(e) => Err(anyhow!(
-            "{e:#}\nthe appliance:\n{}\nthe console's last words:\n{}",
-            router::last_words(&mut vm),
-            vm.last_words()
-        )),
+        Err(e) => {
+            let words = router::last_words(&mut vm);
+            vm.keep("appliance", &words);
+            let console = vm.last_words();
+            let tail: Vec<&str> = words.lines().rev().take(30).collect();
+            let tail: Vec<&str> = tail.into_iter().rev().collect();
+            Err(anyhow!(
+                "{e:#}\nthe appliance:\n{}\nthe console's last words:\n{console}",
+                tail.join("\n")
+            ))
+        }
     }
+}
+
+/// The same of a guest beside an appliance of the host, which ends here.
+fn told_beside(vm: Vm, a: &Appliance, done: Result<()>) -> Result<()> {
+    done.map_err(|e| {
+        anyhow!(
+            "{e:#}\nthe appliance:\n{}\nthe console of {}:\n{}",
+            a.log_tail(),
+            vm.spec.name,
+            vm.last_words()
+        )
+    })
 }
 
 /// Switches the machine off, if one runs.
@@ -147,7 +202,7 @@ pub fn boot(_: &Options) -> Result<()> {
         };
         ok("cores", &["4 CPUs", "2 NUMA node(s)"])?;
         ok("iommu", &["groups"])?;
-        for card in CARDS {
+        for card in vm.spec.cards {
             let driver = format!("driver {},", card.driver);
             let place = format!("node {}, 2 CPUs there", card.node);
             let name = format!("nic {}", vm.address(card.name));

@@ -13,8 +13,8 @@ enum Node {
     Folder,
     /// A file of the host, with the permission bits given.
     File(PathBuf, u32),
-    /// A file with this text, executable.
-    Script(String),
+    /// A file with this text, with the permission bits given.
+    Text(String, u32),
     Link(String),
     /// A character device.
     Device(u32, u32),
@@ -51,7 +51,12 @@ impl Archive {
 
     /// An executable file with this text.
     pub fn script(&mut self, path: &str, text: &str) {
-        self.add(path, Node::Script(text.to_owned()));
+        self.add(path, Node::Text(text.to_owned(), 0o755));
+    }
+
+    /// A file with this text that all may read.
+    pub fn text(&mut self, path: &str, text: &str) {
+        self.add(path, Node::Text(text.to_owned(), 0o644));
     }
 
     /// A symbolic link.
@@ -91,7 +96,7 @@ impl Archive {
             let (mode, data, device) = match node {
                 Node::Folder => (0o040_755, vec![], (0, 0)),
                 Node::File(from, mode) => (0o100_000 | mode, std::fs::read(from)?, (0, 0)),
-                Node::Script(text) => (0o100_755, text.clone().into_bytes(), (0, 0)),
+                Node::Text(text, mode) => (0o100_000 | mode, text.clone().into_bytes(), (0, 0)),
                 Node::Link(to) => (0o120_777, to.clone().into_bytes(), (0, 0)),
                 Node::Device(major, minor) => (0o020_600, vec![], (*major, *minor)),
             };

@@ -4,7 +4,8 @@
 //! Nothing of it is installed on this machine: packages are downloaded and unpacked. The drivers of DPDK stand in a folder
 //! of links, as Debian has it: a driver that is there twice, as a copy, is loaded twice, and DPDK panics.
 //!
-//! Left out: an image of a whole distribution. The guest has busybox, dash, modprobe, `trunkline`, `trunkctl` and what these load.
+//! There are two: one for an appliance in the guest, one for a Linux router or host ([`Kind`]). Left out: an image of a whole
+//! distribution. A guest has busybox, dash, modprobe, the programs of its kind and what these load.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -30,7 +31,36 @@ const MODULES: &[&str] = &[
     "tun",
     "vfio-pci",
     "vfio_iommu_type1",
+    "mpls_router",
+    "mpls_iptunnel",
+    "vrf",
+    "veth",
+    "dummy",
+    "8021q",
 ];
+
+/// What a Linux router or host has: programs of Debian's packages, as they are installed here.
+const PROGRAMS: &[&str] = &[
+    "/usr/lib/frr/bgpd",
+    "/usr/lib/frr/ldpd",
+    "/usr/lib/frr/staticd",
+    "/usr/lib/frr/zebra",
+    "/usr/bin/iperf3",
+    "/usr/bin/ping",
+    "/usr/bin/tcpdump",
+    "/usr/bin/vtysh",
+    "/usr/sbin/bird",
+    "/usr/sbin/birdc",
+    "/usr/sbin/ethtool",
+    "/usr/sbin/ip",
+    "/usr/sbin/traceroute",
+];
+
+/// Users and groups that FRR and tcpdump ask for.
+const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nfrr:x:101:101::/:/bin/false\n\
+                     tcpdump:x:102:102::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n";
+const GROUPS: &str =
+    "root:x:0:\nfrr:x:101:\nfrrvty:x:103:frr\ntcpdump:x:102:\nbird:x:104:\nnogroup:x:65534:\n";
 
 /// Drivers of DPDK: those of the guest's cards, and two without a card.
 const DRIVERS: &[&str] = &[
@@ -45,7 +75,16 @@ const DRIVERS: &[&str] = &[
 ];
 
 /// Changed when what is taken out of the packages changes: then all is made again.
-const FORM: &str = "1";
+const FORM: &str = "2";
+
+/// What a guest is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An appliance: `trunkline`, `trunkctl`, DPDK's drivers.
+    Appliance,
+    /// A Linux router or host: FRR, BIRD, iproute2, tcpdump, iperf3; the kernel forwards, MPLS and VRFs too.
+    Linux,
+}
 
 /// A kernel and its first root folder.
 #[derive(Debug, Clone)]
@@ -62,31 +101,42 @@ pub fn folder() -> PathBuf {
     crate::target_folder().join("testbed-vm")
 }
 
+/// The kernel alone; taken out of its package where that was not done yet.
+///
+/// # Errors
+/// When the package can't be had.
+pub fn kernel() -> Result<PathBuf> {
+    Ok(base(&folder())?.join("vmlinux"))
+}
+
 /// The image with the programs as they are now; made where it is not there yet.
 ///
 /// # Errors
 /// When packages can't be had, or a program lacks a library.
-pub fn image() -> Result<Image> {
+pub fn image(kind: Kind) -> Result<Image> {
     let folder = folder();
     let base = base(&folder)?;
     let mut archive = skeleton(&base)?;
-    for program in ["trunkline", "trunkctl"] {
-        let from = appliance::program(program);
-        ensure!(from.exists(), "{} is not built", from.display());
-        archive.file(&format!("/usr/bin/{program}"), from.clone(), 0o755);
-        libraries(&mut archive, &from)?;
-    }
-    drivers(&mut archive)?;
+    let name = match kind {
+        Kind::Appliance => {
+            appliance(&mut archive)?;
+            "appliance"
+        }
+        Kind::Linux => {
+            linux(&mut archive)?;
+            "linux"
+        }
+    };
     let image = Image {
         kernel: base.join("vmlinux"),
-        root: folder.join("root.cpio"),
+        root: folder.join(format!("{name}.cpio")),
     };
     let inputs = inputs(&archive)?;
-    let note = folder.join("root.inputs");
+    let note = folder.join(format!("{name}.inputs"));
     if !image.root.exists() || fs::read_to_string(&note).ok().as_deref() != Some(&inputs) {
-        let step = progress::step("packing the guest's root folder");
+        let step = progress::step(&format!("packing the root folder of guests ({name})"));
         let _ = fs::remove_file(&note);
-        let new = folder.join(format!("root.{}.new", std::process::id()));
+        let new = folder.join(format!("{name}.{}.new", std::process::id()));
         let mut out = BufWriter::new(fs::File::create(&new)?);
         archive.write(&mut out)?;
         out.flush()?;
@@ -274,6 +324,53 @@ fn skeleton(base: &Path) -> Result<Archive> {
     Ok(a)
 }
 
+/// The programs under test.
+fn appliance(a: &mut Archive) -> Result<()> {
+    for program in ["trunkline", "trunkctl"] {
+        let from = appliance::program(program);
+        ensure!(from.exists(), "{} is not built", from.display());
+        a.file(&format!("/usr/bin/{program}"), from.clone(), 0o755);
+        libraries(a, &from)?;
+    }
+    drivers(a)
+}
+
+/// FRR and the others, with what they read beside their libraries: FRR its models in YANG, vtysh a file for PAM.
+fn linux(a: &mut Archive) -> Result<()> {
+    unwinder(a)?;
+    for program in PROGRAMS {
+        let from = Path::new(program);
+        let real = from
+            .canonicalize()
+            .with_context(|| format!("no {program}: `cargo testbed setup` installs it"))?;
+        libraries(a, &real)?;
+        a.file(program, real, 0o755);
+    }
+    tree(a, Path::new("/usr/share/yang"), "/usr/share/yang")?;
+    let pam = Path::new("/lib/x86_64-linux-gnu/security/pam_permit.so");
+    library(a, pam)?;
+    libraries(a, pam)?;
+    for (path, text) in [
+        ("/etc/passwd", USERS),
+        ("/etc/group", GROUPS),
+        ("/etc/pam.d/frr", PAM),
+        ("/etc/pam.d/other", PAM),
+        ("/etc/frr/vtysh.conf", ""),
+        (
+            "/etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files\n",
+        ),
+    ] {
+        a.text(path, text);
+    }
+    for dir in ["var/lib/frr", "var/log/frr", "var/tmp", "etc/iproute2"] {
+        a.folder(&format!("/{dir}"));
+    }
+    Ok(())
+}
+
+const PAM: &str = "auth sufficient pam_permit.so\naccount sufficient pam_permit.so\nsession sufficient pam_permit.so\n";
+
 /// A copy of a folder of the host.
 fn tree(a: &mut Archive, from: &Path, to: &str) -> Result<()> {
     for e in fs::read_dir(from).with_context(|| from.display().to_string())? {
@@ -326,13 +423,18 @@ fn library(a: &mut Archive, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// pthread_cancel and unwinding load it when they need it, so that ldd does not tell.
+fn unwinder(a: &mut Archive) -> Result<()> {
+    let library = Path::new("/lib/x86_64-linux-gnu/libgcc_s.so.1");
+    if library.exists() {
+        self::library(a, library)?;
+    }
+    Ok(())
+}
+
 /// DPDK's drivers, in the folder where a dynamically linked EAL looks for them.
 fn drivers(a: &mut Archive) -> Result<()> {
-    // pthread_cancel and unwinding load it when they need it, so that ldd does not tell.
-    let unwinder = Path::new("/lib/x86_64-linux-gnu/libgcc_s.so.1");
-    if unwinder.exists() {
-        library(a, unwinder)?;
-    }
+    unwinder(a)?;
     let Some(folder) = driver_folder() else {
         return Ok(()); // the programs are linked statically, or the appliance will say what it lacks
     };

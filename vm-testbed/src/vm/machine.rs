@@ -1,31 +1,43 @@
-//! The machine: two NUMA nodes with two CPUs and a gigabyte each, an IOMMU (VT-d), and network cards on either node, each
+//! Machines: a PC of QEMU's with some NUMA nodes, an IOMMU (VT-d) where one is wanted, and network cards on any node, each
 //! behind a root port of its own, so that each has an IOMMU group of its own.
 //!
-//! QEMU emulates every instruction (TCG): the machines that this is built and tested on have no KVM that guests run under.
-//! `no_timer_check` is for loaded hosts: with an IOMMU the kernel else finds its timer too late and panics.
+//! [`accel`](super::accel) says whether KVM or QEMU itself runs the guest. `no_timer_check` is for loaded hosts: with an IOMMU
+//! the kernel else finds its timer too late and panics. What passes a card's cable is kept in a capture beside the console's log.
 
 use std::fs::File;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::Signal;
 
+use super::accel::{Accel, accel};
 use super::guest::Guest;
-use super::image::{Image, image};
+use super::image::{Image, Kind, image};
 use super::qmp::Qmp;
 use super::wire::Wire;
 use crate::frame::Mac;
 use crate::lab::wait::{eventually, millis, secs};
 use crate::lab::{Lab, Netns};
 
-/// A network card of the machine.
+/// Where the cable of a card leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cable {
+    /// To the test bed, which sends and receives the frames.
+    Bed,
+    /// To a TAP that is named as the card, in the namespace of the machine: a port for an appliance there.
+    Tap,
+    /// To a program that serves vhost-user at the socket `NAME.vhost` in the machine's folder, and shares the guest's memory.
+    Vhost,
+}
+
+/// A network card of a machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Card {
-    /// Its name, and that of its cable.
+    /// Its name, and that of its cable. In a Linux guest the interface is named so.
     pub name: &'static str,
     /// QEMU's name for the model, with its options.
     pub model: &'static str,
@@ -37,47 +49,165 @@ pub struct Card {
     pub mac: Mac,
     /// Pairs of queues that QEMU gives it frames by.
     pub queues: u16,
+    /// Its cable.
+    pub cable: Cable,
 }
 
-/// The cards, in the order of their buses.
-pub const CARDS: &[Card] = &[
+/// Whether there is an IOMMU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Iommu {
+    /// None.
+    Absent,
+    /// There, but the kernel was not told to use it.
+    Unused,
+    /// In use.
+    Used,
+}
+
+/// What a machine is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// Its name, and that of its folder.
+    pub name: &'static str,
+    /// What it boots.
+    pub kind: Kind,
+    /// NUMA nodes; 1 is a machine without NUMA.
+    pub nodes: u32,
+    /// CPUs of each.
+    pub cpus: u32,
+    /// MiB of each.
+    pub memory: u32,
+    /// Its IOMMU.
+    pub iommu: Iommu,
+    /// Its cards, in the order of their buses.
+    pub cards: &'static [Card],
+}
+
+impl Spec {
+    /// In words: nodes, CPUs, memory, cards and where they are.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let cards = self.cards.iter().map(|c| {
+            let model = c.model.split(',').next().unwrap_or_default();
+            match (self.nodes, c.cable) {
+                (1, Cable::Tap) => format!("{model} on a TAP"),
+                (1, Cable::Vhost) => format!("{model} over vhost-user"),
+                (1, Cable::Bed) => model.to_owned(),
+                _ => format!("{model} on {}", c.node),
+            }
+        });
+        let cards = cards.collect::<Vec<_>>().join(", ");
+        let iommu = match self.iommu {
+            Iommu::Absent => "",
+            Iommu::Unused => ", VT-d not in use",
+            Iommu::Used => ", VT-d",
+        };
+        let s = |n: u32| if n == 1 { "" } else { "s" };
+        let (nodes, cpus, memory) = (self.nodes, self.cpus, self.memory);
+        match nodes {
+            1 => format!("{cpus} CPU{}, {memory} MiB{iommu}; {cards}", s(cpus)),
+            _ => format!(
+                "{nodes} nodes with {cpus} CPU{} and {memory} MiB each{iommu}; {cards}",
+                s(cpus)
+            ),
+        }
+    }
+
+    /// A small Linux machine for a neighbour: one CPU, 512 MiB.
+    #[must_use]
+    pub const fn linux(name: &'static str, cards: &'static [Card]) -> Self {
+        Self {
+            name,
+            kind: Kind::Linux,
+            nodes: 1,
+            cpus: 1,
+            memory: 512,
+            iommu: Iommu::Absent,
+            cards,
+        }
+    }
+}
+
+/// The options of a paravirtual card behind an IOMMU.
+pub const VIRTIO: &str = "virtio-net-pci,disable-legacy=on,iommu_platform=on";
+
+/// A card with one queue whose cable leads to the test bed; `n` makes its address one of its own on the node.
+#[must_use]
+pub const fn card_on(node: u32, name: &'static str, model: &'static str, n: u8) -> Card {
     Card {
-        name: "e1000e",
-        model: "e1000e",
-        driver: "e1000e",
-        node: 0,
-        mac: [0x52, 0x54, 0, 0, 0x0a, 1],
+        name,
+        model,
+        driver: name,
+        node,
+        mac: [0x52, 0x54, 0, 0, 0x0a + node as u8, n],
         queues: 1,
-    },
+        cable: Cable::Bed,
+    }
+}
+
+/// The cards of [`TWO_NODES`].
+const CARDS: &[Card] = &[
+    card_on(0, "e1000e", "e1000e", 1),
     Card {
-        name: "virtio",
-        model: "virtio-net-pci,disable-legacy=on,iommu_platform=on",
         driver: "virtio-pci",
-        node: 0,
-        mac: [0x52, 0x54, 0, 0, 0x0a, 2],
-        queues: 1,
+        ..card_on(0, "virtio", VIRTIO, 2)
     },
-    Card {
-        name: "vmxnet3",
-        model: "vmxnet3",
-        driver: "vmxnet3",
-        node: 1,
-        mac: [0x52, 0x54, 0, 0, 0x0b, 1],
-        queues: 1,
-    },
+    card_on(1, "vmxnet3", "vmxnet3", 1),
     // A card of its own: behind a TAP with two queues, a guest that used one of them was seen to receive nothing; why is not known.
     Card {
-        name: "virtio-two",
-        model: "virtio-net-pci,disable-legacy=on,iommu_platform=on,mq=on,vectors=6",
         driver: "virtio-pci",
-        node: 0,
-        mac: [0x52, 0x54, 0, 0, 0x0a, 3],
         queues: 2,
+        ..card_on(
+            0,
+            "virtio-two",
+            "virtio-net-pci,disable-legacy=on,iommu_platform=on,mq=on,vectors=6",
+            3,
+        )
     },
 ];
 
+/// Two nodes with two CPUs and a gigabyte each, and cards of three makes: an appliance is run in it.
+pub const TWO_NODES: Spec = Spec {
+    name: "vm",
+    kind: Kind::Appliance,
+    nodes: 2,
+    cpus: 2,
+    memory: 1024,
+    iommu: Iommu::Used,
+    cards: CARDS,
+};
+
+/// Four nodes with two CPUs and half a gigabyte each, and a card on each.
+pub const FOUR_NODES: Spec = Spec {
+    name: "vm-four",
+    nodes: 4,
+    memory: 512,
+    cards: &[
+        card_on(0, "e1000e", "e1000e", 1),
+        card_on(1, "vmxnet3", "vmxnet3", 1),
+        Card {
+            driver: "virtio-pci",
+            ..card_on(2, "virtio", VIRTIO, 1)
+        },
+        Card {
+            driver: "e1000e",
+            ..card_on(3, "e1000e-far", "e1000e", 1)
+        },
+    ],
+    ..TWO_NODES
+};
+
+/// The same as [`TWO_NODES`], whose kernel was not told to use its IOMMU.
+pub const UNUSED_IOMMU: Spec = Spec {
+    name: "vm-no-iommu",
+    iommu: Iommu::Unused,
+    ..TWO_NODES
+};
+
 /// How long a guest may take to come up; it takes some ten seconds where nobody else wants the CPUs.
 const BOOT: Duration = secs(180);
+/// Of each frame, so much is kept in the captures.
+const SNAP: u32 = 256;
 
 /// A running machine. Dropped, it is switched off; should the test bed be killed, the kernel kills it.
 #[derive(Debug)]
@@ -88,40 +218,57 @@ pub struct Vm {
     pub qmp: Qmp,
     /// How long it took from QEMU's start to the first command.
     pub boot: Duration,
-    /// PCI addresses of the cards, in the order of [`CARDS`].
+    /// What ran it.
+    pub accel: Accel,
+    /// What it is made of.
+    pub spec: Spec,
+    /// PCI addresses of the cards, in their order.
     addresses: Vec<String>,
     wires: Vec<Wire>,
     child: Child,
-    /// Its files and its cables' namespace; the console's log is kept with them.
-    lab: Lab,
+    folder: PathBuf,
+    /// Its files and its cables' namespace, where they are its own; the console's log is kept with them.
+    lab: Option<Lab>,
 }
 
 impl Vm {
-    /// Starts a machine and waits until its shell answers. Its kernel uses the IOMMU, or does not.
+    /// Starts a machine on its own and waits until its shell answers.
     ///
     /// # Errors
     /// When there is no image, QEMU refuses, or the guest does not come up; with the end of its console then.
-    pub fn boot(iommu: bool) -> Result<Self> {
-        let image = image()?;
-        let mut lab = Lab::new(if iommu { "vm" } else { "vm-no-iommu" })?;
+    pub fn boot(spec: &Spec) -> Result<Self> {
+        let mut lab = Lab::new(spec.name)?;
         let folder = lab.folder().to_owned();
         let ns = lab.space("cables")?;
-        let wires: Result<Vec<Wire>> = (CARDS.iter())
-            .map(|c| Wire::open(c, &folder, &ns))
+        let mut vm = Self::beside(spec, &folder, &ns)?;
+        vm.lab = Some(lab);
+        Ok(vm)
+    }
+
+    /// Starts a machine whose TAPs are in a namespace of a lab, and its files in the lab's folder.
+    ///
+    /// # Errors
+    /// As [`Vm::boot`].
+    pub fn beside(spec: &Spec, folder: &Path, ns: &Netns) -> Result<Self> {
+        let image = image(spec.kind)?;
+        let accel = accel()?;
+        let wires: Result<Vec<Option<Wire>>> = (spec.cards.iter())
+            .map(|c| Wire::open(c, folder, ns))
             .collect();
-        let wires = wires?;
-        let listener = UnixListener::bind(folder.join("guest.sock"))?;
+        let wires = wires?.into_iter().flatten().collect();
+        let listener = UnixListener::bind(folder.join(format!("{}.guest", spec.name)))?;
         let begin = Instant::now();
-        let mut child = spawn(&image, &folder, &ns, iommu)?;
-        let up = come_up(&mut child, &listener, &folder);
+        let mut child = spawn(&image, spec, accel, folder, ns)?;
+        let up = come_up(&mut child, &listener, spec, folder);
         let (guest, qmp, addresses) = match up {
             Ok(all) => all,
             Err(e) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                let said = last_words(&folder);
+                let said = last_words(folder, spec);
                 return Err(anyhow!(
-                    "the machine does not start: {e:#}; it said:\n{said}"
+                    "the machine {} does not start: {e:#}; it said:\n{said}",
+                    spec.name
                 ));
             }
         };
@@ -129,21 +276,34 @@ impl Vm {
             guest,
             qmp,
             boot: begin.elapsed(),
+            accel,
+            spec: *spec,
             addresses,
             wires,
             child,
-            lab,
+            folder: folder.to_owned(),
+            lab: None,
         })
     }
 
-    /// The cable of a card.
+    /// A card.
     ///
     /// # Panics
-    /// When there is no card of that name.
+    /// When there is none of that name.
+    #[must_use]
+    pub fn card(&self, name: &str) -> &'static Card {
+        let card = self.spec.cards.iter().find(|c| c.name == name);
+        card.unwrap_or_else(|| panic!("no card {name}"))
+    }
+
+    /// The near end of a card's cable.
+    ///
+    /// # Panics
+    /// When there is no card of that name, or its cable does not lead to the test bed.
     #[must_use]
     pub fn wire(&self, card: &str) -> &Wire {
         let wire = self.wires.iter().find(|w| w.card() == card);
-        wire.unwrap_or_else(|| panic!("no card {card}"))
+        wire.unwrap_or_else(|| panic!("no card {card} with an end here"))
     }
 
     /// The PCI address of a card.
@@ -152,8 +312,18 @@ impl Vm {
     /// When there is no card of that name.
     #[must_use]
     pub fn address(&self, card: &str) -> &str {
-        let at = CARDS.iter().position(|c| c.name == card);
+        let at = self.spec.cards.iter().position(|c| c.name == card);
         &self.addresses[at.unwrap_or_else(|| panic!("no card {card}"))]
+    }
+
+    /// Puts a card back that was unplugged.
+    ///
+    /// # Errors
+    /// When QEMU refuses it.
+    pub fn plug(&mut self, name: &str) -> Result<()> {
+        let slot = self.spec.cards.iter().position(|c| c.name == name);
+        let slot = slot.with_context(|| format!("no card {name}"))?;
+        self.qmp.plug(&device(&self.spec.cards[slot], slot))
     }
 
     /// What QEMU said when it aborted; `None` while it runs, and when it ended otherwise.
@@ -161,7 +331,7 @@ impl Vm {
         // The shell's end is seen a little before QEMU's own.
         let ended = || Ok(self.child.try_wait()?);
         let status = eventually("QEMU's end", millis(500), ended).ok()?;
-        let said = last_words(self.lab.folder());
+        let said = self.last_words();
         let why = said
             .lines()
             .find(|l| l.contains("Assertion"))
@@ -169,10 +339,18 @@ impl Vm {
         (status.signal() == Some(Signal::SIGABRT as i32)).then(|| why.to_owned())
     }
 
+    /// Keeps a text with the machine's logs.
+    pub fn keep(&self, what: &str, text: &str) {
+        let _ = std::fs::write(
+            self.folder.join(format!("{}-{what}.log", self.spec.name)),
+            text,
+        );
+    }
+
     /// The end of what the guest's kernel and QEMU have said.
     #[must_use]
     pub fn last_words(&self) -> String {
-        last_words(self.lab.folder())
+        last_words(&self.folder, &self.spec)
     }
 }
 
@@ -183,20 +361,11 @@ impl Drop for Vm {
     }
 }
 
-/// A card of that name.
-///
-/// # Panics
-/// When there is none.
-#[must_use]
-pub fn card(name: &str) -> &'static Card {
-    let card = CARDS.iter().find(|c| c.name == name);
-    card.unwrap_or_else(|| panic!("no card {name}"))
-}
-
 /// Waits for the guest's first word and connects to QEMU.
 fn come_up(
     child: &mut Child,
     listener: &UnixListener,
+    spec: &Spec,
     folder: &Path,
 ) -> Result<(Guest, Qmp, Vec<String>)> {
     listener.set_nonblocking(true)?;
@@ -213,25 +382,34 @@ fn come_up(
     })??;
     stream.set_nonblocking(false)?;
     let mut guest = Guest::greet(stream, BOOT)?;
-    let qmp = Qmp::connect(&folder.join("qmp.sock"))?;
-    let addresses = addresses(&mut guest)?;
+    let qmp = Qmp::connect(&folder.join(format!("{}.qmp", spec.name)))?;
+    let addresses = addresses(&mut guest, spec)?;
     Ok((guest, qmp, addresses))
 }
 
-/// The PCI addresses of the cards: found by their hardware addresses, which the kernel's drivers tell.
-fn addresses(guest: &mut Guest) -> Result<Vec<String>> {
+/// The PCI addresses of the cards: found by their hardware addresses, which the kernel's drivers tell. In a Linux guest the
+/// interfaces are named as the cards.
+fn addresses(guest: &mut Guest, spec: &Spec) -> Result<Vec<String>> {
     let list = guest.run(
         "for d in /sys/bus/pci/devices/*; do for n in $d/net/* $d/virtio*/net/*; do
-            [ -e $n/address ] && echo $(cat $n/address) ${d##*/}
+            [ -e $n/address ] && echo $(cat $n/address) ${d##*/} ${n##*/}
         done; done; true",
     )?;
-    let find = |card: &Card| {
+    let mut found = vec![];
+    for card in spec.cards {
         let mac = mac_text(card.mac);
         let line = list.lines().find_map(|l| l.strip_prefix(&mac));
-        let address = line.map(|a| a.trim().to_owned());
-        address.with_context(|| format!("the guest has no {}: {list}", card.name))
-    };
-    CARDS.iter().map(find).collect()
+        let line = line.with_context(|| format!("the guest has no {}: {list}", card.name))?;
+        let mut words = line.split_whitespace();
+        let (Some(address), Some(name)) = (words.next(), words.next()) else {
+            bail!("`{line}`: neither address nor name");
+        };
+        if spec.kind == Kind::Linux {
+            guest.run(&format!("ip link set {name} name {}", card.name))?;
+        }
+        found.push(address.to_owned());
+    }
+    Ok(found)
 }
 
 fn mac_text(mac: Mac) -> String {
@@ -239,18 +417,21 @@ fn mac_text(mac: Mac) -> String {
 }
 
 /// Starts QEMU; the kernel kills it with the thread that called this.
-fn spawn(image: &Image, folder: &Path, ns: &Netns, iommu: bool) -> Result<Child> {
-    let log = File::create(folder.join("qemu.log"))?;
+fn spawn(image: &Image, spec: &Spec, accel: Accel, folder: &Path, ns: &Netns) -> Result<Child> {
+    let log = File::create(folder.join(format!("{}-qemu.log", spec.name)))?;
     let mut c = ns.command("setpriv");
     c.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-    c.args(arguments(folder));
-    c.arg("-kernel")
-        .arg(&image.kernel)
-        .arg("-initrd")
-        .arg(&image.root);
-    let iommu = if iommu { "on" } else { "off" };
+    c.args(["-accel", accel.argument()]);
+    c.args(arguments(spec, folder).split_whitespace());
+    c.arg("-kernel").arg(&image.kernel);
+    c.arg("-initrd").arg(&image.root);
+    let iommu = if spec.iommu == Iommu::Used {
+        " intel_iommu=on"
+    } else {
+        " intel_iommu=off"
+    };
     c.arg("-append").arg(format!(
-        "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check intel_iommu={iommu}"
+        "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check{iommu}"
     ));
     c.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     match c.spawn() {
@@ -259,45 +440,86 @@ fn spawn(image: &Image, folder: &Path, ns: &Netns, iommu: bool) -> Result<Child>
     }
 }
 
+/// A card in its slot.
+fn device(card: &Card, slot: usize) -> String {
+    let (name, mac) = (card.name, mac_text(card.mac));
+    format!(
+        "{},netdev={name},id=card-{name},bus=port{slot},mac={mac}",
+        card.model
+    )
+}
+
 /// The machine, in QEMU's words.
-fn arguments(folder: &Path) -> Vec<String> {
-    let at = |name: &str| folder.join(name).display().to_string();
-    let mut all = String::from(
-        "-accel tcg,thread=multi -cpu max -smp 4,sockets=2,cores=2,threads=1 -m 2G \
-         -machine q35,kernel-irqchip=split -device intel-iommu,intremap=on,caching-mode=off \
-         -object memory-backend-ram,id=m0,size=1G -object memory-backend-ram,id=m1,size=1G \
-         -numa node,nodeid=0,cpus=0-1,memdev=m0 -numa node,nodeid=1,cpus=2-3,memdev=m1 \
-         -numa dist,src=0,dst=1,val=21 \
-         -device pxb-pcie,id=pxb0,bus_nr=0x40,numa_node=0,bus=pcie.0 \
-         -device pxb-pcie,id=pxb1,bus_nr=0x80,numa_node=1,bus=pcie.0 \
-         -display none -nodefaults -no-user-config -no-reboot",
+fn arguments(spec: &Spec, folder: &Path) -> String {
+    let Spec {
+        nodes,
+        cpus,
+        memory,
+        ..
+    } = *spec;
+    let (all_cpus, all_memory) = (nodes * cpus, nodes * memory);
+    let mut all = format!(
+        "-cpu max -smp {all_cpus},sockets={nodes},cores={cpus},threads=1 -m {all_memory}M \
+         -display none -nodefaults -no-user-config -no-reboot -machine q35"
     );
-    for (n, card) in CARDS.iter().enumerate() {
-        let mac = mac_text(card.mac);
-        let (node, chassis) = (card.node, n + 1);
-        all += &format!(
-            " -device pcie-root-port,id=port{n},bus=pxb{node},chassis={chassis},slot={n} -netdev {} \
-             -device {},netdev={},bus=port{n},mac={mac}",
-            Wire::netdev(card, folder),
-            card.model,
-            card.name
-        );
+    if spec.iommu != Iommu::Absent {
+        all += ",kernel-irqchip=split -device intel-iommu,intremap=on,caching-mode=off";
+    } else if nodes == 1 {
+        all += ",memory-backend=m0";
     }
-    all += &format!(
+    for n in 0..nodes {
+        all += &format!(" -object memory-backend-memfd,id=m{n},size={memory}M,share=on");
+        if nodes > 1 {
+            let (first, last) = (n * cpus, (n + 1) * cpus - 1);
+            all += &format!(
+                " -numa node,nodeid={n},cpus={first}-{last},memdev=m{n} \
+                 -device pxb-pcie,id=pxb{n},bus_nr={},numa_node={n},bus=pcie.0",
+                0x40 + n * 0x20
+            );
+        }
+    }
+    // Distances between nodes that QEMU has heard of.
+    for near in 0..nodes {
+        for far in near + 1..nodes {
+            all += &format!(" -numa dist,src={near},dst={far},val=21");
+        }
+    }
+    for (n, card) in spec.cards.iter().enumerate() {
+        let bus = match nodes {
+            1 => "pcie.0".to_owned(),
+            _ => format!("pxb{}", card.node),
+        };
+        all += &format!(
+            " -device pcie-root-port,id=port{n},bus={bus},chassis={},slot={n} -netdev {} -device {}",
+            n + 1,
+            Wire::netdev(card, folder),
+            device(card, n),
+        );
+        // QEMU has no filters for the others.
+        if card.queues == 1 && card.cable != Cable::Vhost {
+            let file = folder.join(format!("{}-{}.pcap", spec.name, card.name));
+            all += &format!(
+                " -object filter-dump,id=dump-{name},netdev={name},maxlen={SNAP},file={}",
+                file.display(),
+                name = card.name,
+            );
+        }
+    }
+    let at = |what: &str| folder.join(format!("{}{what}", spec.name));
+    all + &format!(
         " -serial file:{} -qmp unix:{},server=on,wait=off -chardev socket,id=shell,path={} \
          -device virtio-serial-pci,bus=pcie.0 -device virtserialport,chardev=shell,nr=1",
-        at("console.log"),
-        at("qmp.sock"),
-        at("guest.sock"),
-    );
-    all.split_whitespace().map(str::to_owned).collect()
+        at("-console.log").display(),
+        at(".qmp").display(),
+        at(".guest").display(),
+    )
 }
 
 /// The last lines of the console and of QEMU.
-fn last_words(folder: &Path) -> String {
+fn last_words(folder: &Path, spec: &Spec) -> String {
     let mut text = String::new();
     for file in ["qemu.log", "console.log"] {
-        let bytes = std::fs::read(folder.join(file)).unwrap_or_default();
+        let bytes = std::fs::read(folder.join(format!("{}-{file}", spec.name))).unwrap_or_default();
         let all = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = all.lines().collect();
         for line in &lines[lines.len().saturating_sub(12)..] {
@@ -305,4 +527,39 @@ fn last_words(folder: &Path) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_in_the_words_of_qemu() {
+        let two = arguments(&TWO_NODES, Path::new("/f"));
+        for part in [
+            "-smp 4,sockets=2,cores=2,threads=1 -m 2048M",
+            "-numa node,nodeid=1,cpus=2-3,memdev=m1",
+            "-numa dist,src=0,dst=1,val=21",
+            "-device vmxnet3,netdev=vmxnet3,id=card-vmxnet3,bus=port2,mac=52:54:00:00:0b:01",
+            "-device pcie-root-port,id=port2,bus=pxb1,",
+            "-device intel-iommu,",
+        ] {
+            assert!(two.contains(part), "no {part} in {two}");
+        }
+        const CARD: &[Card] = &[Card {
+            cable: Cable::Vhost,
+            ..card_on(0, "e0", "virtio-net-pci", 1)
+        }];
+        let small = arguments(&Spec::linux("small", CARD), Path::new("/f"));
+        for part in [
+            "memory-backend=m0 -object memory-backend-memfd,id=m0,size=512M,share=on",
+            "bus=pcie.0,chassis=1,",
+            "path=/f/e0.vhost",
+        ] {
+            assert!(small.contains(part), "no {part} in {small}");
+        }
+        for part in ["-numa", "intel-iommu", "filter-dump"] {
+            assert!(!small.contains(part), "{part} in {small}");
+        }
+    }
 }

@@ -58,6 +58,32 @@ impl Qmp {
         }
     }
 
+    /// Asks the guest to let a card go; the card leaves when it has.
+    ///
+    /// # Errors
+    /// When QEMU refuses it.
+    pub fn unplug(&mut self, card: &str) -> Result<()> {
+        self.run("device_del", &json!({ "id": format!("card-{card}") }))
+            .map(drop)
+    }
+
+    /// Puts a card in; the words are those of `-device`.
+    ///
+    /// # Errors
+    /// When QEMU refuses it, for one because it is still there.
+    pub fn plug(&mut self, device: &str) -> Result<()> {
+        let mut words = device.split(',');
+        let mut arguments = json!({ "driver": words.next() });
+        for (key, value) in words.filter_map(|w| w.split_once('=')) {
+            arguments[key] = match value {
+                "on" => true.into(),
+                "off" => false.into(),
+                _ => value.into(),
+            };
+        }
+        self.run("device_add", &arguments).map(drop)
+    }
+
     /// Pulls the cable of a card, or plugs it in.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::numa_maps::{self, Placed};
 use super::{Guest, Vm};
 use crate::lab::cmd::Done;
 use crate::lab::wait::{eventually, secs, until};
@@ -39,7 +40,7 @@ impl State {
     /// When the guest does not answer.
     pub fn take(vm: &mut Vm) -> Result<Self> {
         let mut cards = vec![];
-        for card in super::CARDS {
+        for card in vm.spec.cards {
             let address = vm.address(card.name).to_owned();
             let driver = driver(&mut vm.guest, &address)?;
             let dir = format!("/sys/bus/pci/devices/{address}");
@@ -51,7 +52,9 @@ impl State {
         let files = vm.guest.run("ls -A /run/trunkline")?;
         Ok(Self {
             cards,
-            pages: vec![pages(&mut vm.guest, 0)?, pages(&mut vm.guest, 1)?],
+            pages: (0..vm.spec.nodes)
+                .map(|n| pages(&mut vm.guest, n))
+                .collect::<Result<_>>()?,
             interfaces: vm.guest.run("ls /sys/class/net")?.lines().count(),
             files,
             rules: vm.guest.run("ip rule; ip -6 rule")?,
@@ -96,7 +99,7 @@ pub fn pages_used(guest: &mut Guest, node: u32) -> Result<u64> {
 pub fn last_words(vm: &mut Vm) -> String {
     let ctl = format!("trunkctl --socket {SOCKET}");
     let said = vm.guest.finish(&format!(
-        "tail -n 30 {LOG}; {ctl} interface show; {ctl} worker show; {ctl} drop show; {ctl} neigh show"
+        "cat {LOG}; for w in interface worker drop neigh memory route; do echo \"--- trunkctl $w show\"; {ctl} $w show; done"
     ));
     said.map_or_else(|e| format!("{e:#}"), |done| done.text())
 }
@@ -145,6 +148,15 @@ impl Router {
 
     fn alive(&self, guest: &mut Guest) -> Result<bool> {
         Ok(guest.finish(&format!("kill -0 {}", self.pid))?.ok())
+    }
+
+    /// Where its memory lies.
+    ///
+    /// # Errors
+    /// When a part of it does not lie where it is to be.
+    pub fn placed(&self, vm: &mut Vm) -> Result<Placed> {
+        let text = vm.guest.run(&format!("cat /proc/{}/numa_maps", self.pid))?;
+        numa_maps::placed(&numa_maps::parse(&text)?)
     }
 
     /// Its process.

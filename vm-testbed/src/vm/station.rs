@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
-use super::{Vm, card};
+use super::Vm;
 use crate::frame::{self, ARP, IPV4, IPV6, Ip4, Ip6, Mac, arp, eth};
 
 /// A host behind a card.
@@ -25,7 +25,7 @@ impl Station {
     /// Answers a question for its own addresses; whether it was one.
     fn answer(&self, vm: &Vm, f: &[u8]) -> Result<bool> {
         let asks = |at: usize, what: &[u8]| f.get(at..at + what.len()) == Some(what);
-        let (mac, wire) = (card(self.card).mac, vm.wire(self.card));
+        let (mac, wire) = (vm.card(self.card).mac, vm.wire(self.card));
         if asks(12, &ARP.to_be_bytes()) {
             if asks(20, &[0, 1]) && asks(38, &frame::ip4(self.ip4).octets()) {
                 let asker = std::net::Ipv4Addr::new(f[28], f[29], f[30], f[31]).to_string();
@@ -48,13 +48,13 @@ impl Station {
     }
 
     /// A frame with this packet, to the router.
-    fn frame(&self, ethertype: u16, packet: &[u8]) -> Vec<u8> {
-        eth(card(self.card).mac, self.mac, ethertype, packet)
+    fn frame(&self, vm: &Vm, ethertype: u16, packet: &[u8]) -> Vec<u8> {
+        eth(vm.card(self.card).mac, self.mac, ethertype, packet)
     }
 
     /// What the router makes of it for this host.
-    fn receives(&self, ethertype: u16, packet: &[u8]) -> Vec<u8> {
-        eth(self.mac, card(self.card).mac, ethertype, packet)
+    fn receives(&self, vm: &Vm, ethertype: u16, packet: &[u8]) -> Vec<u8> {
+        eth(self.mac, vm.card(self.card).mac, ethertype, packet)
     }
 }
 
@@ -67,13 +67,45 @@ pub fn cross(vm: &Vm, from: &Station, to: &Station, within: Duration) -> Result<
     let p4 = Ip4::udp(from.ip4, to.ip4, 100);
     let p6 = Ip6::udp(from.ip6, to.ip6, 100);
     let (out4, out6) = (p4.clone().ttl(63).bytes(), p6.clone().hops(63).bytes());
-    let both = [
-        (from.frame(IPV4, &p4.bytes()), to.receives(IPV4, &out4)),
-        (from.frame(IPV6, &p6.bytes()), to.receives(IPV6, &out6)),
-    ];
-    for (sent, want) in both {
-        vm.wire(from.card).send(&sent)?;
-        arrives(vm, from, to, &want, within)?;
+    both(
+        vm,
+        from,
+        to,
+        [(IPV4, p4.bytes(), out4), (IPV6, p6.bytes(), out6)],
+        within,
+    )
+}
+
+/// The same with packets of 1,500 octets.
+///
+/// # Errors
+/// As [`cross`].
+pub fn cross_large(vm: &Vm, from: &Station, to: &Station, within: Duration) -> Result<()> {
+    const MTU: usize = 1500;
+    let p4 = Ip4::udp(from.ip4, to.ip4, MTU - 28);
+    let p6 = Ip6::udp(from.ip6, to.ip6, MTU - 48);
+    let (out4, out6) = (p4.clone().ttl(63).bytes(), p6.clone().hops(63).bytes());
+    ensure!(out4.len() == MTU && out6.len() == MTU);
+    both(
+        vm,
+        from,
+        to,
+        [(IPV4, p4.bytes(), out4), (IPV6, p6.bytes(), out6)],
+        within,
+    )
+}
+
+/// Sends a packet of each family; the second of each is what must come out.
+fn both(
+    vm: &Vm,
+    from: &Station,
+    to: &Station,
+    packets: [(u16, Vec<u8>, Vec<u8>); 2],
+    within: Duration,
+) -> Result<()> {
+    for (ethertype, sent, want) in packets {
+        vm.wire(from.card).send(&from.frame(vm, ethertype, &sent))?;
+        arrives(vm, from, to, &to.receives(vm, ethertype, &want), within)?;
     }
     Ok(())
 }
@@ -86,8 +118,8 @@ pub fn flows(vm: &Vm, from: &Station, to: &Station, count: u16, within: Duration
     let mut wanted = BTreeSet::new();
     for n in 0..count {
         let p = Ip4::udp_ports(from.ip4, to.ip4, 10_000 + n * 7, 5000, 64);
-        wanted.insert(to.receives(IPV4, &p.clone().ttl(63).bytes()));
-        vm.wire(from.card).send(&from.frame(IPV4, &p.bytes()))?;
+        wanted.insert(to.receives(vm, IPV4, &p.clone().ttl(63).bytes()));
+        vm.wire(from.card).send(&from.frame(vm, IPV4, &p.bytes()))?;
     }
     let deadline = Instant::now() + within;
     while !wanted.is_empty() {

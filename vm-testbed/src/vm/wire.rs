@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use super::machine::Card;
+use super::machine::{Cable, Card};
 use crate::lab::wait::secs;
 use crate::lab::{self, Lab, Netns};
 
@@ -31,11 +31,22 @@ enum End {
 }
 
 impl Wire {
-    /// The near end of a card's cable, to be made before the machine starts. Sockets lie in `folder`; a TAP is made in `ns`.
+    /// Makes a card's cable, before the machine starts, and returns its near end if that is the test bed's. Sockets lie in
+    /// `folder`; a TAP is made in `ns`.
     ///
     /// # Errors
     /// When the kernel refuses it.
-    pub fn open(card: &Card, folder: &Path, ns: &Netns) -> Result<Self> {
+    pub fn open(card: &Card, folder: &Path, ns: &Netns) -> Result<Option<Self>> {
+        match card.cable {
+            Cable::Bed => {}
+            Cable::Vhost => return Ok(None),
+            Cable::Tap => {
+                ns.ip(&format!("tuntap add dev {} mode tap", card.name))?;
+                // Room for labels and tags above the guest's own 1500.
+                ns.ip(&format!("link set {} mtu 1600", card.name))?;
+                return Lab::port_end(ns, card.name).map(|()| None);
+            }
+        }
         let end = if card.queues > 1 {
             let (tap, multi) = (card.name, "multi_queue vnet_hdr");
             ns.ip(&format!("tuntap add dev {tap} mode tap {multi}"))?;
@@ -44,16 +55,32 @@ impl Wire {
         } else {
             End::Sockets(Sockets::open(folder, card.name)?)
         };
-        Ok(Self {
+        Ok(Some(Self {
             card: card.name,
             end,
-        })
+        }))
     }
 
     /// What QEMU is told of it.
     #[must_use]
     pub fn netdev(card: &Card, folder: &Path) -> String {
         let name = card.name;
+        match card.cable {
+            Cable::Bed => {}
+            // Without vnet_hdr the guest does no offloads, and its frames are whole.
+            Cable::Tap => {
+                return format!(
+                    "tap,id={name},ifname={name},script=no,downscript=no,vhost=off,vnet_hdr=off"
+                );
+            }
+            Cable::Vhost => {
+                return format!(
+                    "vhost-user,id={name},chardev=vhost-{name},vhostforce=on \
+                     -chardev socket,id=vhost-{name},path={}",
+                    folder.join(format!("{name}.vhost")).display()
+                );
+            }
+        }
         if card.queues > 1 {
             return format!(
                 "tap,id={name},ifname={name},queues={},script=no,downscript=no,vhost=off",

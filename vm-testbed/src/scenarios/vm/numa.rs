@@ -1,49 +1,131 @@
 //! Memory and workers stay on the node of their card; cards come and go while the appliance runs; queues share the load.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, ensure};
 
-use super::{A, B, C, D, TOP, config, section, with};
+use super::{A, B, C, D, E, TOP, alone, section, with};
 use crate::lab::wait::secs;
 use crate::progress;
 use crate::suite::Options;
 use crate::vm::router::{State, driver, pages_used};
 use crate::vm::station::{cross, flows};
-use crate::vm::{Router, Station, Vm, card};
+use crate::vm::{FOUR_NODES, Router, Station, Vm};
 
 /// How long frames may take through a machine that is emulated, neighbours to be found included.
 const THROUGH: std::time::Duration = secs(30);
 
-/// Each worker polls cards of its own node only, from memory of that node.
+/// On two nodes, each worker polls cards of its own node only, from memory of that node: pools, rings, tables.
 ///
 /// # Errors
 /// When it is not so.
 pub fn placement(_: &Options) -> Result<()> {
     with(|vm| {
-        vm.guest.run("modprobe vfio-pci")?;
-        let before = State::take(vm)?;
-        let config = config(vm);
-        let router = Router::start(vm, &config)?;
-        let workers = router.json(vm, "worker show")?;
-        let mut polled = 0;
-        for w in workers.as_array().context("no array")? {
-            let cpu = w["cpu"].as_u64().context("no cpu")?;
-            ensure!(w["numa"] == cpu / 2, "CPUs 0-1 and 2-3 are nodes: {w}");
-            for q in w["queues"].as_array().context("no queues")? {
-                let name = q.as_str().unwrap_or_default();
-                let name = name.split(':').next().unwrap_or_default();
-                ensure!(w["numa"] == card(name).node, "{q} is polled from {w}");
-                polled += 1;
-            }
-        }
         // e1000e and virtio have a queue for the worker of node 0, vmxnet3 one for each of node 1.
-        ensure!(polled == 4, "{polled} queues are polled: {workers}");
-        let (zero, one) = (pages_used(&mut vm.guest, 0)?, pages_used(&mut vm.guest, 1)?);
-        ensure!(zero >= POOL && one >= POOL, "{zero} and {one} pages in use");
-        router.stop(vm)?;
-        let after = State::take(vm)?;
-        ensure!(before == after, "{after:#?}\nwas {before:#?}");
-        Ok(())
+        on_its_node(vm, &[A, B, C], 4)
     })
+}
+
+/// The same on four nodes, each with a card.
+///
+/// # Errors
+/// When it is not so.
+pub fn four(_: &Options) -> Result<()> {
+    // vmxnet3, virtio and the others have a queue each: there is one worker on each node.
+    alone(&FOUR_NODES, |vm| on_its_node(vm, &[A, B, C, E], 4))
+}
+
+/// With `workers = "auto"`: workers on every node that has a card, each polls cards of its node, and its memory lies there, as
+/// numa_maps says; frames cross between all nodes. A card that comes later takes memory of its own node alone.
+fn on_its_node(vm: &mut Vm, stations: &[Station], queues: usize) -> Result<()> {
+    vm.guest.run("modprobe vfio-pci")?;
+    let before = State::take(vm)?;
+    let sections: Vec<String> = stations.iter().map(|s| section(vm, s)).collect();
+    let top = TOP.replace("1-3", "auto");
+    let router = Router::start(vm, &format!("{top}{}", sections.concat()))?;
+    let cpus_of_node = u64::from(vm.spec.cpus);
+    let workers = router.json(vm, "worker show")?;
+    let mut polled = vec![];
+    for w in workers.as_array().context("no array")? {
+        let cpu = w["cpu"].as_u64().context("no cpu")?;
+        ensure!(
+            w["numa"] == cpu / cpus_of_node,
+            "a node has {cpus_of_node} CPUs: {w}"
+        );
+        for q in w["queues"].as_array().context("no queues")? {
+            let name = q.as_str().unwrap_or_default();
+            let name = name.split(':').next().unwrap_or_default();
+            ensure!(w["numa"] == vm.card(name).node, "{q} is polled from {w}");
+            polled.push(name.to_owned());
+        }
+    }
+    ensure!(
+        polled.len() == queues && stations.iter().all(|s| polled.iter().any(|p| p == s.card)),
+        "{polled:?} are polled: {workers}"
+    );
+    let placed = router.placed(vm)?;
+    for s in stations {
+        let node = vm.card(s.card).node;
+        let kib = |of: &BTreeMap<u32, u64>| of.get(&node).copied().unwrap_or(0);
+        ensure!(
+            kib(&placed.dpdk) >= POOL * 2048 && kib(&placed.tables) > 0,
+            "node {node} has a card, but too little memory: {placed:?}"
+        );
+    }
+    progress::note(&format!(
+        "KiB on each node, as numa_maps has it: {placed:?}"
+    ));
+    for s in stations {
+        router.link(vm, s.card, "up")?;
+    }
+    for (n, from) in stations.iter().enumerate() {
+        for to in stations.iter().skip(n + 1) {
+            cross(vm, from, to, THROUGH)?;
+            cross(vm, to, from, THROUGH)?;
+        }
+    }
+    router.stop(vm)?;
+    one_by_one(vm, stations)?;
+    let after = State::take(vm)?;
+    ensure!(before == after, "{after:#?}\nwas {before:#?}");
+    Ok(())
+}
+
+/// Started without cards on node 0, the appliance is given one after the other; each takes memory of its own node alone: its
+/// rings, and a pool where it is the first there.
+fn one_by_one(vm: &mut Vm, stations: &[Station]) -> Result<()> {
+    // The one worker is on node 0, so that this node has its pool from the start, and no other.
+    let top = TOP.replace("1-3", "1");
+    let null =
+        "[interface.first]\ndevice = \"dpdk:net_null0,no-rx=1\"\naddress = [\"10.0.9.1/24\"]\n";
+    let router = Router::start(vm, &format!("{top}\n{null}"))?;
+    let mut last = router.placed(vm)?.dpdk;
+    let mut seen = vec![0];
+    for s in stations {
+        add(vm, &router, s)?;
+        let (node, now) = (vm.card(s.card).node, router.placed(vm)?.dpdk);
+        let more = |n: u32| {
+            let kib = |of: &BTreeMap<u32, u64>| of.get(&n).copied().unwrap_or(0);
+            (kib(&now) - kib(&last)) / 2048
+        };
+        let first = !seen.contains(&node);
+        ensure!(
+            !first || more(node) >= POOL,
+            "{}: {} pages more on node {node}: {now:?}, was {last:?}",
+            s.card,
+            more(node)
+        );
+        // What DPDK keeps of all devices is where its control thread is, and may need a page.
+        let elsewhere: u64 = (0..vm.spec.nodes).filter(|n| *n != node).map(more).sum();
+        ensure!(
+            elsewhere <= 1,
+            "{}: {elsewhere} pages on other nodes than {node}: {now:?}, was {last:?}",
+            s.card
+        );
+        seen.push(node);
+        last = now;
+    }
+    router.stop(vm)
 }
 
 /// Huge pages that a node's pool of frames takes: 16,383 of more than 2 KiB.
@@ -85,7 +167,7 @@ pub fn hotplug(_: &Options) -> Result<()> {
         router.must(vm, &format!("interface del {}", A.card))?;
         let address = vm.address(A.card).to_owned();
         let given = driver(&mut vm.guest, &address)?;
-        ensure!(given == card(A.card).driver, "{} has {given}", A.card);
+        ensure!(given == vm.card(A.card).driver, "{} has {given}", A.card);
         // One that can't be opened as it is wanted goes back at once.
         let many = router.ctl(
             vm,
@@ -98,7 +180,7 @@ pub fn hotplug(_: &Options) -> Result<()> {
         );
         let given = driver(&mut vm.guest, &address)?;
         ensure!(
-            given == card(A.card).driver,
+            given == vm.card(A.card).driver,
             "refused: {} has {given}",
             A.card
         );
@@ -115,7 +197,7 @@ pub fn hotplug(_: &Options) -> Result<()> {
 }
 
 /// Adds the interface of a host's card and waits for its link.
-fn add(vm: &mut Vm, router: &Router, s: &Station) -> Result<()> {
+pub(super) fn add(vm: &mut Vm, router: &Router, s: &Station) -> Result<()> {
     let text = section(vm, s);
     let value = |key: &str| {
         let line = text.lines().find_map(|l| l.strip_prefix(key));
@@ -163,7 +245,7 @@ pub fn queues(_: &Options) -> Result<()> {
             flows(vm, &from, &to, FLOWS, THROUGH)?;
             let now = by_worker(vm, &router)?;
             let more: Vec<u64> = now.iter().zip(&packets).map(|(n, b)| n - b).collect();
-            let first = card(from.card).node as usize * 2;
+            let first = vm.card(from.card).node as usize * 2;
             let (near, all) = (&more[first..first + 2], more.iter().sum::<u64>());
             ensure!(
                 near.iter().sum::<u64>() == all && all >= FLOWS.into(),

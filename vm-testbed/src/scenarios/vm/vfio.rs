@@ -7,7 +7,7 @@ use crate::lab::wait::secs;
 use crate::suite::Options;
 use crate::vm::router::{self, State};
 use crate::vm::station::cross;
-use crate::vm::{CARDS, Router, Vm, card};
+use crate::vm::{Router, UNUSED_IOMMU, Vm};
 
 /// How long frames may take through a machine that is emulated, neighbours to be found included.
 const THROUGH: std::time::Duration = secs(30);
@@ -21,7 +21,7 @@ pub fn vfio(_: &Options) -> Result<()> {
     with(|vm| {
         vm.guest.run("modprobe vfio-pci")?;
         let before = State::take(vm)?;
-        for (card, (_, driver, net)) in CARDS.iter().zip(&before.cards) {
+        for (card, (_, driver, net)) in vm.spec.cards.iter().zip(&before.cards) {
             ensure!(driver == card.driver && *net, "at first: {before:?}");
         }
         let config = config(vm);
@@ -51,7 +51,7 @@ pub fn vfio(_: &Options) -> Result<()> {
 /// The cards of the configuration are on vfio-pci, and the kernel has no interface on them.
 fn on_vfio(vm: &mut Vm) -> Result<()> {
     let now = State::take(vm)?;
-    for (card, (address, driver, net)) in CARDS.iter().zip(&now.cards) {
+    for (card, (address, driver, net)) in vm.spec.cards.iter().zip(&now.cards) {
         let ours = [A, B, C].iter().any(|s| s.card == card.name);
         ensure!(
             (driver == "vfio-pci") == ours && *net != ours,
@@ -71,7 +71,7 @@ fn forwards(vm: &mut Vm, router: &Router) -> Result<()> {
     for s in [A, B, C] {
         router.link(vm, s.card, "up")?;
         let shown = router.interface(vm, s.card)?;
-        ensure!(shown["numa"] == card(s.card).node, "{shown}");
+        ensure!(shown["numa"] == vm.card(s.card).node, "{shown}");
     }
     for (from, to) in [(A, B), (B, A), (A, C), (C, A), (B, C), (C, B)] {
         cross(vm, &from, &to, THROUGH)?;
@@ -158,7 +158,7 @@ fn driverless(vm: &mut Vm, address: &str) -> Result<()> {
 /// # Errors
 /// When it is not.
 pub fn no_iommu(_: &Options) -> Result<()> {
-    let mut vm = start(false)?;
+    let mut vm = start(&UNUSED_IOMMU)?;
     let done = refused_without_iommu(&mut vm);
     told(vm, done).map(drop)
 }
