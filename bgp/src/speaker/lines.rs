@@ -222,7 +222,12 @@ impl Speaker {
                     };
                     let own = line.ends.as_ref().map(|e| e.own).unwrap_or_default();
                     let line = line.id;
-                    peer.up = Some(Up { line, agreed, own });
+                    peer.up = Some(Up {
+                        line,
+                        agreed,
+                        own,
+                        marks: Default::default(),
+                    });
                     let key = peer.key.clone();
                     self.actions.push_back(Action::Notice(key, Notice::Up));
                     self.up(id, now);

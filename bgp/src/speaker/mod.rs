@@ -10,7 +10,7 @@
 //! - `inbound`: from an UPDATE to the Adj-RIB-In; `import`: may a route be used.
 //! - `outbound`: from the Loc-RIB to messages; `export`: what a route becomes on the way.
 //! - `recheck`: routes that the RPKI has changed its mind about.
-//! - `restart`: our own restart.
+//! - `refresh`: what is told again. `restart`: our own restart.
 //! - `routes`: the router's side: routes of its own, the best ones, next hops.
 //! - `show`: what operators see. `dump`, `journal`: what is written down of it, as MRT. `monitor`: what
 //!   monitoring stations are told, as BMP.
@@ -30,6 +30,7 @@ mod neighbors;
 mod outbound;
 mod peer;
 mod recheck;
+mod refresh;
 mod restart;
 mod routes;
 mod show;
@@ -212,6 +213,8 @@ pub struct Speaker {
     octets: Vec<u8>,
     edited: AttrBuf,
     told: BTreeMap<PeerId, u64>,
+    /// Who has been told everything again, and not yet that this was all.
+    again: Vec<(PeerId, Family)>,
     restarter: Restarter,
 }
 
@@ -237,6 +240,7 @@ impl Speaker {
             octets: Vec::new(),
             edited: AttrBuf::new(),
             told: BTreeMap::new(),
+            again: Vec::new(),
             restarter: Restarter::idle(),
         };
         speaker.reconfigure(config, now);

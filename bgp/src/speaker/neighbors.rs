@@ -258,7 +258,7 @@ impl Speaker {
     ///
     /// # Errors
     /// There is no such neighbour, or it is not up.
-    pub fn refresh_out(&mut self, key: &PeerKey) -> Result<(), CommandError> {
+    pub fn refresh_out(&mut self, key: &PeerKey, now: Instant) -> Result<(), CommandError> {
         let id = self.named(key)?;
         let up = self.peers.get(&id).and_then(|p| p.up.as_ref());
         let Some(up) = up else {
@@ -266,8 +266,9 @@ impl Speaker {
                 NoRefresh::NotEstablished.to_string(),
             ));
         };
-        for family in up.agreed.context.families.iter() {
-            self.send_again(id, family);
+        let families = up.agreed.context.families;
+        for family in families.iter() {
+            self.send_again(id, family, now);
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ use crate::rib::{
 };
 use crate::session::Event;
 use crate::types::{Asn, Family, NextHop, PathId, PeerId, Relation};
-use crate::wire::{Context, EncodeError, Encoder, end_of_rib};
+use crate::wire::{Context, EncodeError, Encoder, Refresh, end_of_rib};
 
 /// Octets that may wait for a neighbour before others are served first.
 const ENOUGH: usize = 64 << 10;
@@ -130,15 +130,6 @@ impl Speaker {
         self.core.leave::<V6>(id);
     }
 
-    /// A neighbour wants everything again (RFC 2918).
-    pub(super) fn send_again(&mut self, id: PeerId, family: Family) {
-        match family {
-            Family::Ipv4Unicast => self.core.resend::<V4>(id),
-            Family::Ipv6Unicast => self.core.resend::<V6>(id),
-            _ => {}
-        }
-    }
-
     /// What a neighbour is told is to be found out anew, if its configuration says so.
     pub(super) fn refit_export(&mut self, id: PeerId) {
         let Some((peer, up)) = self.established(id) else {
@@ -167,6 +158,9 @@ impl Speaker {
         more |= self.advertise_family::<V6>(budget, now);
         for (id, sent) in std::mem::take(&mut self.told) {
             self.event(id, Event::UpdatesSent(sent), now);
+        }
+        for (id, family) in std::mem::take(&mut self.again) {
+            self.mark(id, family, Refresh::End, now);
         }
         more
     }
@@ -204,6 +198,7 @@ impl Speaker {
                 encoder: &mut self.encoder,
                 octets: &mut self.octets,
                 told: &mut self.told,
+                again: &mut self.again,
                 context: &group.like.context,
                 parts: Vec::new(),
                 now,
@@ -390,7 +385,7 @@ impl Core {
         }
     }
 
-    fn resend<K: Ours>(&mut self, id: PeerId) {
+    pub(super) fn resend<K: Ours>(&mut self, id: PeerId) {
         if let Some(g) = self.group_of::<K>(id) {
             let (table, common) = K::table(&mut self.rib);
             table.resend(common, g, id);
@@ -634,6 +629,8 @@ struct Writer<'a> {
     encoder: &'a mut Encoder,
     octets: &'a mut Vec<u8>,
     told: &'a mut BTreeMap<PeerId, u64>,
+    /// Who has been told everything again.
+    again: &'a mut Vec<(PeerId, Family)>,
     context: &'a Context,
     /// Room for [`Writer::alike`].
     parts: Vec<Part>,
@@ -752,6 +749,11 @@ impl<K: Ours> Sink<K> for Writer<'_> {
     }
 
     fn end_of_rib(&mut self, member: PeerId) {
+        let up = self.peers.get_mut(&member).and_then(|p| p.up.as_mut());
+        if up.is_some_and(|u| u.marks.end(K::FAMILY)) {
+            self.again.push((member, K::FAMILY));
+            return;
+        }
         self.octets.clear();
         end_of_rib(K::FAMILY, self.octets);
         self.give(&[member], 1);

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::config::{Neighbor, PeerKey};
 use super::export::OwnAddresses;
+use super::refresh::Marks;
 use super::{ConnId, Ends};
 use crate::session::graceful::Helper;
 use crate::session::{Conn, Jitter, Negotiated, Session};
@@ -80,6 +81,7 @@ pub(super) struct Up {
     pub(super) line: ConnId,
     pub(super) agreed: Arc<Negotiated>,
     pub(super) own: OwnAddresses,
+    pub(super) marks: Marks,
 }
 
 /// A neighbour.

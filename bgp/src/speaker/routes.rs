@@ -194,7 +194,7 @@ impl Speaker {
             return;
         };
         match kind {
-            Refresh::Request => self.send_again(id, family),
+            Refresh::Request => self.send_again(id, family, now),
             Refresh::Begin => peer.helper.begin(now, family, &mut steps),
             Refresh::End => peer.helper.end(family, &mut steps),
             Refresh::Unknown(_) => {}

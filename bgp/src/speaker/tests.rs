@@ -723,3 +723,42 @@ fn one_who_does_not_read_holds_nobody_up_and_fills_no_queue() {
     w.settle();
     assert_eq!(w.fibs[&4].len(), nets.len());
 }
+
+/// RFC 7313 4: what is told again is told between marks, and never before the first End-of-RIB.
+#[test]
+fn what_is_told_again_is_marked() {
+    let mut w = chain();
+    w.originate(1, "203.0.113.0/24");
+    w.pass(Duration::from_secs(30));
+    let key = PeerKey::Address(address(1).into(), None);
+    let counts = |w: &mut World| {
+        let now = w.now;
+        let view = w.speakers.get_mut(&2).unwrap().neighbor(&key, now).unwrap();
+        let m = view.counters.received;
+        (m.refresh, m.update)
+    };
+    let before = counts(&mut w);
+    assert_eq!(before.0, 0, "the first time has no marks");
+    let now = w.now;
+    w.speakers
+        .get_mut(&2)
+        .unwrap()
+        .refresh_in(&key, now)
+        .unwrap();
+    w.settle();
+    let after = counts(&mut w);
+    let families = after.0 / 2;
+    assert!(families > 0 && after.0 % 2 == 0, "{after:?}");
+    assert_eq!(after.1, before.1 + 1, "the route, and no End-of-RIB");
+    let net: IpNet = "203.0.113.0/24".parse().unwrap();
+    assert!(w.fibs[&3].contains_key(&net), "it was told again");
+    // The operator can have it told again, too.
+    let key = PeerKey::Address(address(2).into(), None);
+    w.speakers
+        .get_mut(&1)
+        .unwrap()
+        .refresh_out(&key, now)
+        .unwrap();
+    w.settle();
+    assert_eq!(counts(&mut w), (4 * families, before.1 + 2));
+}

@@ -226,7 +226,7 @@ impl Driver {
             "shutdown" => speaker.shutdown(&key, &command.text, now),
             "start" => speaker.start(&key, now),
             "refresh-in" => speaker.refresh_in(&key, now),
-            "refresh-out" => speaker.refresh_out(&key),
+            "refresh-out" => speaker.refresh_out(&key, now),
             other => {
                 return Err(format!(
                     "unknown command {other:?}; there are reset, refresh-in, refresh-out, shutdown, start"
