@@ -161,3 +161,27 @@ fn each_door_of_fuzzers_has_a_target() {
         );
     }
 }
+
+/// The page has the table that the scenarios take their neighbours from.
+#[test]
+fn the_table_of_speakers_is_that_of_the_scenarios() {
+    use vm_testbed::scenarios::{ALL, bgp::speakers};
+    for name in speakers::TABLE.iter().flat_map(|f| f.scenarios) {
+        assert!(ALL.iter().any(|s| s.name == *name), "no scenario {name}");
+    }
+    let file = root().join("docs/rfc-bgp.md");
+    let page = std::fs::read_to_string(&file).unwrap();
+    let (head, rest) = page.split_once("\n## Speakers\n").expect("a section");
+    let (section, tail) = rest.split_once("\n## ").expect("one behind it");
+    let (text, table) = section.trim_end().rsplit_once("\n\n").expect("a table");
+    let now = speakers::page();
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        let new = format!("{head}\n## Speakers\n{text}\n\n{now}\n## {tail}");
+        return std::fs::write(&file, new).unwrap();
+    }
+    assert_eq!(
+        table.trim_end(),
+        now.trim_end(),
+        "UPDATE_EXPECT=1 writes it"
+    );
+}

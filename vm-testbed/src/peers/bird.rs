@@ -102,6 +102,38 @@ impl Speaker for Bird {
         )?;
         Ok(parse(&done.stdout))
     }
+
+    /// It marks no routes, but says that it waits.
+    fn keeps(&self, prefix: &str, _peer: IpAddr) -> Result<bool> {
+        let waits = self.cli("show protocols all p")?;
+        Ok(self.paths(prefix)?.len() == 1 && waits.contains("Neighbor graceful restart active"))
+    }
+
+    fn shown(&self, prefix: &str) -> Result<String> {
+        self.cli(&format!("show route {prefix} all"))
+    }
+
+    fn taken(&self, _peer: IpAddr) -> Result<u64> {
+        let all = self.cli("show protocols all p")?;
+        let lines = all.lines().map(str::trim);
+        let counts = lines.filter_map(|l| {
+            let rest = l.strip_prefix("Import updates:")?;
+            rest.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        Ok(counts.sum())
+    }
+
+    fn tell_it(&self, lines: &[&str]) -> Result<()> {
+        lines.iter().try_for_each(|l| self.cli(l).map(drop))
+    }
+
+    fn ask_again(&self, _peer: IpAddr) -> Result<()> {
+        self.cli("reload in p").map(drop)
+    }
+
+    fn asked(&self, _peer: IpAddr) -> Result<u64> {
+        Ok(self.daemon.log().matches("Got ROUTE-REFRESH").count() as u64)
+    }
 }
 
 fn parse(text: &str) -> Vec<Seen> {

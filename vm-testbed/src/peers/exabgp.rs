@@ -93,7 +93,7 @@ impl Exabgp {
         let next_hop = if a.v6() {
             s.own6.to_string()
         } else {
-            s.id.to_string()
+            s.own4().to_string()
         };
         let mut line = format!(
             "neighbor {} announce route {} next-hop {next_hop}",
@@ -109,6 +109,16 @@ impl Exabgp {
             let _ = write!(line, " med {med}");
         }
         self.tell(&line)
+    }
+
+    /// How many messages of ROUTE-REFRESH it has heard, by the beginning of what it calls their kind.
+    fn refreshes(&self, kinds: &[&str]) -> usize {
+        let all = self.heard();
+        let of = all.iter().filter(|v| {
+            let kind = v["neighbor"]["route-refresh"]["subtype"].as_str();
+            kind.is_some_and(|k| kinds.iter().any(|kind| k.starts_with(kind)))
+        });
+        of.count()
     }
 
     /// All that it has heard, as it wrote it down.
@@ -171,6 +181,42 @@ impl Speaker for Exabgp {
             }
         }
         Ok(now.into_values().collect())
+    }
+
+    fn shown(&self, prefix: &str) -> Result<String> {
+        let heard = self.heard();
+        let mut of = heard.iter().filter(|v| v.to_string().contains(prefix));
+        Ok(of.next_back().map(Value::to_string).unwrap_or_default())
+    }
+
+    fn taken(&self, _peer: IpAddr) -> Result<u64> {
+        let heard = self.heard();
+        Ok(heard.iter().filter(|v| v["type"] == "update").count() as u64)
+    }
+
+    fn tell_it(&self, lines: &[&str]) -> Result<()> {
+        lines.iter().try_for_each(|l| self.tell(l))
+    }
+
+    fn ask_again(&self, peer: IpAddr) -> Result<()> {
+        self.tell(&format!(
+            "neighbor {peer} announce route-refresh ipv4 unicast"
+        ))
+    }
+
+    fn asked(&self, _peer: IpAddr) -> Result<u64> {
+        Ok(self.refreshes(&["query", "request"]) as u64)
+    }
+
+    fn marked(&self) -> (usize, usize) {
+        (self.refreshes(&["begin"]), self.refreshes(&["end"]))
+    }
+
+    /// As it wrote it down: data in hexadecimal digits.
+    fn told(&self, _peer: IpAddr) -> Result<String> {
+        let all = std::fs::read_to_string(&self.heard)?;
+        let of = all.lines().filter(|l| l.contains("notification"));
+        Ok(of.collect::<Vec<_>>().join("\n") + &self.daemon.log())
     }
 }
 

@@ -90,6 +90,12 @@ impl Frr {
         cmd::output(&mut c)
     }
 
+    fn count(&self, peer: IpAddr, key: &str) -> Result<u64> {
+        let v = self.json(&format!("show bgp neighbors {peer} json"))?;
+        let n = &v[peer.to_string()]["messageStats"][key];
+        n.as_u64().with_context(|| format!("messageStats.{key}"))
+    }
+
     /// A command of vtysh that prints JSON.
     ///
     /// # Errors
@@ -124,16 +130,39 @@ impl Speaker for Frr {
             .map(seen)
             .collect())
     }
+
+    fn shown(&self, prefix: &str) -> Result<String> {
+        let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+        self.cli(&format!("show bgp {family} unicast {prefix} json"))
+    }
+
+    fn taken(&self, peer: IpAddr) -> Result<u64> {
+        self.count(peer, "updatesRecv")
+    }
+
+    fn tell_it(&self, lines: &[&str]) -> Result<()> {
+        self.configure(lines).map(drop)
+    }
+
+    fn ask_again(&self, peer: IpAddr) -> Result<()> {
+        self.cli(&format!("clear bgp ipv4 unicast {peer} soft in"))
+            .map(drop)
+    }
+
+    fn asked(&self, peer: IpAddr) -> Result<u64> {
+        self.count(peer, "routeRefreshRecv")
+    }
+
+    fn told(&self, peer: IpAddr) -> Result<String> {
+        self.cli(&format!("show bgp neighbors {peer} json"))
+    }
 }
 
 fn seen(v: &Value) -> Seen {
+    // In "string" many communities are cut off.
     let list = |v: &Value| -> Vec<String> {
-        let mut all: Vec<String> = v["string"]
-            .as_str()
-            .unwrap_or_default()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect();
+        let each = v["list"].as_array().into_iter().flatten();
+        let mut all: Vec<String> = each.filter_map(|c| Some(c.as_str()?.to_owned())).collect();
         all.sort();
         all
     };
@@ -184,8 +213,12 @@ fn config(s: &Setup) -> String {
     if let Some(key) = &s.password {
         let _ = writeln!(c, " neighbor {} password {key}", s.peer);
     }
+    // What begins with `bgp` is for all neighbours.
     for line in s.neighbor.lines() {
-        let _ = writeln!(c, " neighbor {} {line}", s.peer);
+        let _ = match line.starts_with("bgp ") {
+            true => writeln!(c, " {line}"),
+            false => writeln!(c, " neighbor {} {line}", s.peer),
+        };
     }
     for v6 in s.families() {
         let _ = write!(

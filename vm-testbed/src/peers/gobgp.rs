@@ -75,6 +75,20 @@ impl Gobgp {
         serde_json::from_str(&text).with_context(|| format!("gobgp {line}: {text}"))
     }
 
+    /// The state of a neighbour.
+    fn neighbor(&self, peer: IpAddr) -> Result<Value> {
+        let all = self.json("neighbor")?;
+        let is = |n: &&Value| n["state"]["neighbor_address"] == peer.to_string();
+        let one = all.as_array().into_iter().flatten().find(is);
+        Ok(one.map_or(Value::Null, |n| n["state"].clone()))
+    }
+
+    /// Messages of a kind that came; it leaves noughts out.
+    fn count(&self, peer: IpAddr, kind: &str) -> Result<u64> {
+        let n = &self.neighbor(peer)?["messages"]["received"][kind];
+        Ok(n.as_u64().unwrap_or(0))
+    }
+
     /// Announces a route.
     ///
     /// # Errors
@@ -83,7 +97,8 @@ impl Gobgp {
         let (family, next_hop) = if a.v6() {
             ("ipv6", s.own6.to_string())
         } else {
-            ("ipv4", s.id.to_string())
+            // By IPv6 over a session in IPv6 (RFC 8950).
+            ("ipv4", s.own4().to_string())
         };
         let mut line = format!(
             "global rib add -a {family} {} origin igp nexthop {next_hop}",
@@ -112,11 +127,8 @@ impl Speaker for Gobgp {
     }
 
     fn established(&self, peer: IpAddr) -> Result<bool> {
-        let all = self.json("neighbor")?;
-        let is = |n: &&Value| n["state"]["neighbor_address"] == peer.to_string();
-        let one = all.as_array().into_iter().flatten().find(is);
         // apipb.PeerState.SessionState: 6 is ESTABLISHED.
-        Ok(one.is_some_and(|n| n["state"]["session_state"] == 6))
+        Ok(self.neighbor(peer)?["session_state"] == 6)
     }
 
     fn paths(&self, prefix: &str) -> Result<Vec<Seen>> {
@@ -124,6 +136,29 @@ impl Speaker for Gobgp {
         let all = self.json(&format!("global rib -a {family}"))?;
         let paths = all[prefix].as_array();
         Ok(paths.into_iter().flatten().map(seen).collect())
+    }
+
+    fn shown(&self, prefix: &str) -> Result<String> {
+        let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+        let all = self.json(&format!("global rib -a {family}"))?;
+        Ok(all[prefix].to_string())
+    }
+
+    fn taken(&self, peer: IpAddr) -> Result<u64> {
+        self.count(peer, "update")
+    }
+
+    fn tell_it(&self, lines: &[&str]) -> Result<()> {
+        lines.iter().try_for_each(|l| self.cli(l).map(drop))
+    }
+
+    fn ask_again(&self, peer: IpAddr) -> Result<()> {
+        self.cli(&format!("neighbor {peer} softresetin -a ipv4"))
+            .map(drop)
+    }
+
+    fn asked(&self, peer: IpAddr) -> Result<u64> {
+        self.count(peer, "refresh")
     }
 }
 

@@ -174,6 +174,14 @@ impl Setup {
         self
     }
 
+    /// Its next hop for IPv4: of the family that the session has.
+    fn own4(&self) -> IpAddr {
+        match self.local {
+            IpAddr::V4(_) => self.id.into(),
+            IpAddr::V6(_) => self.own6.into(),
+        }
+    }
+
     fn families(&self) -> Vec<bool> {
         let both = [(self.ipv4, false), (self.ipv6, true)];
         both.into_iter().filter(|b| b.0).map(|b| b.1).collect()
@@ -215,6 +223,57 @@ pub trait Speaker {
     /// # Errors
     /// When it does not answer.
     fn paths(&self, prefix: &str) -> Result<Vec<Seen>>;
+    /// Whether it keeps its one path for a prefix only until its neighbour, which has restarted, has said all again (RFC 4724).
+    ///
+    /// # Errors
+    /// When it does not answer.
+    fn keeps(&self, prefix: &str, _peer: IpAddr) -> Result<bool> {
+        let paths = self.paths(prefix)?;
+        Ok(paths.len() == 1 && paths[0].stale)
+    }
+    /// Everything that it says of a prefix, in its own words.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    fn shown(&self, prefix: &str) -> Result<String>;
+    /// How many UPDATEs or routes of its neighbour it has taken.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    fn taken(&self, peer: IpAddr) -> Result<u64>;
+    /// Has it ask its neighbour for all of IPv4 again (RFC 2918).
+    ///
+    /// # Errors
+    /// When it does not want to.
+    fn ask_again(&self, peer: IpAddr) -> Result<()>;
+    /// Has it do something, in its own language: configuration of FRR, commands of the others.
+    ///
+    /// # Errors
+    /// When it does not want to.
+    fn tell_it(&self, lines: &[&str]) -> Result<()>;
+    /// How often its neighbour has asked it so. BIRD has to be told `debug { packets };`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    fn asked(&self, peer: IpAddr) -> Result<u64>;
+
+    /// How often its neighbour has marked where what is sent again begins, and where it ends (RFC 7313). BIRD has to be told
+    /// `debug { packets };`, FRR `debug bgp neighbor-events`.
+    fn marked(&self) -> (usize, usize) {
+        let log = self.daemon().log();
+        let of = |bird: &str, frr: &str| {
+            log.matches(bird).count() + log.matches(&format!("rcvd route-refresh ({frr})")).count()
+        };
+        (of("Got BEGIN-OF-RR", "BoRR"), of("Got END-OF-RR", "EoRR"))
+    }
+
+    /// What it has written down and knows of how sessions ended.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    fn told(&self, _peer: IpAddr) -> Result<String> {
+        Ok(self.daemon().log())
+    }
 
     /// Waits until the session is established.
     ///

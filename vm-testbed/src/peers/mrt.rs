@@ -1,8 +1,10 @@
-//! A table from a file as a neighbour: reads TABLE_DUMP_V2 (RFC 6396 4.3), and announces its IPv4 routes over a session.
+//! A table from a file as a neighbour: reads TABLE_DUMP_V2 (RFC 6396 4.3) and UPDATEs (BGP4MP, 4.4), and announces its IPv4 routes
+//! over a session.
 //!
-//! The reader shares nothing with the appliance's. Of each prefix the first route is told, as if it came from here: this
+//! The reader shares nothing with the appliance's. Of each prefix the first route of a dump, or what UPDATEs left of it, is told, as
+//! if it came from here: this
 //! neighbour's AS is put in front of the path, its address is the next hop. Files that end in `.gz` are unpacked by gzip.
-//! Left out: IPv6, add-path, AS numbers of two octets (which only the first TABLE_DUMP has).
+//! Left out: IPv6, add-path. AS numbers of two octets (those of old UPDATEs) are made four, as they stand.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -13,6 +15,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::raw::{Raw, message};
 
+/// What UPDATEs have left: attributes by prefix.
+type Heard = BTreeMap<Vec<u8>, Vec<u8>>;
 /// Routes with one set of attributes: NLRI behind each other, with their places.
 type Routes = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 
@@ -64,13 +68,23 @@ impl Table {
     fn parse(octets: &[u8]) -> Result<Self> {
         let mut rest = Octets(octets);
         let mut table = Self::default();
+        let mut heard = Heard::new();
         while !rest.0.is_empty() {
             rest.take(4)?;
             let (kind, subtype, len) = (rest.number(2)?, rest.number(2)?, rest.number(4)?);
-            let body = Octets(rest.take(len)?);
-            if (kind, subtype) == (13, 2) {
-                table.prefix(body)?;
+            let mut body = Octets(rest.take(len)?);
+            // BGP4MP_ET: microseconds first.
+            if kind == 17 {
+                body.take(4)?;
             }
+            match (kind, subtype) {
+                (13, 2) => table.prefix(body)?,
+                (16 | 17, 1 | 4) => update(body, subtype == 4, &mut heard)?,
+                _ => {}
+            }
+        }
+        for (nlri, attributes) in heard {
+            table.routes.entry(attributes).or_default().push(nlri);
         }
         Ok(table)
     }
@@ -124,6 +138,73 @@ impl Table {
         }
         to.say(&message(2, &[0; 4]))
     }
+}
+
+/// BGP4MP_MESSAGE, and BGP4MP_MESSAGE_AS4: what an UPDATE announces and withdraws.
+fn update(mut r: Octets<'_>, as4: bool, heard: &mut Heard) -> Result<()> {
+    r.take(if as4 { 10 } else { 6 })?;
+    let addresses = if r.number(2)? == 1 { 8 } else { 32 };
+    r.take(addresses + 16)?;
+    let len = r.number(2)?;
+    if r.number(1)? != 2 {
+        return Ok(());
+    }
+    let rest = len.checked_sub(19).context("the length of a message")?;
+    let mut r = Octets(r.take(rest)?);
+    let len = r.number(2)?;
+    let mut withdrawn = Octets(r.take(len)?);
+    while !withdrawn.0.is_empty() {
+        heard.remove(&net(&mut withdrawn)?);
+    }
+    let len = r.number(2)?;
+    let attributes = Octets(r.take(len)?);
+    if r.0.is_empty() {
+        return Ok(());
+    }
+    let attributes = without_next_hop(attributes)?;
+    let attributes = match as4 {
+        true => attributes,
+        false => four_octets(&attributes)?,
+    };
+    while !r.0.is_empty() {
+        heard.insert(net(&mut r)?, attributes.clone());
+    }
+    Ok(())
+}
+
+/// A prefix with its length.
+fn net(r: &mut Octets<'_>) -> Result<Vec<u8>> {
+    let bits = r.number(1)?;
+    ensure!(bits <= 32, "a prefix of {bits} bits");
+    Ok([&[bits as u8], r.take(bits.div_ceil(8))?].concat())
+}
+
+/// AS numbers of four octets in AS_PATH, without what stands beside those of two (RFC 6793); AGGREGATOR is left out.
+fn four_octets(attributes: &[u8]) -> Result<Vec<u8>> {
+    let mut out = vec![];
+    let mut whole = Ok(());
+    each(Octets(attributes), |flags, code, value| match code {
+        2 => match widened(value) {
+            Ok(path) => append(flags, 2, &path, &mut out),
+            Err(e) => whole = Err(e),
+        },
+        7 | 17 | 18 => {}
+        _ => append(flags, code, value, &mut out),
+    })?;
+    whole.map(|()| out)
+}
+
+fn widened(path: &[u8]) -> Result<Vec<u8>> {
+    let (mut r, mut out) = (Octets(path), vec![]);
+    while !r.0.is_empty() {
+        let (kind, count) = (r.number(1)? as u8, r.number(1)?);
+        out.extend([kind, count as u8]);
+        for two in r.take(2 * count)?.chunks(2) {
+            out.extend([0, 0]);
+            out.extend(two);
+        }
+    }
+    Ok(out)
 }
 
 /// Each attribute: flags, code, value.
@@ -213,5 +294,35 @@ mod tests {
         let path = vec![2, 1, 0, 0, 0xfd, 0xe9, 2, 1, 0, 0, 0xfd, 0xe9];
         assert_eq!(codes, [(1, vec![0]), (2, path), (3, vec![10, 0, 0, 2])]);
         assert!(Table::parse(&file[..file.len() - 1]).is_err());
+    }
+
+    /// A record of BGP4MP around an UPDATE, with AS numbers of two octets.
+    fn heard(withdrawn: &[u8], attributes: &[u8], nlri: &[u8]) -> Vec<u8> {
+        let len = |o: usize| (o as u16).to_be_bytes();
+        let (w, a) = (len(withdrawn.len()), len(attributes.len()));
+        let m = message(2, &[&w[..], withdrawn, &a, attributes, nlri].concat());
+        let head = [&[0, 1, 0, 2, 0, 0, 0, 1][..], &[0; 8]].concat();
+        let mut record = vec![0, 0, 0, 1, 0, 16, 0, 1];
+        record.extend(((head.len() + m.len()) as u32).to_be_bytes());
+        [record, head, m].concat()
+    }
+
+    #[test]
+    fn what_updates_left_is_a_table() {
+        let path = |asn: u8| {
+            vec![
+                0x40, 1, 1, 0, 0x40, 2, 4, 2, 1, 0, asn, 0x40, 3, 4, 10, 0, 0, 9,
+            ]
+        };
+        let file = [
+            heard(&[], &path(7), &[8, 20, 8, 30, 8, 40]),
+            heard(&[8, 30], &path(8), &[8, 40]),
+        ];
+        let table = Table::parse(&file.concat()).unwrap();
+        let all: Vec<_> = table.routes.iter().collect();
+        assert_eq!((table.len(), all.len()), (2, 2));
+        assert_eq!(all[0].1[..], [vec![8, 20]]);
+        assert_eq!(all[1].1[..], [vec![8, 40]]);
+        assert!(all[0].0.ends_with(&[2, 1, 0, 0, 0, 7]), "{:?}", all[0].0);
     }
 }

@@ -302,37 +302,42 @@ pub const ALL: &[Scenario] = &[
     ),
     quick(
         "bgp/md5",
-        "TCP MD5 with BIRD, GoBGP and FRR; no session with a wrong key",
+        "TCP MD5 with all four; no session with a wrong key",
         bgp::features::md5,
     ),
     quick(
+        "bgp/ttl-security",
+        "GTSM with all four; no session from farther away",
+        bgp::features::ttl_security,
+    ),
+    quick(
         "bgp/two-octets",
-        "a neighbour that knows AS numbers of two octets only",
+        "neighbours that know AS numbers of two octets only",
         bgp::features::two_octets,
     ),
     quick(
         "bgp/add-path",
-        "several paths for a prefix, both ways",
-        bgp::features::add_path,
+        "several paths for a prefix from each to each of all four",
+        bgp::routes::add_path,
     ),
     quick(
         "bgp/graceful",
-        "a neighbour that restarts: its routes are kept, and what it does not say again goes",
-        bgp::features::graceful,
+        "each of all four restarts: its routes are kept, and what it does not say again goes",
+        bgp::restart::helper,
     ),
     quick(
         "bgp/graceful-restart",
-        "the appliance dies and is back: FRR has its routes all the time, and at the end anew",
+        "the appliance dies and is back: FRR, BIRD and GoBGP keep its routes until it has said all again",
         bgp::restart::restarter,
     ),
     quick(
         "bgp/long-lived-graceful-restart",
-        "a BIRD that takes too long to be back: its routes stay as a last resort, and another BIRD is told so",
+        "FRR, BIRD, GoBGP take too long to be back: their routes stay as a last resort, and another BIRD is told so",
         bgp::restart::long_lived,
     ),
     quick(
         "bgp/refresh",
-        "route refresh, both ways",
+        "route refresh, both ways, with all four; its marks with those that know them",
         bgp::features::refresh,
     ),
     quick(
@@ -358,12 +363,12 @@ pub const ALL: &[Scenario] = &[
     quick(
         "bgp/reflection",
         "a route reflector between clients and others",
-        bgp::features::reflection,
+        bgp::routes::reflection,
     ),
     quick(
         "bgp/confederation",
         "members of a confederation, and one outside",
-        bgp::features::confederation,
+        bgp::routes::confederation,
     ),
     quick(
         "bgp/dynamic",
@@ -371,14 +376,19 @@ pub const ALL: &[Scenario] = &[
         bgp::features::dynamic,
     ),
     quick(
+        "bgp/shutdown",
+        "FRR, BIRD and GoBGP are told why they were shut down",
+        bgp::features::shutdown,
+    ),
+    quick(
         "bgp/max-prefix",
         "a neighbour that announces too much is told so",
-        bgp::features::max_prefix,
+        bgp::routes::max_prefix,
     ),
     quick(
         "bgp/no-policy",
         "an external neighbour without policies gives and gets nothing",
-        bgp::features::no_policy,
+        bgp::routes::no_policy,
     ),
     quick(
         "bgp/bmp",

@@ -1,35 +1,43 @@
-//! What sessions and routes can do beyond the plain: a scenario each, with the speaker that has it.
+//! What sessions can do beyond the plain: a scenario each, with every speaker that has it ([`speakers`](super::speakers)).
 
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{
-    AS, Around, address, address6, around, around6, asn, neighbor, router, sections, setup,
-};
-use crate::lab::wait::{secs, until};
+use super::speakers::{Party, Special, makes};
+use super::{AS, address, address6, around, around6, asn, neighbor, router, sections, setup};
+use crate::lab::wait::{eventually, secs, until};
 use crate::lab::{Host, Lab, signals};
-use crate::peers::{Announce, Bird, Exabgp, Frr, Make, Setup, Speaker};
+use crate::peers::{Announce, Frr, Make, Speaker};
 use crate::suite::Options;
 
 const V4: &str = "198.51.100.0/24";
 
-/// The appliance with one neighbour, their session established.
-fn one(
-    name: &str,
-    o: &Options,
-    make: Make,
-    s: &Setup,
-    more: &str,
-) -> Result<(Around, Box<dyn Speaker>)> {
-    let lab = around(name, &o.flavor, 1, &neighbor(1, s.asn, more))?;
-    let p = lab.start(1, make, s)?;
-    lab.established(p.as_ref(), s)?;
-    Ok((lab, p))
+/// What guest `n` announces.
+fn prefix(n: u8) -> String {
+    format!("198.51.{n}.0/24")
 }
 
 fn contains(what: &str, text: &str, part: &str) -> Result<()> {
     ensure!(text.contains(part), "{what}: no {part:?} in: {text}");
+    Ok(())
+}
+
+/// Lines of a speaker's own language; none: it needs none.
+fn lines(make: Make, all: [&'static str; 4]) -> &'static str {
+    let at = Make::ALL.iter().position(|m| *m == make);
+    at.map_or("", |at| all[at])
+}
+
+/// Every guest has what every other announces.
+fn all_hear_all(party: &Party) -> Result<()> {
+    for g in &party.guests {
+        for from in party.guests.iter().filter(|f| f.n != g.n) {
+            let seen = g.speaker.wait_path(&prefix(from.n));
+            let seen = seen.with_context(|| format!("{:?} of {:?}", g.make, from.make))?;
+            ensure!(seen.path.ends_with(&from.setup.asn.to_string()), "{seen:?}");
+        }
+    }
     Ok(())
 }
 
@@ -38,33 +46,47 @@ fn contains(what: &str, text: &str, part: &str) -> Result<()> {
 /// # Errors
 /// When it fails.
 pub fn md5(o: &Options) -> Result<()> {
-    for make in [Make::Bird, Make::Gobgp, Make::Frr] {
-        let name = format!("bb-md5-{make:?}").to_lowercase();
-        let folder = signals::folder().join(&name);
-        std::fs::create_dir_all(&folder)?;
-        std::fs::write(folder.join("key"), "correct-horse\n")?;
-        let key = "password-file = \"key\"";
-        let lab = around(&name, &o.flavor, 1, &neighbor(1, asn(1), key))?;
-        let mut s = setup(1).announce(Announce::new(V4));
+    let makes = makes("bgp/md5", "2385");
+    let folder = signals::folder().join("bb-md5");
+    std::fs::create_dir_all(&folder)?;
+    let key = |n: u8| format!("correct-horse-{n}");
+    let mut ours = vec![];
+    for n in 1..=makes.len() as u8 {
+        std::fs::write(folder.join(format!("key{n}")), key(n) + "\n")?;
+        let more = format!("password-file = \"key{n}\"");
+        ours.push(neighbor(n, asn(n), &more));
+    }
+    let lab = around("bb-md5", &o.flavor, makes.len() as u8, &sections(&ours))?;
+    let mut peers = vec![];
+    for (make, n) in makes.iter().zip(1u8..) {
+        let mut s = setup(n).announce(Announce::new(&prefix(n)));
         s.password = Some("wrong-horse".into());
-        let wrong = lab.start(1, make, &s)?;
+        let before = failures(&lab)?;
+        let wrong = lab.start(n, *make, &s)?;
         // Segments with another key's digest are dropped by the kernels, and counted.
         until("a wrong digest is seen", secs(15), || {
-            let text = lab.a.ns().run("cat /proc/net/netstat")?;
-            Ok(counter(&text, "TCPMD5Failure") > 0)
+            Ok(failures(&lab)? > before)
         })?;
         ensure!(
             !wrong.established(s.peer)?,
             "{make:?}: a session with a wrong key"
         );
         drop(wrong);
-        s.password = Some("correct-horse".into());
-        let p = lab.start(1, make, &s)?;
+        s.password = Some(key(n));
+        let p = lab.start(n, *make, &s)?;
         lab.established(p.as_ref(), &s)?;
-        lab.wait_routes(V4, 1)?;
-        lab.end(vec![p])?;
+        lab.wait_routes(&prefix(n), 1)?;
+        peers.push(p);
     }
-    Ok(())
+    for (p, n) in peers.iter().zip(1u8..) {
+        p.wait_path(&prefix(if n == 1 { 2 } else { 1 }))?;
+    }
+    lab.end(peers)
+}
+
+fn failures(lab: &super::Around) -> Result<u64> {
+    let text = lab.a.ns().run("cat /proc/net/netstat")?;
+    Ok(counter(&text, "TCPMD5Failure"))
 }
 
 /// A counter of /proc/net/netstat: names on one line, values on the next.
@@ -78,134 +100,130 @@ fn counter(text: &str, name: &str) -> u64 {
     value.unwrap_or(0)
 }
 
+/// See the list of scenarios. RFC 5082.
+///
+/// # Errors
+/// When it fails.
+pub fn ttl_security(o: &Options) -> Result<()> {
+    let makes = makes("bgp/ttl-security", "5082");
+    let more = makes.len() as u8 + 1;
+    let far = neighbor(more, asn(more), "ttl-security = 1");
+    let party = Party::start("bb-gtsm", o, &makes, &far, |make, n| {
+        let theirs = lines(
+            make,
+            [
+                "ttl-security hops 1",
+                "ttl security on;",
+                "[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255",
+                "outgoing-ttl 255; incoming-ttl 255;",
+            ],
+        );
+        let mut s = Special::of(n, "ttl-security = 1", theirs);
+        s.theirs = s.theirs.announce(Announce::new(&prefix(n)));
+        s
+    })?;
+    all_hear_all(&party)?;
+    // Who sends with another TTL, as BIRD does when it is not told otherwise, gets no session: the kernel drops it.
+    let n = party.more();
+    let far = party.lab.start(n, Make::Bird, &setup(n))?;
+    until("packets from afar are dropped", secs(15), || {
+        let text = party.lab.a.ns().run("cat /proc/net/netstat")?;
+        Ok(counter(&text, "TCPMinTTLDrop") > 0)
+    })?;
+    ensure!(!far.established(router(n))?, "a session from afar");
+    drop(far);
+    party.end(vec![])
+}
+
 /// See the list of scenarios. RFC 6793.
 ///
 /// # Errors
 /// When it fails.
 pub fn two_octets(o: &Options) -> Result<()> {
-    let bgp = sections(&[neighbor(1, 65_001, ""), neighbor(2, asn(2), "")]);
-    let lab = around("bb-as2", &o.flavor, 2, &bgp)?;
-    let mut old = setup(1).neighbor("enable as4 off;");
-    old.asn = 65_001;
-    let s2 = setup(2).announce(Announce::new(V4));
-    let p1 = Bird::start(lab.lab.folder(), "bird", &lab.spaces[0], &old)?;
-    let p2 = lab.start(2, Make::Frr, &s2)?;
-    lab.established(&p1, &old)?;
-    lab.established(p2.as_ref(), &s2)?;
-    let n = lab.neighbor(&address(1).to_string())?;
-    ensure!(
-        p1.cli("show protocols all p")?.contains("external\n"),
-        "{n}"
-    );
-    // AS_TRANS stands for what does not fit; the numbers themselves are beside, in AS4_PATH, from which BIRD takes them.
-    let seen = p1.wait_path(V4)?;
-    ensure!(seen.path == format!("{AS} {}", asn(2)), "{seen:?}");
-    lab.end(vec![Box::new(p1), p2])
-}
-
-/// See the list of scenarios. RFC 7911.
-///
-/// # Errors
-/// When it fails.
-pub fn add_path(o: &Options) -> Result<()> {
-    let both = "add-path = { send = true, receive = true }";
-    let bgp = sections(&[neighbor(1, asn(1), both), neighbor(2, asn(2), both)]);
-    let lab = around("bb-add-path", &o.flavor, 2, &bgp)?;
-    let s1 = setup(1).neighbor("capability { add-path send/receive; }");
-    let s2 = setup(2).family("add paths on;");
-    let p1 = Exabgp::start(lab.lab.folder(), "exa", &lab.spaces[0], &s1)?;
-    let p2 = lab.start(2, Make::Bird, &s2)?;
-    lab.established(&p1, &s1)?;
-    lab.established(p2.as_ref(), &s2)?;
-    let route = |id: u8, more: &str| {
-        format!(
-            "announce route {V4} next-hop 10.0.1.2 path-information 0.0.0.{id} as-path [ {} {more} ]",
-            asn(1)
-        )
-    };
-    p1.tell(&route(1, "65010"))?;
-    p1.tell(&route(2, "65020 65021"))?;
-    lab.wait_routes(V4, 2)?;
-    let seen = p2.wait_paths(V4, "two paths", &|p| p.len() == 2)?;
-    ensure!(seen.iter().any(|s| s.path.ends_with("65021")), "{seen:?}");
-    // One is taken back: the other stays.
-    p1.tell(&format!(
-        "withdraw route {V4} next-hop 10.0.1.2 path-information 0.0.0.1"
-    ))?;
-    let left = p2.wait_path(V4)?;
-    ensure!(left.path.ends_with("65020 65021"), "{left:?}");
-    lab.end(vec![Box::new(p1), p2])
-}
-
-/// See the list of scenarios. RFC 4724.
-///
-/// # Errors
-/// When it fails.
-pub fn graceful(o: &Options) -> Result<()> {
-    let helper = "graceful-restart = \"helper\"";
-    let bgp = sections(&[neighbor(1, asn(1), helper), neighbor(2, asn(2), "")]);
-    let lab = around("bb-graceful", &o.flavor, 2, &bgp)?;
-    let gr = "graceful restart on; graceful restart time 60;";
-    let more = "203.0.113.0/24";
-    let s1 = setup(1)
-        .neighbor(gr)
-        .announce(Announce::new(V4))
-        .announce(Announce::new(more));
-    let s2 = setup(2);
-    let mut p1 = lab.start(1, Make::Bird, &s1)?;
-    let p2 = lab.start(2, Make::Frr, &s2)?;
-    lab.established(p1.as_ref(), &s1)?;
-    lab.established(p2.as_ref(), &s2)?;
-    p2.wait_path(V4)?;
-    p2.wait_path(more)?;
-    // It dies; what it said is kept, as stale, and nobody behind hears of it.
-    p1.daemon_mut().kill()?;
-    until("its route is stale", secs(10), || {
-        let routes = lab.routes(V4)?;
-        Ok(routes.first().is_some_and(|r| r["stale"] == "stale"))
+    let old = |n: u8| 65_000 + u32::from(n);
+    let makes = makes("bgp/two-octets", "6793");
+    let party = Party::start("bb-as2", o, &makes, "", |make, n| {
+        let theirs = lines(
+            make,
+            ["", "enable as4 off;", "", "capability { asn4 disable; }"],
+        );
+        let mut s = Special::of(n, "", theirs);
+        s.asn = old(n);
+        s.theirs.asn = old(n);
+        s.theirs = s.theirs.announce(Announce::new(&prefix(n)));
+        s
     })?;
-    ensure!(p2.paths(V4)?.len() == 1, "the stale route was taken back");
-    // It comes back with one route less: that one goes with its End-of-RIB.
-    drop(p1);
-    let s1 = setup(1).neighbor(gr).announce(Announce::new(V4));
-    let p1 = lab.start(1, Make::Bird, &s1)?;
-    lab.established(p1.as_ref(), &s1)?;
-    p2.wait_gone(more)?;
-    until("its route is fresh", secs(10), || {
-        let routes = lab.routes(V4)?;
-        Ok(routes.first().is_some_and(|r| r["stale"] == ""))
-    })?;
-    ensure!(p2.paths(V4)?.len() == 1, "the fresh route was taken back");
-    lab.end(vec![p1, p2])
+    let n = party.more();
+    let new = setup(n).announce(Announce::new(V4));
+    let frr = party.lab.start(n, Make::Frr, &new)?;
+    party.lab.established(frr.as_ref(), &new)?;
+    for g in &party.guests {
+        let name = g.setup.local.to_string();
+        let said = party.lab.neighbor(&name)?["capabilities"].to_string();
+        ensure!(!said.contains("4-octet-as"), "{:?}: {said}", g.make);
+        // AS_TRANS stands for what does not fit; the numbers themselves are beside, in AS4_PATH, from which it takes them.
+        let seen = g.speaker.wait_path(V4)?;
+        ensure!(
+            seen.path == format!("{AS} {}", asn(n)),
+            "{:?}: {seen:?}",
+            g.make
+        );
+        let seen = frr.wait_path(&prefix(g.n))?;
+        ensure!(seen.path == format!("{AS} {}", old(g.n)), "{seen:?}");
+    }
+    all_hear_all(&party)?;
+    party.end(vec![frr])
 }
 
-/// See the list of scenarios. RFC 2918.
+/// See the list of scenarios. RFC 2918, RFC 7313.
 ///
 /// # Errors
 /// When it fails.
 pub fn refresh(o: &Options) -> Result<()> {
-    let lab = around("bb-refresh", &o.flavor, 1, &neighbor(1, asn(1), ""))?;
-    let s = setup(1).announce(Announce::new(V4));
-    let frr = Frr::start(lab.lab.folder(), "frr", &lab.spaces[0], &s)?;
-    lab.established(&frr, &s)?;
-    lab.wait_routes(V4, 1)?;
-    let stat = |key: &str| -> Result<u64> {
-        let v = frr.json(&format!("show bgp neighbors {} json", s.peer))?;
-        let n = &v[s.peer.to_string()]["messageStats"][key];
-        n.as_u64().with_context(|| format!("messageStats.{key}"))
-    };
-    let before = stat("routeRefreshRecv")?;
-    lab.a
-        .must(&format!("bgp neighbor {} refresh in", address(1)))?;
-    until("FRR is asked", secs(5), || {
-        Ok(stat("routeRefreshRecv")? > before)
+    let all = makes("bgp/refresh", "2918");
+    let marking = makes("bgp/refresh", "7313");
+    let party = Party::start("bb-refresh", o, &all, "", |make, n| {
+        let mut s = Special::of(n, "", lines(make, ["", "debug { packets };", "", ""]));
+        s.theirs = s.theirs.announce(Announce::new(&prefix(n)));
+        if make == Make::Frr {
+            s.theirs = s.theirs.top("debug bgp neighbor-events");
+        }
+        s
     })?;
-    let before = stat("updatesRecv")?;
-    frr.cli(&format!("clear bgp ipv4 unicast {} soft in", s.peer))?;
-    until("FRR gets it all again", secs(5), || {
-        Ok(stat("updatesRecv")? > before)
-    })?;
-    lab.end(vec![Box::new(frr)])
+    all_hear_all(&party)?;
+    for g in &party.guests {
+        let (p, peer) = (&g.speaker, g.setup.peer);
+        // We ask.
+        let before = p.asked(peer)?;
+        let name = g.setup.local;
+        party
+            .lab
+            .a
+            .must(&format!("bgp neighbor {name} refresh in"))?;
+        let what = format!("{:?} is asked", g.make);
+        p.daemon()
+            .until(&what, secs(10), || Ok(p.asked(peer)? > before))?;
+        let query = format!("{} received {name}", prefix(g.n));
+        party.lab.wait_routes(&query, 1)?;
+        // It asks, and gets it all again, between marks if it knows them.
+        let (taken, marked) = (p.taken(peer)?, p.marked());
+        p.ask_again(peer)?;
+        let what = format!("{:?} gets it all again", g.make);
+        p.daemon()
+            .until(&what, secs(10), || Ok(p.taken(peer)? > taken))?;
+        if marking.contains(&g.make) {
+            let what = format!("{:?} gets the marks", g.make);
+            let waited = p.daemon().until(&what, secs(10), || {
+                let now = p.marked();
+                Ok(now.0 > marked.0 && now.1 > marked.1)
+            });
+            waited.with_context(|| format!("they were {marked:?}, are {:?}", p.marked()))?;
+        }
+        let one = party.lab.neighbor(&name.to_string())?;
+        ensure!(one["established"] == 1, "{:?}: {one}", g.make);
+    }
+    all_hear_all(&party)?;
+    party.end(vec![])
 }
 
 /// See the list of scenarios. RFC 8654.
@@ -213,29 +231,55 @@ pub fn refresh(o: &Options) -> Result<()> {
 /// # Errors
 /// When it fails.
 pub fn extended_messages(o: &Options) -> Result<()> {
-    let bgp = sections(&[neighbor(1, asn(1), ""), neighbor(2, asn(2), "")]);
-    let lab = around("bb-extended", &o.flavor, 2, &bgp)?;
-    let on = "enable extended messages on;";
-    let mut big = Announce::new(V4);
-    big.communities = (1..=1200).map(|i| format!("65001:{i}")).collect();
-    let s1 = setup(1).neighbor(on).announce(big);
-    let s2 = setup(2).neighbor(on);
-    let p1 = Bird::start(lab.lab.folder(), "bird1", &lab.spaces[0], &s1)?;
-    let p2 = Bird::start(lab.lab.folder(), "bird2", &lab.spaces[1], &s2)?;
-    lab.established(&p1, &s1)?;
-    lab.established(&p2, &s2)?;
-    let said = p1.cli("show protocols all p")?;
-    ensure!(
-        said.matches("Extended message").count() == 2,
-        "both have it: {said}"
-    );
-    // 4,800 octets of communities do not fit into 4,096. birdc does not print that many, but counts them.
-    p2.wait_path(V4)?;
-    let said = p2.cli("show route where bgp_community.len = 1200")?;
-    contains("the route with all of them", &said, V4)?;
-    let ours = &lab.wait_routes(V4, 1)?[0]["communities"];
-    ensure!(ours.as_array().is_some_and(|c| c.len() == 1200), "{ours}");
-    lab.end(vec![Box::new(p1), Box::new(p2)])
+    let makes = makes("bgp/extended-messages", "8654");
+    let all: Vec<String> = (1..=1200).map(|i| format!("65001:{i}")).collect();
+    let party = Party::start("bb-extended", o, &makes, "", |make, n| {
+        let theirs = lines(
+            make,
+            [
+                "",
+                "enable extended messages on;",
+                "",
+                "capability { extended-message enable; }",
+            ],
+        );
+        let mut s = Special::of(n, "", theirs);
+        // 4,800 octets of communities do not fit into 4,096. FRR's line is not long enough for them.
+        let mut big = Announce::new(&prefix(n));
+        if make != Make::Frr {
+            big.communities.clone_from(&all);
+        }
+        s.theirs = s.theirs.announce(big);
+        s
+    })?;
+    all_hear_all(&party)?;
+    for g in &party.guests {
+        let said = party.lab.neighbor(&g.setup.local.to_string())?;
+        contains("what both have", &said.to_string(), "extended-message")?;
+        for from in party
+            .guests
+            .iter()
+            .filter(|f| f.n != g.n && f.make != Make::Frr)
+        {
+            let net = prefix(from.n);
+            let what = format!("{:?} has all communities of {:?}", g.make, from.make);
+            eventually(&what, secs(15), || {
+                // birdc does not print that many, but counts them.
+                let n = match g.make {
+                    Make::Bird => {
+                        let said = g
+                            .speaker
+                            .shown(&format!("{net} where bgp_community.len = 1200"))?;
+                        if said.contains(&net) { 1200 } else { 0 }
+                    }
+                    _ => g.speaker.wait_path(&net)?.communities.len(),
+                };
+                ensure!(n == 1200, "it has {n}");
+                Ok(Some(()))
+            })?;
+        }
+    }
+    party.end(vec![])
 }
 
 /// See the list of scenarios. RFC 9234.
@@ -243,41 +287,50 @@ pub fn extended_messages(o: &Options) -> Result<()> {
 /// # Errors
 /// When it fails.
 pub fn roles(o: &Options) -> Result<()> {
-    let provider = "role = \"provider\"";
-    let bgp = sections(
-        &[
-            neighbor(1, asn(1), provider),
-            neighbor(2, asn(2), "role = \"peer\""),
-            neighbor(3, asn(3), provider),
-            "networks = []".into(),
-        ][..3],
-    );
-    let lab = around("bb-roles", &o.flavor, 3, &bgp)?;
-    let customer = setup(1).neighbor("local role customer;");
-    let peer = setup(2)
+    let makes = makes("bgp/roles", "9234");
+    let local = |make, role: &str| match make {
+        Make::Frr => format!("local-role {role}"),
+        _ => format!("local role {role};"),
+    };
+    let wrong = makes.len() as u8 + 1;
+    let provider = neighbor(wrong, asn(wrong), "role = \"provider\"");
+    let more = "role = \"provider\"";
+    let peer = neighbor(wrong + 1, asn(wrong + 1), "role = \"peer\"");
+    let ours = makes
+        .iter()
+        .zip(1..)
+        .map(|(_, n)| neighbor(n, asn(n), more));
+    let ours: Vec<String> = ours.chain([provider, peer]).collect();
+    let lab = around("bb-roles", &o.flavor, wrong + 1, &sections(&ours))?;
+    let s = setup(wrong + 1)
         .neighbor("local role peer;")
         .announce(Announce::new(V4));
-    let wrong = setup(3).neighbor("local role provider;");
-    let p1 = Bird::start(lab.lab.folder(), "bird1", &lab.spaces[0], &customer)?;
-    let p2 = lab.start(2, Make::Bird, &peer)?;
-    let p3 = lab.start(3, Make::Bird, &wrong)?;
-    lab.established(&p1, &customer)?;
-    lab.established(p2.as_ref(), &peer)?;
-    // What came from a peer goes to a customer, marked.
-    p1.wait_path(V4)?;
-    let said = p1.cli(&format!("show route {V4} all"))?;
-    contains("the mark Only-to-Customer", &said, "BGP.otc:")?;
-    // Two providers do not go together, and that is said.
-    until("the mismatch is named", secs(10), || {
-        let n = lab.neighbor(&address(3).to_string())?;
-        Ok(n["last_error"]
-            .as_str()
-            .unwrap_or_default()
-            .to_lowercase()
-            .contains("role"))
-    })?;
-    ensure!(!p3.established(router(3))?, "a session of two providers");
-    lab.end(vec![Box::new(p1), p2, p3])
+    let source = lab.start(wrong + 1, Make::Bird, &s)?;
+    lab.established(source.as_ref(), &s)?;
+    for (make, n) in makes.iter().zip(1..) {
+        let s = setup(n).neighbor(&local(*make, "customer"));
+        let p = lab.start(n, *make, &s)?;
+        lab.established(p.as_ref(), &s)?;
+        // What came from a peer goes to a customer, marked.
+        p.wait_path(V4)?;
+        let said = p.shown(V4)?.to_lowercase();
+        contains("the mark Only-to-Customer", &said, "otc")?;
+        // Two providers do not go together, and that is said.
+        let s = setup(wrong).neighbor(&local(*make, "provider"));
+        let p3 = lab.start(wrong, *make, &s)?;
+        let name = address(wrong).to_string();
+        until("the mismatch is named", secs(10), || {
+            let n = lab.neighbor(&name)?;
+            let error = n["last_error"].as_str().unwrap_or_default();
+            Ok(error.to_lowercase().contains("role"))
+        })?;
+        ensure!(
+            !p3.established(router(wrong))?,
+            "{make:?}: a session of two providers"
+        );
+        drop(p);
+    }
+    lab.end(vec![source])
 }
 
 /// See the list of scenarios. RFC 8950.
@@ -285,34 +338,48 @@ pub fn roles(o: &Options) -> Result<()> {
 /// # Errors
 /// When it fails.
 pub fn ipv6_next_hops(o: &Options) -> Result<()> {
+    let makes = makes("bgp/ipv6-next-hops", "8950");
     let section = |n: u8| {
         neighbor(n, asn(n), "extended-next-hop = true")
             .replace(&address(n).to_string(), &address6(n).to_string())
     };
     // There is no IPv4 on the links, so nobody can use an IPv4 next hop.
-    let lab = around6(
-        "bb-8950",
-        &o.flavor,
-        2,
-        &sections(&[section(1), section(2)]),
-    )?;
-    let over6 = |n: u8| {
-        let mut s = setup(n).family("extended next hop on;");
+    let count = makes.len() as u8;
+    let ours: Vec<String> = (1..=count).map(section).collect();
+    let lab = around6("bb-8950", &o.flavor, count, &sections(&ours))?;
+    let mut all = vec![];
+    for (make, n) in makes.iter().zip(1..) {
+        let theirs = lines(
+            *make,
+            [
+                "capability extended-nexthop",
+                "",
+                "",
+                "capability { nexthop enable; }\nnexthop { ipv4 unicast ipv6; }",
+            ],
+        );
+        let mut s = setup(n)
+            .neighbor(theirs)
+            .family(lines(*make, ["", "extended next hop on;", "", ""]))
+            .announce(Announce::new(&prefix(n)));
         s.local = IpAddr::V6(address6(n));
-        s.peer = format!("2001:db8:{n}::1").parse().unwrap_or(s.peer);
+        s.peer = format!("2001:db8:{n}::1").parse()?;
         s.id = [10, 0, n, 2].into();
-        s
-    };
-    let (s1, s2) = (over6(1).announce(Announce::new(V4)), over6(2));
-    let p1 = lab.start(1, Make::Bird, &s1)?;
-    let p2 = lab.start(2, Make::Bird, &s2)?;
-    lab.established(p1.as_ref(), &s1)?;
-    lab.established(p2.as_ref(), &s2)?;
-    let ours = &lab.wait_routes(V4, 1)?[0];
-    ensure!(ours["next_hop"] == address6(1).to_string(), "{ours}");
-    let seen = p2.wait_path(V4)?;
-    ensure!(seen.next_hop == "2001:db8:2::1", "{seen:?}");
-    lab.end(vec![p1, p2])
+        let p = lab.start(n, *make, &s)?;
+        lab.established(p.as_ref(), &s)?;
+        all.push(p);
+    }
+    for n in 1..=count {
+        let query = format!("{} received {}", prefix(n), address6(n));
+        let ours = &lab.wait_routes(&query, 1)?[0];
+        ensure!(ours["next_hop"] == address6(n).to_string(), "{ours}");
+        for (p, me) in all.iter().zip(1..).filter(|p| p.1 != n) {
+            let seen = p.wait_path(&prefix(n))?;
+            let want = format!("2001:db8:{me}::1");
+            ensure!(seen.next_hop == want, "{}: {seen:?}", p.daemon().name());
+        }
+    }
+    lab.end(all)
 }
 
 /// See the list of scenarios. RFC 8950 over link-local addresses: the links have no others.
@@ -381,81 +448,6 @@ pub fn unnumbered(o: &Options) -> Result<()> {
     a.stop()
 }
 
-/// See the list of scenarios. RFC 4456.
-///
-/// # Errors
-/// When it fails.
-pub fn reflection(o: &Options) -> Result<()> {
-    let client = "route-reflector-client = true";
-    let bgp = sections(&[
-        neighbor(1, AS, client),
-        neighbor(2, AS, client),
-        neighbor(3, AS, ""),
-    ]);
-    let lab = around("bb-reflect", &o.flavor, 3, &bgp)?;
-    let inside = |n: u8| {
-        let mut s = setup(n);
-        s.asn = AS;
-        s
-    };
-    let (s1, s2, s3) = (
-        inside(1).announce(Announce::new(V4)),
-        inside(2),
-        inside(3).announce(Announce::new("203.0.113.0/24")),
-    );
-    let p1 = lab.start(1, Make::Gobgp, &s1)?;
-    let p2 = Bird::start(lab.lab.folder(), "bird", &lab.spaces[1], &s2)?;
-    let p3 = lab.start(3, Make::Frr, &s3)?;
-    lab.established(p1.as_ref(), &s1)?;
-    lab.established(&p2, &s2)?;
-    lab.established(p3.as_ref(), &s3)?;
-    let seen = p2.wait_path(V4)?;
-    ensure!(
-        seen.next_hop == address(1).to_string() && seen.path.is_empty(),
-        "{seen:?}"
-    );
-    let said = p2.cli(&format!("show route {V4} all"))?;
-    contains("who it is from", &said, "BGP.originator_id: 10.0.1.2")?;
-    contains("who reflected it", &said, "BGP.cluster_list: 192.0.2.1")?;
-    // From who is no client, to clients; and the other way.
-    p2.wait_path("203.0.113.0/24")?;
-    p3.wait_path(V4)?;
-    lab.end(vec![p1, Box::new(p2), p3])
-}
-
-/// See the list of scenarios. RFC 5065.
-///
-/// # Errors
-/// When it fails.
-pub fn confederation(o: &Options) -> Result<()> {
-    let bgp = format!(
-        "confederation = {{ id = 64999, members = [64513] }}\n{}",
-        sections(&[neighbor(1, 64_513, ""), neighbor(2, asn(2), "")])
-    );
-    let lab = around("bb-confed", &o.flavor, 2, &bgp)?;
-    let mut s1 = setup(1).announce(Announce::new(V4));
-    s1.asn = 64_513;
-    let mut s2 = setup(2).announce(Announce::new("203.0.113.0/24"));
-    s2.peer_asn = 64_999;
-    let config = format!(
-        "log stdout\nrouter bgp 64513\n bgp router-id 10.0.1.2\n bgp confederation identifier 64999\n bgp confederation \
-         peers {AS}\n no bgp ebgp-requires-policy\n no bgp network import-check\n neighbor 10.0.1.1 remote-as {AS}\n \
-         neighbor 10.0.1.1 timers connect 1\n address-family ipv4 unicast\n  network {V4}\n exit-address-family\n"
-    );
-    let p1 = Frr::start_text(lab.lab.folder(), "frr", &lab.spaces[0], &config)?;
-    let p2 = lab.start(2, Make::Bird, &s2)?;
-    lab.established(&p1, &s1)?;
-    lab.established(p2.as_ref(), &s2)?;
-    let ours = &lab.wait_routes(V4, 1)?[0];
-    ensure!(ours["as_path"] == "(64513)", "{ours}");
-    // Outside, the confederation is one AS.
-    let seen = p2.wait_path(V4)?;
-    ensure!(seen.path == "64999", "{seen:?}");
-    let seen = p1.wait_path("203.0.113.0/24")?;
-    ensure!(seen.path == format!("({AS}) {}", asn(2)), "{seen:?}");
-    lab.end(vec![Box::new(p1), p2])
-}
-
 /// See the list of scenarios.
 ///
 /// # Errors
@@ -465,70 +457,51 @@ pub fn dynamic(o: &Options) -> Result<()> {
         .replace("\"10.0.1.2\"", "\"10.0.0.0/16\"")
         .replace("as = 0", "as = \"external\"")
         .replace("connect-retry = 1\n", "");
-    let lab = around("bb-dynamic", &o.flavor, 2, &any)?;
-    let s1 = setup(1).announce(Announce::new(V4));
-    let s2 = setup(2);
-    let mut p1 = lab.start(1, Make::Bird, &s1)?;
-    let p2 = lab.start(2, Make::Gobgp, &s2)?;
-    lab.established(p1.as_ref(), &s1)?;
-    lab.established(p2.as_ref(), &s2)?;
-    p2.wait_path(V4)?;
-    let n = lab.neighbor(&address(1).to_string())?;
-    ensure!(n["dynamic"] == true && n["as"] == asn(1), "{n}");
-    p1.daemon_mut().stop()?;
-    p2.wait_gone(V4)?;
-    lab.end(vec![p1, p2])
+    let makes = makes("bgp/dynamic", "");
+    let lab = around("bb-dynamic", &o.flavor, makes.len() as u8, &any)?;
+    let mut all = vec![];
+    for (make, n) in makes.iter().zip(1..) {
+        let s = setup(n).announce(Announce::new(&prefix(n)));
+        let p = lab.start(n, *make, &s)?;
+        lab.established(p.as_ref(), &s)?;
+        let one = lab.neighbor(&address(n).to_string())?;
+        ensure!(one["dynamic"] == true && one["as"] == asn(n), "{one}");
+        all.push(p);
+    }
+    for n in 1..=makes.len() as u8 {
+        for (p, _) in all.iter().zip(1..).filter(|p| p.1 != n) {
+            p.wait_path(&prefix(n))?;
+        }
+    }
+    all[0].daemon_mut().stop()?;
+    for p in &all[1..] {
+        p.wait_gone(&prefix(1))?;
+    }
+    lab.end(all)
 }
 
-/// See the list of scenarios. RFC 4486.
+/// See the list of scenarios. RFC 9003. ExaBGP ends the session over the text before it can be asked what that was.
 ///
 /// # Errors
 /// When it fails.
-pub fn max_prefix(o: &Options) -> Result<()> {
-    let s = setup(1)
-        .announce(Announce::new(V4))
-        .announce(Announce::new("203.0.113.0/24"));
-    let (lab, p) = one("bb-max", o, Make::Bird, &s, "max-prefix = 2")?;
-    lab.wait_routes(V4, 1)?;
-    drop(p);
-    until("it is gone", secs(15), || {
-        Ok(lab.neighbor(&s.local.to_string())?["state"] != "Established")
-    })?;
-    let s = s.announce(Announce::new("192.0.2.0/24"));
-    let p = Bird::start(lab.lab.folder(), "more", &lab.spaces[0], &s)?;
-    p.daemon()
-        .until("it is told that it was too much", secs(20), || {
-            Ok(p.cli("show protocols all p")?
-                .contains("Maximum number of prefixes"))
+pub fn shutdown(o: &Options) -> Result<()> {
+    const TEXT: &str = "back-at-five";
+    let makes = makes("bgp/shutdown", "9003");
+    let party = Party::start("bb-shutdown", o, &makes, "", |_, n| Special::none(n))?;
+    for g in &party.guests {
+        let (p, name) = (&g.speaker, g.setup.local);
+        let a = &party.lab.a;
+        a.must(&format!("bgp neighbor {name} shutdown {TEXT}"))?;
+        let what = format!("{:?} is told why", g.make);
+        p.daemon().until(&what, secs(10), || {
+            let told = p.told(g.setup.peer)?;
+            ensure!(told.contains(TEXT), "it was told {told}");
+            Ok(true)
         })?;
-    lab.wait_routes("203.0.113.0/24", 0)?;
-    lab.end(vec![Box::new(p)])
-}
-
-/// See the list of scenarios. RFC 8212.
-///
-/// # Errors
-/// When it fails.
-pub fn no_policy(o: &Options) -> Result<()> {
-    let bare =
-        neighbor(1, asn(1), "").replace("import = \"accept-all\"\nexport = \"accept-all\"\n", "");
-    let bgp = sections(&[bare, neighbor(2, asn(2), "")]);
-    let lab = around("bb-8212", &o.flavor, 2, &bgp)?;
-    let s1 = setup(1).announce(Announce::new(V4));
-    let s2 = setup(2).announce(Announce::new("203.0.113.0/24"));
-    let p1 = lab.start(1, Make::Frr, &s1)?;
-    let p2 = lab.start(2, Make::Bird, &s2)?;
-    lab.established(p1.as_ref(), &s1)?;
-    lab.established(p2.as_ref(), &s2)?;
-    lab.wait_routes("203.0.113.0/24", 1)?;
-    until("what it announces is received", secs(10), || {
-        let n = lab.neighbor(&s1.local.to_string())?;
-        Ok(n["received"] == 1 && n["accepted"] == 0)
-    })?;
-    ensure!(
-        p1.paths("203.0.113.0/24")?.is_empty(),
-        "it was told something"
-    );
-    ensure!(p2.paths(V4)?.is_empty(), "what it announced was passed on");
-    lab.end(vec![p1, p2])
+        let n = party.lab.neighbor(&name.to_string())?;
+        ensure!(n["state"] == "Idle", "{n}");
+        a.must(&format!("bgp neighbor {name} start"))?;
+        party.lab.established(p.as_ref(), &g.setup)?;
+    }
+    party.end(vec![])
 }

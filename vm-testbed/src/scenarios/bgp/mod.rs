@@ -10,7 +10,9 @@ pub mod matrix;
 pub mod mrt;
 pub mod policy;
 pub mod restart;
+pub mod routes;
 pub mod rpki;
+pub mod speakers;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr};

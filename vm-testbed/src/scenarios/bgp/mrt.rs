@@ -150,7 +150,10 @@ fn replayed(lab: &Around, bird: &Bird) -> Result<()> {
 fn play(lab: &Around, table: &Table, look: impl Fn(&Around, &mut Raw) -> Result<()>) -> Result<()> {
     let me = std::net::Ipv4Addr::new(10, 0, 2, 2);
     // Keepalives are few: no hold time that would run out meanwhile.
-    let mut raw = Raw::open(&lab.spaces[1], me, router(2), asn(2), 90)?;
+    // One that was there a moment ago is held down for a second or two: its connections are refused.
+    let mut raw = eventually("the appliance takes neighbour 2", secs(20), || {
+        Raw::open(&lab.spaces[1], me, router(2), asn(2), 90).map(Some)
+    })?;
     table.announce(&mut raw, asn(2), me)?;
     look(lab, &mut raw)?;
     drop(raw);

@@ -1,51 +1,201 @@
-//! Restarts: ours, with a neighbour that waits for us (RFC 4724, RFC 8538); one of a neighbour that takes too long (RFC 9494).
+//! Restarts: ours, with neighbours that wait for us (RFC 4724, RFC 8538); those of neighbours, who come back, or take too long
+//! (RFC 9494).
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 
-use super::{address, around, asn, neighbor, sections, setup};
-use crate::lab::wait::{secs, until};
-use crate::peers::{Announce, Bird, Make, Speaker};
+use super::speakers::{Party, Special, makes};
+use super::{asn, neighbor, setup};
+use crate::lab::wait::{eventually, secs, until};
+use crate::peers::{Announce, Make, Setup};
 use crate::suite::Options;
 
 const V4: &str = "198.51.100.0/24";
+
+/// What guest `n` announces, and what it does not announce again.
+fn prefix(n: u8) -> String {
+    format!("198.51.{n}.0/24")
+}
+
+/// Graceful restart in each speaker's own way, with so many seconds for it, and for stale routes behind that.
+fn graceful_setup(make: Make, n: u8, time: u16, long: Option<u16>) -> Setup {
+    let s = setup(n);
+    match make {
+        Make::Frr => {
+            let s = s
+                .neighbor("bgp graceful-restart")
+                .neighbor("bgp graceful-restart preserve-fw-state")
+                .neighbor(&format!("bgp graceful-restart restart-time {time}"));
+            long.iter().fold(s, |s, t| {
+                s.neighbor(&format!("bgp long-lived-graceful-restart stale-time {t}"))
+            })
+        }
+        Make::Bird => {
+            let s = s.neighbor(&format!(
+                "graceful restart on; graceful restart time {time};"
+            ));
+            long.iter().fold(s, |s, t| {
+                s.neighbor(&format!(
+                    "long lived graceful restart on; long lived stale time {t};"
+                ))
+            })
+        }
+        Make::Gobgp => {
+            let s = s
+                .neighbor(&format!(
+                    "[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = {time}\nnotification-enabled = true\n\
+                     long-lived-enabled = {}",
+                    long.is_some()
+                ))
+                .family("[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true");
+            long.iter().fold(s, |s, t| {
+                s.family(&format!(
+                    "[neighbors.afi-safis.long-lived-graceful-restart.config]\nenabled = true\nrestart-time = {t}"
+                ))
+            })
+        }
+        Make::Exabgp => s.neighbor(&format!("capability {{ graceful-restart {time}; }}")),
+    }
+}
+
+/// What the appliance calls a route: `""` is fresh.
+fn staleness(party: &Party, net: &str) -> Result<Option<String>> {
+    let routes = party.lab.routes(net)?;
+    let first = routes.first();
+    Ok(first.map(|r| r["stale"].as_str().unwrap_or_default().to_owned()))
+}
+
+/// Kills guest `at`, and starts it again when `meanwhile` has been done; it announces the first of its routes alone.
+fn again(party: &mut Party, at: usize, meanwhile: impl Fn(&Party) -> Result<()>) -> Result<()> {
+    party.guests[at].speaker.daemon_mut().kill()?;
+    meanwhile(party)?;
+    let g = &party.guests[at];
+    let mut s = g.setup.clone();
+    s.announce.truncate(1);
+    let name = format!("{:?}{}-again", g.make, g.n).to_lowercase();
+    let space = &party.lab.spaces[at];
+    let new = g.make.start(party.lab.lab.folder(), &name, space, &s)?;
+    let g = &mut party.guests[at];
+    g.setup = s;
+    // What else is of the one before (zebra, for one) goes with it.
+    g.speaker = new;
+    let g = &party.guests[at];
+    party.lab.established(g.speaker.as_ref(), &g.setup)
+}
+
+/// See the list of scenarios. RFC 4724.
+///
+/// # Errors
+/// When it fails.
+pub fn helper(o: &Options) -> Result<()> {
+    let makes = makes("bgp/graceful", "4724");
+    let mut party = Party::start("bb-graceful", o, &makes, "", |make, n| Special {
+        asn: asn(n),
+        ours: "graceful-restart = \"helper\"".into(),
+        theirs: graceful_setup(make, n, 60, None)
+            .announce(Announce::new(&prefix(n)))
+            .announce(Announce::new(&prefix(100 + n))),
+    })?;
+    let n = party.more();
+    let s = setup(n);
+    let frr = party.lab.start(n, Make::Frr, &s)?;
+    party.lab.established(frr.as_ref(), &s)?;
+    for at in 0..party.guests.len() {
+        let (n, make) = (party.guests[at].n, party.guests[at].make);
+        let (kept, gone) = (prefix(n), prefix(100 + n));
+        frr.wait_path(&kept)?;
+        frr.wait_path(&gone)?;
+        // It dies; what it said is kept, as stale, and nobody behind hears of it.
+        again(&mut party, at, |party| {
+            until(&format!("the route of {make:?} is stale"), secs(10), || {
+                Ok(staleness(party, &kept)?.as_deref() == Some("stale"))
+            })?;
+            ensure!(
+                frr.paths(&kept)?.len() == 1,
+                "{make:?}: the stale route was taken back"
+            );
+            Ok(())
+        })
+        .with_context(|| format!("the restart of {make:?}"))?;
+        // It is back with one route less: that one goes with its End-of-RIB.
+        frr.wait_gone(&gone)?;
+        until(&format!("the route of {make:?} is fresh"), secs(10), || {
+            Ok(staleness(&party, &kept)?.as_deref() == Some(""))
+        })?;
+        frr.wait_path(&kept)?;
+    }
+    party.end(vec![frr])
+}
 
 /// See the list of scenarios.
 ///
 /// # Errors
 /// When it fails.
 pub fn restarter(o: &Options) -> Result<()> {
+    let makes = makes("bgp/graceful-restart", "4724");
     let full = "graceful-restart = \"full\"";
-    let rest = sections(&[neighbor(1, asn(1), full), neighbor(2, asn(2), full)]);
+    let source = makes.len() as u8 + 1;
     // Others forward by these routes, so they go on being good while we are away.
-    let bgp = format!("install = false\nrestart-time = 60\n{rest}");
-    let mut lab = around("bb-restart", &o.flavor, 2, &bgp)?;
-    let s1 = setup(1);
-    let s2 = setup(2).announce(Announce::new(V4));
-    let frr = lab.start(1, Make::Frr, &s1)?;
-    let bird = lab.start(2, Make::Bird, &s2)?;
-    lab.established(frr.as_ref(), &s1)?;
-    lab.established(bird.as_ref(), &s2)?;
-    frr.wait_path(V4)?;
-    // It dies without a word, and is there again: FRR has the route all the time, and at the end anew.
-    lab.a.kill()?;
-    lab.a.start_again()?;
-    lab.a.ready()?;
-    let mut stale = false;
-    let me = address(1).to_string();
-    until("FRR has the route anew", secs(60), || {
-        let paths = frr.paths(V4)?;
-        ensure!(paths.len() == 1, "the route is gone: {paths:?}");
-        stale |= paths[0].stale;
-        let up = lab.neighbor(&me)?["state"] == "Established";
-        Ok(up && stale && !paths[0].stale)
+    let bgp = format!(
+        "install = false\nrestart-time = 60\n{}",
+        neighbor(source, asn(source), full)
+    );
+    let mut party = Party::start("bb-restart", o, &makes, &bgp, |make, n| Special {
+        asn: asn(n),
+        ours: full.into(),
+        theirs: graceful_setup(make, n, 60, None),
     })?;
-    lab.established(bird.as_ref(), &s2)?;
-    let log = lab.a.log();
+    let s = graceful_setup(Make::Bird, source, 60, None).announce(Announce::new(V4));
+    let bird = party.lab.start(source, Make::Bird, &s)?;
+    party.lab.established(bird.as_ref(), &s)?;
+    for g in &party.guests {
+        g.speaker.wait_path(V4)?;
+        ensure!(!g.speaker.keeps(V4, g.setup.peer)?, "{:?}", g.make);
+    }
+    // It dies without a word, and is there again, but its source does not speak yet: what the others keep by then they keep since
+    // they were told that forwarding went on, and that not all is said yet.
+    bird.daemon().signal(Signal::SIGSTOP)?;
+    party.lab.a.kill()?;
+    party.lab.a.start_again()?;
+    party.lab.a.ready()?;
+    for g in &party.guests {
+        let name = g.setup.local.to_string();
+        let what = format!("the session with {:?} is back", g.make);
+        g.speaker.daemon().until(&what, secs(30), || {
+            let there = g.speaker.paths(V4)?.len() == 1;
+            ensure!(there, "{:?}: the route is gone", g.make);
+            Ok(party.lab.neighbor(&name)?["state"] == "Established"
+                && g.speaker.established(g.setup.peer)?)
+        })?;
+    }
+    for _ in 0..20 {
+        for g in &party.guests {
+            ensure!(
+                g.speaker.keeps(V4, g.setup.peer)?,
+                "{:?} does not keep the route, and nobody has said it again: {:?}",
+                g.make,
+                g.speaker.paths(V4)?
+            );
+        }
+    }
+    bird.daemon().signal(Signal::SIGCONT)?;
+    for g in &party.guests {
+        let what = format!("{:?} has the route anew", g.make);
+        g.speaker.daemon().until(&what, secs(30), || {
+            let there = g.speaker.paths(V4)?.len() == 1;
+            ensure!(there, "the route is gone");
+            Ok(!g.speaker.keeps(V4, g.setup.peer)?)
+        })?;
+    }
+    party.lab.established(bird.as_ref(), &s)?;
+    let log = party.lab.a.log();
     ensure!(log.contains("BGP was spoken here before"), "{log}");
     // It is not there any more when nobody announces it.
     drop(bird);
-    frr.wait_gone(V4)?;
-    lab.end(vec![frr])
+    for g in &party.guests {
+        g.speaker.wait_gone(V4)?;
+    }
+    party.end(vec![])
 }
 
 /// See the list of scenarios.
@@ -53,40 +203,44 @@ pub fn restarter(o: &Options) -> Result<()> {
 /// # Errors
 /// When it fails.
 pub fn long_lived(o: &Options) -> Result<()> {
+    let makes = makes("bgp/long-lived-graceful-restart", "9494");
     let long = "long-lived-stale-time = 60";
-    let bgp = sections(&[neighbor(1, asn(1), long), neighbor(2, asn(2), long)]);
-    let lab = around("bb-long-lived", &o.flavor, 2, &bgp)?;
-    let on = "graceful restart on; graceful restart time 1;\n\
-              long lived graceful restart on; long lived stale time 60;";
-    let s1 = setup(1).neighbor(on).announce(Announce::new(V4));
-    let s2 = setup(2).neighbor(on);
-    let mut p1 = Bird::start(lab.lab.folder(), "bird1", &lab.spaces[0], &s1)?;
-    let p2 = Bird::start(lab.lab.folder(), "bird2", &lab.spaces[1], &s2)?;
-    lab.established(&p1, &s1)?;
-    lab.established(&p2, &s2)?;
-    ensure!(
-        p2.wait_path(V4)?.communities.is_empty(),
-        "a fresh route is marked"
-    );
-    // It dies, and is not back within its restart time: the route stays as a last resort, and who hears of it is told so.
-    p1.daemon_mut().kill()?;
-    until("its route is stale for long", secs(20), || {
-        let routes = lab.routes(V4)?;
-        Ok(routes
-            .first()
-            .is_some_and(|r| r["stale"] == "long-lived-stale"))
+    let n = makes.len() as u8 + 1;
+    let bgp = neighbor(n, asn(n), long);
+    let mut party = Party::start("bb-long-lived", o, &makes, &bgp, |make, n| Special {
+        asn: asn(n),
+        ours: long.into(),
+        theirs: graceful_setup(make, n, 1, Some(60)).announce(Announce::new(&prefix(n))),
     })?;
-    until("LLGR_STALE is told", secs(10), || {
-        let paths = p2.paths(V4)?;
-        Ok(paths.iter().any(|p| p.communities == ["65535:6"]))
-    })?;
-    // It is back: the mark goes.
-    drop(p1);
-    let p1 = Bird::start(lab.lab.folder(), "bird1", &lab.spaces[0], &s1)?;
-    lab.established(&p1, &s1)?;
-    until("the route is fresh again", secs(10), || {
-        let paths = p2.paths(V4)?;
-        Ok(paths.iter().any(|p| p.communities.is_empty()))
-    })?;
-    lab.end(vec![Box::new(p1), Box::new(p2)])
+    let s = graceful_setup(Make::Bird, n, 1, Some(60));
+    let bird = party.lab.start(n, Make::Bird, &s)?;
+    party.lab.established(bird.as_ref(), &s)?;
+    let marked = |net: &str, mark: &[&str]| -> Result<bool> {
+        let paths = bird.paths(net)?;
+        Ok(paths.iter().any(|p| p.communities == mark))
+    };
+    for at in 0..party.guests.len() {
+        let make = party.guests[at].make;
+        let net = prefix(party.guests[at].n);
+        bird.wait_path(&net)?;
+        ensure!(marked(&net, &[])?, "a fresh route of {make:?} is marked");
+        // It dies, and is not back within its restart time: the route stays as a last resort, and who hears of it is told so.
+        again(&mut party, at, |party| {
+            let what = format!("the route of {make:?} is stale for long");
+            until(&what, secs(20), || {
+                Ok(staleness(party, &net)?.as_deref() == Some("long-lived-stale"))
+            })?;
+            until("LLGR_STALE is told", secs(10), || {
+                marked(&net, &["65535:6"])
+            })
+        })
+        .with_context(|| format!("the restart of {make:?}"))?;
+        // It is back: the mark goes.
+        eventually("the route is fresh again", secs(10), || {
+            let (ours, theirs) = (staleness(&party, &net)?, bird.paths(&net)?);
+            ensure!(marked(&net, &[])?, "{make:?}: {ours:?}, {theirs:?}");
+            Ok(Some(()))
+        })?;
+    }
+    party.end(vec![bird])
 }
