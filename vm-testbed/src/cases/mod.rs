@@ -15,6 +15,7 @@ pub mod ip6;
 pub mod mpls;
 pub mod mpls_ttl;
 pub mod nd;
+pub mod peers;
 pub mod vlan;
 
 use std::collections::BTreeMap;
@@ -335,6 +336,7 @@ pub fn groups() -> Vec<Group> {
         ip6::group(),
         arp::group(),
         nd::group(),
+        peers::group(),
         vlan::group(),
         mpls::group(),
         mpls_ttl::uniform(),
