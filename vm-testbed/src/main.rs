@@ -229,41 +229,6 @@ fn go(verb: Verb) -> Result<bool> {
             setup::install()?;
             fuzz::run(Duration::from_secs(seconds), only.as_deref()).map(|()| true)
         }
-        Verb::Up { topology, on } => {
-            let prepare = || {
-                setup::install()?;
-                setup::build(&on.programs())
-            };
-            state::up(&topology, &on.flavor(), prepare).map(|()| true)
-        }
-        Verb::Down { topology } => state::down(topology.as_deref()).map(|()| true),
-        Verb::Shell {
-            within,
-            node,
-            command,
-        } => state::shell(within.as_deref(), &node, &command).map(|()| true),
-        Verb::Capture {
-            within,
-            link,
-            file,
-            more,
-        } => state::capture(within.as_deref(), &link, file.as_deref(), &more).map(|()| true),
-        Verb::Fault {
-            within,
-            link,
-            faults,
-        } => state::fault(within.as_deref(), &link, &faults).map(|()| true),
-        Verb::List => state::list().map(|()| true),
-        Verb::Middlebox {
-            file,
-            namespace,
-            devices,
-        } => {
-            let [a, b] = devices.as_slice() else {
-                anyhow::bail!("a box has two devices")
-            };
-            state::middlebox(&file, &namespace, [a, b]).map(|()| true)
-        }
         Verb::Simulate { wanted } => simulate::run(&wanted),
         Verb::Setup => setup::install().map(|()| true),
         Verb::Clean => {
@@ -274,5 +239,48 @@ fn go(verb: Verb) -> Result<bool> {
             );
             Ok(true)
         }
+        of_topologies => topologies(of_topologies).map(|()| true),
+    }
+}
+
+/// The verbs about topologies.
+fn topologies(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Up { topology, on } => {
+            let prepare = || {
+                setup::install()?;
+                setup::build(&on.programs())
+            };
+            state::up(&topology, &on.flavor(), prepare)
+        }
+        Verb::Down { topology } => state::down(topology.as_deref()),
+        Verb::Shell {
+            within,
+            node,
+            command,
+        } => state::shell(within.as_deref(), &node, &command),
+        Verb::Capture {
+            within,
+            link,
+            file,
+            more,
+        } => state::capture(within.as_deref(), &link, file.as_deref(), &more),
+        Verb::Fault {
+            within,
+            link,
+            faults,
+        } => state::fault(within.as_deref(), &link, &faults),
+        Verb::List => state::list(),
+        Verb::Middlebox {
+            file,
+            namespace,
+            devices,
+        } => {
+            let [a, b] = devices.as_slice() else {
+                anyhow::bail!("a box has two devices")
+            };
+            state::middlebox(&file, &namespace, [a, b])
+        }
+        _ => anyhow::bail!("this is no verb about topologies"),
     }
 }

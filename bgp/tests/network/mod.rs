@@ -14,8 +14,10 @@
 //! cluster. Left out: policies, add-path, confederations, and time that speakers take.
 
 mod check;
+mod event;
 mod plan;
 mod story;
+mod update;
 mod world;
 
 pub(crate) use story::run;

@@ -16,7 +16,9 @@ use bgp::speaker::{
 use bgp::types::{Asn, NextHop, RouterId};
 use ipnet::IpNet;
 
+use super::event::{Event, What};
 use super::plan::{Owner, Plan, Role, loopback, loopback6, owner};
+use super::update::Bad;
 use super::{Dice, Wires};
 
 const HOLD: Duration = Duration::from_secs(30);
@@ -61,62 +63,6 @@ struct Wire {
     pipes: [Pipe; 2],
 }
 
-enum What {
-    Alarm(usize),
-    Arrive {
-        wire: usize,
-        side: usize,
-    },
-    /// A SYN has come to the end `side` of a session.
-    Knock {
-        peering: usize,
-        side: usize,
-        conn: ConnId,
-    },
-    /// The answer to it.
-    Open {
-        node: usize,
-        conn: ConnId,
-        wire: usize,
-        side: usize,
-    },
-    Refused {
-        node: usize,
-        conn: ConnId,
-        why: &'static str,
-    },
-    /// A router hears of what has changed within the AS.
-    Routed(usize),
-}
-
-struct Event {
-    at: Instant,
-    seq: u64,
-    /// For events of a router: which life of it.
-    life: Option<(usize, u32)>,
-    what: What,
-}
-
-impl PartialEq for Event {
-    fn eq(&self, other: &Self) -> bool {
-        self.seq == other.seq
-    }
-}
-
-impl Eq for Event {}
-
-impl PartialOrd for Event {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Event {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.seq).cmp(&(other.at, other.seq))
-    }
-}
-
 pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) now: Instant,
@@ -132,9 +78,7 @@ pub(crate) struct World {
     seq: u64,
     lives: Vec<u32>,
     usable: Vec<bool>,
-    sabotage: Wires,
-    withdrawals: u64,
-    announcements: u64,
+    bad: Bad,
     open: Arc<Policy>,
 }
 
@@ -144,7 +88,7 @@ fn accept_all() -> Arc<Policy> {
 }
 
 impl World {
-    pub(crate) fn new(plan: Plan, dice: Dice, sabotage: Wires) -> Self {
+    pub(crate) fn new(plan: Plan, dice: Dice, wires: Wires) -> Self {
         let now = Instant::now();
         let nodes = plan.nodes.len();
         let mut w = Self {
@@ -160,9 +104,7 @@ impl World {
             seq: 0,
             lives: vec![0; nodes],
             usable: Vec::new(),
-            sabotage,
-            withdrawals: 0,
-            announcements: 0,
+            bad: Bad::new(wires),
             open: accept_all(),
             plan,
         };
@@ -823,7 +765,13 @@ impl World {
             let octets = r.speaker.output(conn).to_vec();
             r.speaker.wrote(conn, octets.len(), now);
             busy = true;
-            let octets = self.carry(wire, octets);
+            let peering = self.wires.get(&wire).map(|w| w.peering);
+            let internal = peering.is_some_and(|p| self.plan.peerings[p].link.is_none());
+            let (octets, updates) = self.bad.carry(internal, &octets);
+            if updates > 0 {
+                self.updates += updates;
+                self.stirred = now;
+            }
             // In pieces that end anywhere.
             let mut rest = &octets[..];
             while !rest.is_empty() {
@@ -834,111 +782,5 @@ impl World {
             }
         }
         busy
-    }
-
-    /// What the wire makes of whole messages.
-    fn carry(&mut self, wire: usize, octets: Vec<u8>) -> Vec<u8> {
-        let internal = self
-            .wires
-            .get(&wire)
-            .is_some_and(|w| self.plan.peerings[w.peering].link.is_none());
-        let mut out = Vec::with_capacity(octets.len());
-        let mut rest = &octets[..];
-        while rest.len() >= 19 {
-            let length = usize::from(u16::from_be_bytes([rest[16], rest[17]]));
-            let (message, later) = rest.split_at(length);
-            rest = later;
-            if message[18] != 2 {
-                out.extend(message);
-                continue;
-            }
-            self.updates += 1;
-            self.stirred = self.now;
-            let update = Update::of(&message[19..]);
-            let lost = match self.sabotage {
-                Wires::LoseWithdrawals if update.only_withdraws() => {
-                    self.withdrawals += 1;
-                    self.withdrawals.is_multiple_of(3)
-                }
-                Wires::LoseAnnouncements if update.announces() => {
-                    self.announcements += 1;
-                    self.announcements.is_multiple_of(30)
-                }
-                _ => false,
-            };
-            if self.sabotage == Wires::CutMarks && internal {
-                update.without(&[9, 10], &mut out);
-            } else if !lost {
-                out.extend(message);
-            }
-        }
-        assert!(rest.is_empty(), "a speaker puts out whole messages");
-        out
-    }
-}
-
-/// The three parts of an UPDATE, RFC 4271 4.3.
-struct Update<'a> {
-    withdrawn: &'a [u8],
-    attributes: Vec<(u8, u8, &'a [u8])>,
-    nlri: &'a [u8],
-}
-
-impl<'a> Update<'a> {
-    fn of(body: &'a [u8]) -> Self {
-        let part = |b: &'a [u8]| {
-            let n = usize::from(u16::from_be_bytes([b[0], b[1]]));
-            (&b[2..2 + n], &b[2 + n..])
-        };
-        let (withdrawn, rest) = part(body);
-        let (mut all, nlri) = part(rest);
-        let mut attributes = Vec::new();
-        while all.len() >= 3 {
-            let long = all[0] & 0x10 != 0;
-            let (length, head) = match long {
-                true => (usize::from(u16::from_be_bytes([all[2], all[3]])), 4),
-                false => (usize::from(all[2]), 3),
-            };
-            attributes.push((all[0], all[1], &all[head..head + length]));
-            all = &all[head + length..];
-        }
-        Self {
-            withdrawn,
-            attributes,
-            nlri,
-        }
-    }
-
-    fn has(&self, code: u8) -> Option<&'a [u8]> {
-        self.attributes.iter().find(|a| a.1 == code).map(|a| a.2)
-    }
-
-    fn announces(&self) -> bool {
-        !self.nlri.is_empty() || self.has(14).is_some()
-    }
-
-    /// An End-of-RIB (RFC 4724 2) withdraws nothing.
-    fn only_withdraws(&self) -> bool {
-        let v6 = self.has(15).is_some_and(|v| v.len() > 3);
-        !self.announces() && (v6 || !self.withdrawn.is_empty())
-    }
-
-    /// The message without those attributes.
-    fn without(&self, codes: &[u8], out: &mut Vec<u8>) {
-        let mut attributes = Vec::new();
-        for (flags, code, value) in self.attributes.iter().filter(|a| !codes.contains(&a.1)) {
-            attributes.extend([flags | 0x10, *code]);
-            attributes.extend((value.len() as u16).to_be_bytes());
-            attributes.extend(*value);
-        }
-        let length = 19 + 4 + self.withdrawn.len() + attributes.len() + self.nlri.len();
-        out.extend([0xff; 16]);
-        out.extend((length as u16).to_be_bytes());
-        out.push(2);
-        for part in [self.withdrawn, &attributes] {
-            out.extend((part.len() as u16).to_be_bytes());
-            out.extend(part);
-        }
-        out.extend(self.nlri);
     }
 }
