@@ -453,7 +453,12 @@ fn misuse_is_two_with_one_line() {
 fn a_file_is_checked_without_an_appliance() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    std::fs::copy(env!("CARGO_BIN_EXE_trunkctl"), at("trunkctl")).unwrap();
+    // Written by a process of its own: what another thread forks meanwhile would have it open, and nobody could run it (ETXTBSY).
+    let program = |from: &std::path::Path, to: &str| {
+        let done = Command::new("cp").arg(from).arg(at(to)).status();
+        assert!(done.unwrap().success(), "cp {}", from.display());
+    };
+    program(env!("CARGO_BIN_EXE_trunkctl").as_ref(), "trunkctl");
     let run = |args: &[&str], input: &str| {
         std::fs::write(at("input"), input).unwrap();
         let mut command = Command::new(at("trunkctl"));
@@ -475,9 +480,10 @@ fn a_file_is_checked_without_an_appliance() {
     // It gets the whole path, or the text.
     let script = "#!/bin/sh\n[ \"$1 $2\" = \"--check -c\" ] || exit 9\ncase \"$3\" in /*) ;; *) exit 8;; esac\n\
                   grep -q sytem \"$3\" || exit 0\necho \"trunkline: $3:1: sytem: unknown key\" >&2\nexit 1\n";
-    std::fs::write(at("trunkline"), script).unwrap();
+    std::fs::write(at("script"), script).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(at("trunkline"), mode).unwrap();
+    std::fs::set_permissions(at("script"), mode).unwrap();
+    program(&at("script"), "trunkline");
     let wrong = |file: &str| format!("trunkctl: {file}:1: sytem: unknown key\n");
     assert_eq!(
         run(&["a.toml"], ""),
