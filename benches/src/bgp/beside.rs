@@ -96,7 +96,10 @@ impl Task {
                 [plain.clone(), plain + &station]
             }
             Self::Records => {
-                let before = import("reject-invalid");
+                // It asks, and takes all the same: what changes has to come to the sink.
+                let before = import("asks")
+                    + "\n[policy.asks]\ndefault = \"accept\"\n\n[[policy.asks.rule]]\nmatch = { rpki = [\"invalid\"] }\n\
+                       action = \"accept\"\n";
                 let after = format!("{before}\n[rpki]\ncache = [\"{SINK}:{RTR}\"]\n");
                 [before, after]
             }
