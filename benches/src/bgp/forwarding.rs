@@ -2,7 +2,7 @@
 //! goes by a new route.
 //!
 //! Two Linux hosts at an appliance, which is reached by af_packet and has its worker on the last core; its control thread has
-//! real-time priority, the harness has none and keeps off the worker's core. Host 1 is the neighbour
+//! real-time priority, the harness has none. While single frames are waited for, the harness keeps off the worker's core. Host 1 is the neighbour
 //! that announces, the next hop of all it announces, and takes packets for every address; host 2 sends. Frames pass
 //! through the kernels of both hosts, which is in the figures.
 
@@ -61,7 +61,6 @@ struct Bed {
     lab: Around,
     receiver: UdpSocket,
     sender: UdpSocket,
-    _aside: Aside,
 }
 
 fn own(n: u8) -> Ipv4Addr {
@@ -97,8 +96,6 @@ impl Bed {
             lab,
             receiver,
             sender,
-            // After the appliance was started, which may be where it likes.
-            _aside: Aside::new()?,
         })
     }
 
@@ -220,6 +217,8 @@ fn all_forwarded(bed: &Bed, probes: &[Ipv4Addr]) -> Result<Instant> {
 /// A route is never forwarded by.
 pub fn first_frame(n: u32, churn: bool) -> Result<[f64; 3]> {
     let bed = Bed::new(true)?;
+    // After the appliance was started, which may be where it likes.
+    let _aside = Aside::new()?;
     let (mut peer, _peer) = bed.session(1)?;
     let (mut other, _other) = bed.session(2)?;
     let mut took = Vec::new();
