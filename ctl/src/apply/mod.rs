@@ -14,7 +14,7 @@ mod translate;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use dataplane::port::{Device, PortSpec};
+use dataplane::port::{Device, PortSpec, without_secret};
 use net::{IfaceId, PortId};
 use tracing::{debug, error, info, warn};
 
@@ -499,15 +499,6 @@ impl Router {
     }
 }
 
-/// A device's text as logs may have it: the secret of a memif is for the other end alone.
-fn without_secret(device: &str) -> String {
-    let words = device.split(',').map(|w| match w.split_once('=') {
-        Some(("secret", _)) => "secret=(not shown)",
-        _ => w,
-    });
-    words.collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -647,15 +638,5 @@ mod tests {
             .map(|i| i.name.as_str())
             .collect();
         assert_eq!(first, ["wan0.7", "wan0", "anew"]);
-    }
-
-    #[test]
-    fn a_secret_is_not_logged() {
-        let shown = without_secret("memif:/run/m.sock,id=2,secret=geheim,role=client");
-        assert_eq!(
-            shown,
-            "memif:/run/m.sock,id=2,secret=(not shown),role=client"
-        );
-        assert_eq!(without_secret("af_packet:eth1"), "af_packet:eth1");
     }
 }

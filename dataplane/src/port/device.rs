@@ -63,7 +63,7 @@ impl FromStr for Device {
     /// Reads the string; whether there is such a device is found out when the port is opened.
     fn from_str(s: &str) -> Result<Self, DeviceError> {
         let err = |what: String| DeviceError {
-            device: s.to_owned(),
+            device: without_secret(s),
             what,
         };
         let Some((kind, rest)) = s.split_once(':') else {
@@ -147,13 +147,24 @@ fn full_address(s: &str) -> Option<String> {
     good.then(|| s.to_ascii_lowercase())
 }
 
+/// A device string as errors and logs may have it: the secret of a memif is for the other end alone.
+#[must_use]
+pub fn without_secret(device: &str) -> String {
+    let words = device.split(',').map(|w| match w.split_once('=') {
+        Some(("secret", _)) => "secret=(not shown)",
+        _ => w,
+    });
+    words.collect::<Vec<_>>().join(",")
+}
+
+/// For people: without a memif's secret.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AfPacket { iface } => write!(f, "af_packet:{iface}"),
             Self::AfXdp { iface } => write!(f, "af_xdp:{iface}"),
             Self::Tap { iface, args } => write!(f, "tap:{iface}{args}"),
-            Self::Memif { socket, args } => write!(f, "memif:{socket}{args}"),
+            Self::Memif { socket, args } => write!(f, "memif:{socket}{}", without_secret(args)),
             Self::Pci { address, args } => write!(f, "pci:{address}{args}"),
             Self::Dpdk { args } => write!(f, "dpdk:{args}"),
         }
@@ -182,6 +193,29 @@ mod tests {
                 s.parse::<Device>().map(|d| d.to_string()),
                 Ok(out.to_owned())
             );
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_quoted() {
+        let text = "memif:/run/m.sock,id=2,secret=geheim,role=client";
+        let shown = "memif:/run/m.sock,id=2,secret=(not shown),role=client";
+        assert_eq!(without_secret(text), shown);
+        let device = text.parse::<Device>().unwrap();
+        assert_eq!(device.to_string(), shown);
+        let Device::Memif { args, .. } = device else {
+            panic!("no memif");
+        };
+        assert_eq!(
+            args, ",id=2,secret=geheim,role=client",
+            "kept for the driver"
+        );
+        for mistaken in [
+            text.replacen("memif", "mmif", 1),
+            text.replacen(':', " ", 1),
+        ] {
+            let e = mistaken.parse::<Device>().unwrap_err().to_string();
+            assert!(!e.contains("geheim") && e.contains("id=2"), "{e}");
         }
     }
 

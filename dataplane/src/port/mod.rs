@@ -38,7 +38,7 @@ mod wake;
 mod xdp;
 mod xsk;
 
-pub use device::{Device, DeviceError};
+pub use device::{Device, DeviceError, without_secret};
 pub use dpdk::{DpdkRx, DpdkTx, dpdk_version};
 pub use mem::{MemPort, MemRx, MemTx, MemWire};
 pub use memif::{MemifRx, MemifTx};

@@ -78,7 +78,8 @@ impl Config {
             let (key, value) = arg.split_once('=').unwrap_or((arg, ""));
             config
                 .set(key, value)
-                .map_err(|want| format!("\"{arg}\": {want}"))?;
+                // Not the value: it may be a secret, also where the key is misspelt.
+                .map_err(|want| format!("\"{key}\": {want}"))?;
         }
         Ok(config)
     }
