@@ -17,7 +17,7 @@ pub fn group() -> Group {
         name: "peers",
         ports: 2,
         config,
-        prepare: || [known_hosts(1, &[2]), known_hosts(2, &[2]), tables()].concat(),
+        prepare: || [known_hosts(2, &[2]), tables()].concat(),
         cases: || {
             let mut all = subnets();
             all.extend(neighbours());
