@@ -1,4 +1,4 @@
-//! Each test that `docs/rfc-bgp.md` names is there: a row whose test was renamed or taken out shows nothing.
+//! Each test that `docs/rfc-bgp.md` or `docs/rfc-ldp.md` names is there: a row whose test was renamed or taken out shows nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -33,11 +33,15 @@ struct Tests {
     scenarios: String,
 }
 
+/// Where the tests of the pages are.
+const BGP: &[&str] = &["bgp/src", "bgp/tests", "ctl/src/bgp", "hugepages/src"];
+const LDP: &[&str] = &["bgp/ldp/src"];
+
 impl Tests {
-    fn read() -> Self {
+    fn read(dirs: &[&str]) -> Self {
         let conformance = std::fs::read_dir(root().join("bgp/tests/conformance")).unwrap();
         let mut all = vec![];
-        for dir in ["bgp/src", "bgp/tests", "ctl/src/bgp", "hugepages/src"] {
+        for dir in dirs {
             sources(&root().join(dir), &mut all);
         }
         let list = root().join("vm-testbed/src/scenarios/mod.rs");
@@ -85,24 +89,26 @@ impl Tests {
 }
 
 #[test]
-fn what_the_page_names_is_there() {
-    let page = std::fs::read_to_string(root().join("docs/rfc-bgp.md")).unwrap();
-    let (cited, tests) = (cited(&page), Tests::read());
-    assert!(
-        cited.len() > 100,
-        "{} names: the page is read wrongly",
-        cited.len()
-    );
-    let wrong: Vec<&String> = cited.iter().filter(|n| !tests.has(n)).collect();
-    assert!(
-        wrong.is_empty(),
-        "docs/rfc-bgp.md names what is not there: {wrong:#?}"
-    );
+fn what_the_pages_name_is_there() {
+    for (page, dirs, at_least) in [("docs/rfc-bgp.md", BGP, 100), ("docs/rfc-ldp.md", LDP, 30)] {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let (cited, tests) = (cited(&text), Tests::read(dirs));
+        assert!(
+            cited.len() > at_least,
+            "{page}: {} names: it is read wrongly",
+            cited.len()
+        );
+        let wrong: Vec<&String> = cited.iter().filter(|n| !tests.has(n)).collect();
+        assert!(
+            wrong.is_empty(),
+            "{page} names what is not there: {wrong:#?}"
+        );
+    }
 }
 
 #[test]
 fn what_is_not_there_is_found_missing() {
-    let tests = Tests::read();
+    let tests = Tests::read(BGP);
     for name in [
         "rfc9999-*",
         "bgp/nothing",
