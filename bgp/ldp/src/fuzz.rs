@@ -1,6 +1,7 @@
 //! One door to every decoder, for fuzzers: `cargo fuzz` targets call it (bgp/ldp/fuzz), and a short seeded run with mutations
 //! is an ordinary test below.
 
+use crate::oam::Echo;
 use crate::wire::{DEFAULT_MAX, Message, Pdu, Pdus};
 
 /// Reads `data` as PDUs, as long as they are right; what is understood is written and read again. Panics only when one of
@@ -30,6 +31,19 @@ fn again(pdu: &Pdu<'_>, m: &Message) {
     let read = Pdu::parse(&octets, u16::MAX).expect("what we send is right");
     let read: Vec<_> = read.expect("all of it").messages().collect();
     assert_eq!(read, [Ok(m.clone())]);
+}
+
+/// Reads `data` as LSP ping; what is understood is written and read again. Returns whether it was.
+pub fn echo(data: &[u8]) -> bool {
+    // What is sent is padded; no datagram comes near where that would not fit.
+    let data = data.get(..60_000).unwrap_or(data);
+    let Ok(e) = Echo::parse(data) else {
+        return false;
+    };
+    let mut octets = vec![];
+    e.emit(&mut octets);
+    assert_eq!(Echo::parse(&octets), Ok(e));
+    true
 }
 
 #[cfg(test)]
@@ -75,6 +89,37 @@ mod tests {
         assert!(
             changed > 50_000,
             "only {changed} of the changed messages were understood"
+        );
+    }
+    /// The same for LSP ping.
+    #[test]
+    fn a_seeded_run_over_echoes() {
+        let mut seed = 9u64;
+        let mut below = move |n: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(seed >> 33).unwrap() % n
+        };
+        let mut runner = TestRunner::deterministic();
+        let mut changed = 0;
+        for _ in 0..4000 {
+            let right = crate::oam::tests::echo()
+                .new_tree(&mut runner)
+                .unwrap()
+                .current();
+            let mut octets = vec![];
+            right.emit(&mut octets);
+            assert!(echo(&octets));
+            for _ in 0..20 {
+                let mut octets = octets.clone();
+                let at = below(octets.len());
+                octets[at] = [0, 1, 2, 0xff, 0x80, 4][below(6)];
+                octets.truncate(octets.len() - below(8) / 6);
+                changed += usize::from(echo(&octets));
+            }
+        }
+        assert!(
+            changed > 20_000,
+            "only {changed} of the changed ones were understood"
         );
     }
 }
