@@ -1,5 +1,6 @@
 //! Running other programs, with a deadline, and errors that say what was run and what it said.
 
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -37,6 +38,15 @@ impl Done {
     pub fn text(&self) -> String {
         format!("{}{}", self.stdout, self.stderr).trim().to_owned()
     }
+}
+
+/// The file of this very program, to be run once more by this process or its children, as long as it lives.
+///
+/// Not the path it was started from: a build that runs meanwhile (`cargo testbed test` makes several) puts another
+/// program there.
+#[must_use]
+pub fn this_program() -> PathBuf {
+    format!("/proc/{}/exe", std::process::id()).into()
 }
 
 /// Words of a command line, split at blanks.

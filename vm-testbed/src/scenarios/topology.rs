@@ -129,18 +129,18 @@ pub fn bad_link(o: &Options) -> Result<()> {
 }
 
 /// The test bed itself, as a user runs it.
-fn testbed(args: &[&str]) -> Result<Command> {
-    let mut c = Command::new(std::env::current_exe()?);
+fn testbed(args: &[&str]) -> Command {
+    let mut c = Command::new(cmd::this_program());
     c.args(args).stdin(Stdio::null());
-    Ok(c)
+    c
 }
 
 fn run(args: &[&str]) -> Result<Done> {
-    cmd::finish(&mut testbed(args)?)
+    cmd::finish(&mut testbed(args))
 }
 
 fn must(args: &[&str]) -> Result<String> {
-    cmd::output(&mut testbed(args)?)
+    cmd::output(&mut testbed(args))
 }
 
 const FILE: &str = "about = \"a test\"\n[nodes]\nha = \"host\"\nhb = \"host\"\nra = { role = \"appliance\", as = 65001 }\n\
@@ -265,7 +265,7 @@ fn captures(file: &File) -> Result<()> {
     let to = pcap.to_str().unwrap_or_default();
     let mut c = testbed(&[
         "capture", "--in", name, "hb-rb", "-w", to, "-c", "2", "icmp",
-    ])?;
+    ]);
     let mut tcpdump = c.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let taken = until("two packets are captured", secs(20), || {
         run(&[
@@ -292,7 +292,7 @@ fn captures(file: &File) -> Result<()> {
     // To standard output, when that is no terminal.
     let mut c = testbed(&[
         "capture", "--in", name, "ra-rb", "-c", "1", "tcp", "port", "179",
-    ])?;
+    ]);
     let done = c.stderr(Stdio::null()).output()?;
     ensure!(
         done.stdout.starts_with(&[0xd4, 0xc3, 0xb2, 0xa1]),
@@ -336,7 +336,7 @@ fn faults(name: &str) -> Result<()> {
 /// When it fails.
 pub fn killed(_: &Options) -> Result<()> {
     let file = File::new()?;
-    let mut up = testbed(&file.up())?
+    let mut up = testbed(&file.up())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
@@ -356,7 +356,7 @@ pub fn killed(_: &Options) -> Result<()> {
     state::nothing_left(&file.name)?;
     ensure!(Path::new(file.path()).exists(), "the user's file is gone");
     // One that is asked to end while it makes something cleans up by itself.
-    let mut up = testbed(&file.up())?
+    let mut up = testbed(&file.up())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;

@@ -409,7 +409,7 @@ fn start_box(
     let file = faults_file(dir, &link.name);
     std::fs::write(&file, link.faults.unwrap_or_default().to_string())?;
     let log = std::fs::File::create(dir.join(format!("{}.log", link.name)))?;
-    let mut c = ns.command(std::env::current_exe()?);
+    let mut c = ns.command(cmd::this_program());
     c.arg("middlebox").arg(&file).arg(ns.name()).args(devices);
     c.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     c.process_group(0)
