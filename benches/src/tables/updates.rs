@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use super::field::{Entry, Field, OURS, Rivals, line_up};
 use super::{Plan, hop};
 use crate::contest::{Contestant, Oracle, Ours, TURN, check, fill};
-use crate::host::breathe;
+use crate::host::Breath;
 use crate::report::{Grid, Report, Row, figure};
 use crate::stats::{Sample, quantile};
 use crate::table::{Route, prefixes};
@@ -95,11 +95,12 @@ fn turns<F: Field>(
     for part in changes.chunks(changes.len().div_ceil(rounds)) {
         for (i, e) in entries.iter_mut().enumerate() {
             let mut each = Vec::with_capacity(part.len());
-            breathe();
+            let mut breath = Breath::start();
             for (k, &(prefix, hop)) in part.iter().enumerate() {
                 if since[i] > PATIENCE {
                     break;
                 }
+                breath.when_due();
                 let start = Instant::now();
                 match change(&mut *e.table, prefix, hop) {
                     Err(why) if e.name != OURS => {
