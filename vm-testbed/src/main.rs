@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use vm_testbed::lab::{Driver, Flavor, Memory, signals};
 use vm_testbed::suite::{self, Options, Tier};
-use vm_testbed::topology::state;
+use vm_testbed::topology::{Topology, state};
 use vm_testbed::{bench, demo, fuzz, setup, simulate};
 
 #[derive(Parser)]
@@ -117,7 +117,7 @@ enum Verb {
         /// Its name, or its file
         topology: Option<String>,
     },
-    /// A shell in a node of a topology that is up; with a command: that
+    /// A shell in a node of a topology that is up; with a command: that. Of a guest it is the console, left by Ctrl-]
     Shell {
         /// The topology, where several that are up have such a node
         #[arg(long = "in", value_name = "TOPOLOGY")]
@@ -247,8 +247,11 @@ fn go(verb: Verb) -> Result<bool> {
 fn topologies(verb: Verb) -> Result<()> {
     match verb {
         Verb::Up { topology, on } => {
-            let prepare = || {
+            let prepare = |t: &Topology| {
                 setup::install()?;
+                if t.has_guests() {
+                    setup::install_for_vm()?;
+                }
                 setup::build(&on.programs())
             };
             state::up(&topology, &on.flavor(), prepare)

@@ -555,6 +555,16 @@ pub const ALL: &[Scenario] = &[
         "FRR in a guest: BGP with the appliance, a VRF of the guest's by static labels (no L3VPN yet)",
         vm::pe::frr_pe,
     ),
+    vm(
+        "vm/topology",
+        "a topology of virtual machines and namespaces: hosts, FRR with kernel MPLS and a VRF, BIRD, GoBGP around the appliance; its links are cut and slow",
+        vm::network::guests,
+    ),
+    full(
+        "vm/topology-commands",
+        "up, list, shell, capture, fault, down of a topology with a virtual machine, which outlives `up`",
+        vm::network::commands,
+    ),
 ];
 
 /// Huge pages for as long as the value lives, if the flavor is on them.

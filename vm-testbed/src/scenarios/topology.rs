@@ -13,11 +13,11 @@ use crate::lab::{Faults, Flavor, Lab, netns};
 use crate::suite::Options;
 use crate::topology::{self, Made, Topology, build, state};
 
-fn make(name: &str, flavor: &Flavor) -> Result<Made> {
+pub(super) fn make(name: &str, flavor: &Flavor) -> Result<Made> {
     let (name, text) = topology::find(name)?;
     let t = Topology::parse(&name, &text)?;
     let lab = Lab::new(&format!("topology-{name}"))?;
-    let made = Made::new(t, lab, flavor, &build::here)?;
+    let made = Made::new(t, lab, flavor, &build::here, false)?;
     made.established()?;
     let pairs = made.pings()?;
     ensure!(pairs >= 4, "{pairs} pings");
@@ -25,7 +25,7 @@ fn make(name: &str, flavor: &Flavor) -> Result<Made> {
 }
 
 /// By which addresses an appliance reaches a prefix.
-fn via(made: &Made, node: &str, prefix: &str) -> Result<String> {
+pub(super) fn via(made: &Made, node: &str, prefix: &str) -> Result<String> {
     Ok(made
         .appliance(node)?
         .json(&format!("route show {prefix}"))?
@@ -129,17 +129,17 @@ pub fn bad_link(o: &Options) -> Result<()> {
 }
 
 /// The test bed itself, as a user runs it.
-fn testbed(args: &[&str]) -> Command {
+pub(super) fn testbed(args: &[&str]) -> Command {
     let mut c = Command::new(cmd::this_program());
     c.args(args).stdin(Stdio::null());
     c
 }
 
-fn run(args: &[&str]) -> Result<Done> {
+pub(super) fn run(args: &[&str]) -> Result<Done> {
     cmd::finish(&mut testbed(args))
 }
 
-fn must(args: &[&str]) -> Result<String> {
+pub(super) fn must(args: &[&str]) -> Result<String> {
     cmd::output(&mut testbed(args))
 }
 
@@ -149,17 +149,21 @@ const FILE: &str = "about = \"a test\"\n[nodes]\nha = \"host\"\nhb = \"host\"\nr
     [[links]]\nends = [\"hb\", \"rb\"]\naddresses = [[\"10.77.3.2/24\"], [\"10.77.3.1/24\"]]\n";
 
 /// A file of a topology, which is taken down and removed in the end whatever happens.
-struct File {
-    name: String,
+pub(super) struct File {
+    pub(super) name: String,
     path: PathBuf,
     programs: String,
 }
 
 impl File {
     fn new() -> Result<Self> {
+        Self::with(FILE)
+    }
+
+    pub(super) fn with(text: &str) -> Result<Self> {
         let name = format!("test-{}", std::process::id());
         let path = std::env::temp_dir().join(format!("{name}.toml"));
-        std::fs::write(&path, FILE)?;
+        std::fs::write(&path, text)?;
         let programs = crate::binaries().display().to_string();
         Ok(Self {
             name,
@@ -168,11 +172,11 @@ impl File {
         })
     }
 
-    fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &str {
         self.path.to_str().unwrap_or_default()
     }
 
-    fn up(&self) -> [&str; 4] {
+    pub(super) fn up(&self) -> [&str; 4] {
         ["up", self.path(), "--programs", &self.programs]
     }
 }

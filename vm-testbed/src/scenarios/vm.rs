@@ -5,6 +5,7 @@
 pub mod interrupt;
 pub mod mpls;
 pub mod neighbour;
+pub mod network;
 pub mod nics;
 pub mod numa;
 pub mod pe;

@@ -1,22 +1,27 @@
 //! Makes a topology: namespaces, links, daemons; and looks whether it has converged.
 
+use std::cell::{RefCell, RefMut};
 use std::net::IpAddr;
 
-use anyhow::{Context, Result, ensure};
-use ipnet::IpNet;
+use anyhow::{Context, Result, bail, ensure};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::speakers;
 use super::text::{Role, Topology};
+use super::{guest, speakers};
 use crate::lab::wait::{secs, until};
 use crate::lab::{Appliance, Faults, Flavor, Lab, Middlebox, Netns};
 use crate::peers::{Bird, Frr, Make, Speaker};
+use crate::progress;
 use crate::scenarios::reach;
+use crate::vm::Vm;
 
 /// What runs in a node.
 enum Runs {
     Nothing,
     Appliance(Appliance),
     Speaker(Box<dyn Speaker>),
+    // Its shell runs one command at a time.
+    Guest(Box<RefCell<Vm>>),
 }
 
 /// How boxes are to be started: with the link, the namespace between, and the two devices in it.
@@ -29,6 +34,8 @@ pub struct Made {
     spaces: Vec<Netns>,
     running: Vec<Runs>,
     boxes: Vec<(usize, Middlebox)>,
+    /// It was taken down, or left up, as it is to be.
+    over: bool,
     // Last: its namespaces go when what runs in them has ended.
     lab: Lab,
 }
@@ -48,7 +55,7 @@ pub fn here(
 }
 
 impl Made {
-    /// Makes it in an empty lab.
+    /// Makes it in an empty lab; `lasting` where its machines are to outlive this process.
     ///
     /// # Errors
     /// When a part of it can't be made; what there is goes again.
@@ -57,6 +64,7 @@ impl Made {
         mut lab: Lab,
         flavor: &Flavor,
         start_box: StartBox<'_>,
+        lasting: bool,
     ) -> Result<Self> {
         let spaces: Vec<Netns> = t
             .nodes
@@ -76,12 +84,18 @@ impl Made {
             spaces,
             running: vec![],
             boxes,
+            over: false,
             lab,
         };
+        // Before the others, which are not to wait for their neighbours, nor for a CPU.
+        made.running = made.guests(lasting)?;
         for n in 0..made.topology.nodes.len() {
+            if made.topology.nodes[n].guest {
+                continue;
+            }
             let runs = made.start(n, flavor);
-            let runs = runs.with_context(|| format!("node {}", made.topology.nodes[n].name))?;
-            made.running.push(runs);
+            made.running[n] =
+                runs.with_context(|| format!("node {}", made.topology.nodes[n].name))?;
         }
         for r in &made.running {
             if let Runs::Appliance(a) = r {
@@ -89,6 +103,35 @@ impl Made {
             }
         }
         Ok(made)
+    }
+
+    /// Starts all machines at once and makes each what it is to be. What is not one does not run yet.
+    fn guests(&self, lasting: bool) -> Result<Vec<Runs>> {
+        let t = &self.topology;
+        let mut runs: Vec<Runs> = t.nodes.iter().map(|_| Runs::Nothing).collect();
+        if !t.has_guests() {
+            return Ok(runs);
+        }
+        let at = |n: usize| format!("node {}", t.nodes[n].name);
+        let step = progress::step("starting its virtual machines");
+        let mut starting = vec![];
+        for n in (0..t.nodes.len()).filter(|n| t.nodes[*n].guest) {
+            let (folder, ns) = (self.lab.folder(), &self.spaces[n]);
+            let started = guest::launch(t, n, folder, ns, lasting).with_context(|| at(n))?;
+            guest::plug(t, n, ns).with_context(|| at(n))?;
+            starting.push((n, started));
+        }
+        let mut said = vec![];
+        for (n, started) in starting {
+            let mut vm = started.wait().with_context(|| at(n))?;
+            let (took, by) = (vm.boot.as_secs_f64(), vm.accel.name());
+            said.push(format!("{} after {took:.1} s ({by})", vm.spec.name));
+            guest::configure(t, n, &mut vm)
+                .with_context(|| format!("{}; it said:\n{}", at(n), guest::state(&mut vm)))?;
+            runs[n] = Runs::Guest(Box::new(RefCell::new(vm)));
+        }
+        step.done(&said.join(", "));
+        Ok(runs)
     }
 
     fn start(&self, n: usize, flavor: &Flavor) -> Result<Runs> {
@@ -157,8 +200,44 @@ impl Made {
     pub fn appliance(&self, name: &str) -> Result<&Appliance> {
         match &self.running[self.find(name)?] {
             Runs::Appliance(a) => Ok(a),
-            _ => anyhow::bail!("{name} is no appliance"),
+            _ => bail!("{name} is no appliance"),
         }
+    }
+
+    /// A machine.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn guest(&self, name: &str) -> Result<RefMut<'_, Vm>> {
+        match &self.running[self.find(name)?] {
+            Runs::Guest(vm) => Ok(vm.borrow_mut()),
+            _ => bail!("{name} is no guest"),
+        }
+    }
+
+    /// Its machines.
+    pub fn machines(&self) -> impl Iterator<Item = RefMut<'_, Vm>> {
+        self.running.iter().filter_map(|r| match r {
+            Runs::Guest(vm) => Some(vm.borrow_mut()),
+            _ => None,
+        })
+    }
+
+    /// Pings once and again until an answer comes, from any node that is a host or forwards by its kernel.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub fn reach(&self, from: &str, to: &str) -> Result<()> {
+        let n = self.find(from)?;
+        let Runs::Guest(vm) = &self.running[n] else {
+            let ns = &self.spaces[n];
+            // A route may need another moment where routes go through several speakers.
+            return reach(ns, to).or_else(|_| reach(ns, to));
+        };
+        let (mut vm, once) = (vm.borrow_mut(), format!("ping -n -c 1 -W 2 {to}"));
+        until(&format!("{from} reaches {to}"), guest::PATIENCE, || {
+            Ok(vm.guest.finish(&once)?.ok())
+        })
     }
 
     /// Other faults for a link that was made with some.
@@ -205,6 +284,7 @@ impl Made {
                         s.wait_established(session.peer)?;
                     }
                 }
+                Runs::Guest(vm) => guest::established(&self.topology, n, &mut vm.borrow_mut())?,
             }
         }
         Ok(())
@@ -242,9 +322,7 @@ impl Made {
                     .iter()
                     .filter(|t| ours.iter().any(|o| o.is_ipv4() == t.is_ipv4()))
                 {
-                    let ns = &self.spaces[*from];
-                    // A route may need another moment where routes go through several speakers.
-                    reach(ns, &to.to_string()).or_else(|_| reach(ns, &to.to_string()))?;
+                    self.reach(&self.topology.nodes[*from].name, &to.to_string())?;
                     pairs += 1;
                 }
             }
@@ -254,13 +332,15 @@ impl Made {
 
     /// Leaves all of it running.
     pub fn leave(mut self) {
+        self.over = true;
         self.lab.keep();
-        for r in self.running {
+        for r in std::mem::take(&mut self.running) {
             match r {
                 Runs::Nothing => {}
                 Runs::Appliance(a) => a.leave(),
                 // A daemon's end comes with its namespace's.
                 Runs::Speaker(s) => std::mem::forget(s),
+                Runs::Guest(vm) => vm.into_inner().leave(),
             }
         }
     }
@@ -269,21 +349,29 @@ impl Made {
     ///
     /// # Errors
     /// When one does not.
-    pub fn down(self) -> Result<()> {
-        let Self {
-            running,
-            boxes,
-            lab,
-            ..
-        } = self;
-        for r in running {
-            if let Runs::Appliance(a) = r {
+    pub fn down(mut self) -> Result<()> {
+        for r in &mut self.running {
+            if let Runs::Appliance(_) = r
+                && let Runs::Appliance(a) = std::mem::replace(r, Runs::Nothing)
+            {
                 a.stop()?;
             }
         }
-        drop(boxes);
-        drop(lab);
+        self.over = true;
         Ok(())
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        // Something went wrong: what the machines know of it is kept with the logs. Appliances see to it themselves.
+        for mut vm in self.machines() {
+            let state = guest::state(&mut vm);
+            vm.keep("state", &state);
+        }
     }
 }
 
@@ -298,15 +386,12 @@ fn link(
     let link = &t.links[l];
     let ends = link.ends.map(|n| {
         let device = t.device(l, n);
-        let is_port = t.nodes[n].role == Role::Appliance;
-        (
-            n,
-            if is_port {
-                speakers::port(&device)
-            } else {
-                device
-            },
-        )
+        let device = match &t.nodes[n] {
+            node if node.guest => guest::wire(&device),
+            node if node.role == Role::Appliance => speakers::port(&device),
+            _ => device,
+        };
+        (n, device)
     });
     let [a, b] = ends.each_ref().map(|(n, dev)| (&spaces[*n], dev.as_str()));
     let mut middle = None;
@@ -319,7 +404,8 @@ fn link(
     }
     for (side, (n, dev)) in ends.iter().enumerate() {
         let ns = &spaces[*n];
-        if t.nodes[*n].role == Role::Appliance {
+        // Addresses are the appliance's, or the machine's, own affair.
+        if t.nodes[*n].guest || t.nodes[*n].role == Role::Appliance {
             Lab::port_end(ns, dev)?;
             continue;
         }
@@ -347,14 +433,24 @@ fn link(
 pub const MIDDLE: &str = "BOX";
 
 /// Routes of Linux nodes: a host's by default to the other end of its link.
-fn routes(t: &Topology, n: usize, ns: &Netns) -> Result<()> {
+pub(super) fn static_routes(t: &Topology, n: usize) -> Vec<(IpNet, IpAddr)> {
+    let mut all = vec![];
     if t.nodes[n].role == Role::Host {
         let link = t.links_of(n)[0];
         for gateway in &t.links[link].addresses[1 - t.side(link, n)] {
-            ns.ip(&format!("route add default via {}", gateway.addr()))?;
+            let any = match gateway {
+                IpNet::V4(_) => IpNet::V4(Ipv4Net::default()),
+                IpNet::V6(_) => IpNet::V6(Ipv6Net::default()),
+            };
+            all.push((any, gateway.addr()));
         }
     }
-    for (prefix, via) in &t.nodes[n].routes {
+    all.extend(&t.nodes[n].routes);
+    all
+}
+
+fn routes(t: &Topology, n: usize, ns: &Netns) -> Result<()> {
+    for (prefix, via) in static_routes(t, n) {
         let family = if via.is_ipv4() { "" } else { "-6 " };
         ns.ip(&format!("{family}route add {prefix} via {via}"))?;
     }

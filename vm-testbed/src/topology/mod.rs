@@ -19,9 +19,11 @@
 //!   makes it. [`state`]: what stays up, and the commands on it.
 //!
 //! Two nodes with an AS that share a link have a BGP session over it; networks that lead to nodes without one are announced.
-//! Left out: guests (machines of their own), bridges with more than two ends.
+//! A node with `role = "guest"` is a machine of its own ([`guest`]). Left out: bridges with more than two ends.
 
 pub mod build;
+pub mod console;
+pub mod guest;
 pub mod speakers;
 pub mod state;
 pub mod text;
@@ -42,6 +44,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
         include_str!("../../topologies/leaf-spine.toml"),
     ),
     ("bad-link", include_str!("../../topologies/bad-link.toml")),
+    ("guests", include_str!("../../topologies/guests.toml")),
 ];
 
 /// The topology of that name, or in that file: its name and its text.

@@ -13,6 +13,16 @@ use crate::peers::{Announce, Setup};
 
 /// Short, so that a dead neighbour is found soon.
 const HOLD: u16 = 9;
+/// A machine that is emulated can stand still for seconds where others want the CPUs.
+const HOLD_WITH_GUESTS: u16 = 18;
+
+fn hold(t: &Topology) -> u16 {
+    if t.has_guests() {
+        HOLD_WITH_GUESTS
+    } else {
+        HOLD
+    }
+}
 
 /// A BGP session as one of its ends sees it.
 #[derive(Debug, Clone)]
@@ -111,7 +121,8 @@ pub fn appliance(t: &Topology, n: usize, flavor: &Flavor) -> Result<String> {
         let networks: Vec<String> = t.announced(n).iter().map(ToString::to_string).collect();
         let _ = writeln!(
             c,
-            "\n[bgp]\nas = {asn}\nhold-time = {HOLD}\nnetworks = {networks:?}\nmultipath = {{ ebgp = 4, ibgp = 4, relaxed = true }}"
+            "\n[bgp]\nas = {asn}\nhold-time = {}\nnetworks = {networks:?}\nmultipath = {{ ebgp = 4, ibgp = 4, relaxed = true }}",
+            hold(t)
         );
     }
     for s in sessions(t, n)? {
@@ -147,10 +158,11 @@ pub fn frr(t: &Topology, n: usize) -> Result<String> {
     for s in &all {
         let _ = write!(
             c,
-            " neighbor {peer} remote-as {}\n neighbor {peer} timers {} {HOLD}\n neighbor {peer} timers connect 1\n \
+            " neighbor {peer} remote-as {}\n neighbor {peer} timers {} {}\n neighbor {peer} timers connect 1\n \
              neighbor {peer} update-source {}\n",
             s.asn,
-            HOLD / 3,
+            hold(t) / 3,
+            hold(t),
             s.local,
             peer = s.peer
         );
@@ -215,9 +227,12 @@ pub fn bird(t: &Topology, n: usize) -> Result<String> {
     for (i, s) in sessions(t, n)?.iter().enumerate() {
         let _ = write!(
             c,
-            "protocol bgp p{i} {{\n local {} as {asn};\n neighbor {} as {};\n hold time {HOLD};\n connect delay time 1;\n \
+            "protocol bgp p{i} {{\n local {} as {asn};\n neighbor {} as {};\n hold time {};\n connect delay time 1;\n \
              connect retry time 1;\n error wait time 1, 1;\n",
-            s.local, s.peer, s.asn
+            s.local,
+            s.peer,
+            s.asn,
+            hold(t)
         );
         if s.client {
             c.push_str(" rr client;\n");
@@ -246,7 +261,7 @@ pub fn one(t: &Topology, n: usize) -> Result<Setup> {
     let own6 = s.own6.unwrap_or(Ipv6Addr::UNSPECIFIED);
     let mut setup = Setup::new(asn, s.local, own6, s.asn, s.peer);
     setup.ipv6 = s.own6.is_some();
-    setup.hold = HOLD;
+    setup.hold = hold(t);
     for net in &node.announce {
         setup = setup.announce(Announce::new(&net.to_string()));
     }

@@ -2,19 +2,26 @@
 //!
 //! A topology that is up has a folder `/run/trunkline-testbed/NAME`: its text, the files of its nodes, a socket for each
 //! appliance, and `up` when all of it was made. Namespaces are called `tl-up-NAME_NODE`. So a later process finds all of it,
-//! and `down` takes away what there is, whether it is whole or what a killed `up` left.
+//! and `down` takes away what there is, whether it is whole or what a killed `up` left. Of a machine there are two sockets
+//! there: its shell, for one command at a time, and its console.
 
+use std::io::{IsTerminal, Write};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::build::Made;
+use super::console;
 use super::text::{Role, Topology};
 use crate::lab::wait::{millis, secs, until};
 use crate::lab::{Faults, Flavor, Lab, Middlebox, Netns, cmd, netns, signals};
 use crate::progress;
+use crate::vm::Guest;
+use crate::vm::machine::{console_of, shell_of};
 
 /// Where the folders are.
 #[must_use]
@@ -36,7 +43,11 @@ fn prefix(name: &str) -> String {
 /// # Errors
 /// When there is no such topology, something in it is wrong, another is up under its name, or it can't be made: then what
 /// was made is gone again.
-pub fn up(what: &str, flavor: &Flavor, prepare: impl FnOnce() -> Result<()>) -> Result<()> {
+pub fn up(
+    what: &str,
+    flavor: &Flavor,
+    prepare: impl FnOnce(&Topology) -> Result<()>,
+) -> Result<()> {
     let (name, text) = super::find(what)?;
     let t = Topology::parse(&name, &text)?;
     let dir = folder(&name);
@@ -53,7 +64,7 @@ pub fn up(what: &str, flavor: &Flavor, prepare: impl FnOnce() -> Result<()>) -> 
         println!("{name} is up already.");
         return tell(&t);
     }
-    prepare()?;
+    prepare(&t)?;
     signals::also(&prefix(&name), &dir);
     let made = make(t, &text, &dir, flavor);
     let made = made.inspect_err(|_| take_down(&name))?;
@@ -75,7 +86,7 @@ fn make(t: Topology, text: &str, dir: &Path, flavor: &Flavor) -> Result<Made> {
     ));
     let boxes =
         |t: &Topology, l: usize, ns: &Netns, devices: [&str; 2]| start_box(dir, t, l, ns, devices);
-    let made = Made::new(t, lab, flavor, &boxes)?;
+    let made = Made::new(t, lab, flavor, &boxes, true)?;
     step.done("");
     wrappers(made.topology(), dir)?;
     let step =
@@ -99,8 +110,7 @@ fn whole(t: &Topology) -> Result<()> {
         let runs = !cmd::run(&format!("ip netns pids {space}"))?
             .trim()
             .is_empty();
-        let needs = !matches!(n.role, Role::Host | Role::Linux);
-        ensure!(runs || !needs, "what ran in {} has ended", n.name);
+        ensure!(runs || !n.has_process(), "what ran in {} has ended", n.name);
     }
     Ok(())
 }
@@ -209,7 +219,7 @@ fn shape(t: &Topology) -> String {
     let mut out = String::new();
     for n in &t.nodes {
         let asn = n.asn.map_or(String::new(), |a| format!("  AS {a}"));
-        out.push_str(&format!("   {:<9} {}{asn}\n", n.name, n.role.name()));
+        out.push_str(&format!("   {:<9} {}{asn}\n", n.name, n.kind()));
     }
     for l in &t.links {
         let side = |s: usize| {
@@ -235,7 +245,7 @@ fn tell(t: &Topology) -> Result<()> {
     let host = t
         .nodes
         .iter()
-        .find(|n| n.role == Role::Host)
+        .find(|n| n.role == Role::Host && !n.guest)
         .unwrap_or(&t.nodes[0]);
     let link = t.links.first().context("a link")?;
     println!("What to try next:");
@@ -282,7 +292,7 @@ fn meant(within: Option<&str>, what: &str, has: impl Fn(&Topology) -> bool) -> R
     }
 }
 
-/// A command in a node, or a shell; it takes this process's place.
+/// A command in a node, or a shell; it takes this process's place, but for a guest, whose command this process waits for.
 ///
 /// # Errors
 /// When there is no such node, or it can't be run.
@@ -290,6 +300,9 @@ pub fn shell(within: Option<&str>, node: &str, command: &[String]) -> Result<()>
     let t = meant(within, &format!("node {node}"), |t| {
         t.nodes.iter().any(|n| n.name == node)
     })?;
+    if t.nodes.iter().any(|n| n.name == node && n.guest) {
+        return in_guest(&folder(&t.name), node, command);
+    }
     let mut c = Command::new("ip");
     c.args(["netns", "exec", &format!("{}{node}", prefix(&t.name))]);
     let own = folder(&t.name).join(format!("{node}.bin"));
@@ -305,6 +318,39 @@ pub fn shell(within: Option<&str>, node: &str, command: &[String]) -> Result<()>
         }
     }
     Err(c.exec()).with_context(|| format!("can't run a command in {node}"))
+}
+
+/// How long a command in a guest may take.
+const LONG: Duration = secs(24 * 3600);
+
+/// A command in a guest by its shell, what comes on standard input as one, or its console for whoever sits at a terminal.
+fn in_guest(dir: &Path, node: &str, command: &[String]) -> Result<()> {
+    let typed = std::io::stdin().is_terminal();
+    if command.is_empty() && typed {
+        return console::sit_at(&console_of(dir, node), node);
+    }
+    let script = match command {
+        [] => std::io::read_to_string(std::io::stdin())?,
+        words => words
+            .iter()
+            .map(|w| quoted(w))
+            .collect::<Vec<_>>()
+            .join(" "),
+    };
+    let socket = shell_of(dir, node);
+    let stream = UnixStream::connect(&socket)
+        .with_context(|| format!("{}: the machine of {node} does not run", socket.display()))?;
+    let mut guest = Guest::resume(stream, secs(120))?;
+    let done = guest.finish_within(&script, LONG)?;
+    print!("{}", done.stdout);
+    eprint!("{}", done.stderr);
+    std::io::stdout().flush()?;
+    std::process::exit(done.status.unwrap_or(1));
+}
+
+/// A word as the shell takes it, whatever is in it.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// What passes over a link, as its first end sees it: as a capture to a file, or to where standard output goes; as lines on
@@ -338,7 +384,7 @@ pub fn capture(
         &format!("{}{}", prefix(&t.name), t.nodes[n].name),
     ]);
     c.args(["tcpdump", "-Z", "root", "-i", &device, "-U"]);
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let terminal = std::io::stdout().is_terminal();
     match file {
         Some(f) => {
             c.arg("-w").arg(f);
@@ -465,6 +511,9 @@ fn wrappers(t: &Topology, dir: &Path) -> Result<()> {
             ),
             Role::Exabgp | Role::Host | Role::Linux => continue,
         };
+        if n.guest {
+            continue; // there they have the place that they expect
+        }
         let own = dir.join(format!("{}.bin", n.name));
         std::fs::create_dir_all(&own)?;
         let file = own.join(name);
@@ -494,4 +543,19 @@ pub fn nothing_left(name: &str) -> Result<()> {
     ensure!(spaces.is_empty(), "these namespaces are left: {spaces:?}");
     ensure!(!folder(name).exists(), "{} is left", folder(name).display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_reach_the_shell_of_a_guest_as_they_are() {
+        for word in ["plain", "two words", "it's", "$HOME `id`", "", "a\\b\"c"] {
+            let said = cmd::output(
+                Command::new("sh").args(["-c", &format!("printf %s {}", quoted(word))]),
+            );
+            assert_eq!(said.unwrap(), word);
+        }
+    }
 }

@@ -60,26 +60,30 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        if s == "guest" {
-            return Err(
-                "guests (machines of their own) can't be in a topology; take \"linux\"".to_owned(),
-            );
-        }
         let found = Self::ALL.iter().find(|r| r.0 == s).map(|r| r.1);
         found.ok_or_else(|| {
-            let names: Vec<&str> = Self::ALL.iter().map(|r| r.0).collect();
+            let mut names: Vec<&str> = Self::ALL.iter().map(|r| r.0).collect();
+            names.push(GUEST);
             format!("there is no role \"{s}\": take one of {}", names.join(", "))
         })
     }
 }
+
+/// The role of a node that is a machine of its own; what runs in it is a role of [`IN_GUESTS`].
+const GUEST: &str = "guest";
+
+/// What a guest can be.
+const IN_GUESTS: [Role; 4] = [Role::Host, Role::Linux, Role::Frr, Role::Bird];
 
 /// A node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// Its name.
     pub name: String,
-    /// What it is.
+    /// What it is, or what runs in it.
     pub role: Role,
+    /// It is a machine of its own, with a kernel that forwards labels and has VRFs.
+    pub guest: bool,
     /// Its AS, where it speaks BGP.
     pub asn: Option<u32>,
     /// Its neighbours within the AS are its clients (RFC 4456).
@@ -88,8 +92,28 @@ pub struct Node {
     pub announce: Vec<IpNet>,
     /// Static routes.
     pub routes: Vec<(IpNet, IpAddr)>,
-    /// More lines for the configuration of an appliance.
+    /// More lines for the configuration of an appliance, or of what runs in a guest.
     pub config: String,
+    /// A script for the shell of a guest, once its links are up.
+    pub setup: String,
+}
+
+impl Node {
+    /// Its role in words: `frr`, `guest (frr)`.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        let role = self.role.name();
+        match self.guest {
+            true => format!("{GUEST} ({role})"),
+            false => role.to_owned(),
+        }
+    }
+
+    /// Whether something of its own runs in its namespace for as long as it is up.
+    #[must_use]
+    pub fn has_process(&self) -> bool {
+        self.guest || !matches!(self.role, Role::Host | Role::Linux)
+    }
 }
 
 /// A link between two nodes.
@@ -131,6 +155,7 @@ struct FileText {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Fields {
     role: String,
+    runs: Option<String>,
     #[serde(rename = "as")]
     asn: Option<u32>,
     #[serde(default)]
@@ -141,6 +166,8 @@ struct Fields {
     routes: Vec<String>,
     #[serde(default)]
     config: String,
+    #[serde(default)]
+    setup: String,
 }
 
 /// `"host"`, or `{ role = "host", … }`.
@@ -159,11 +186,13 @@ impl<'de> Deserialize<'de> for NodeText {
             fn visit_str<E: de::Error>(self, role: &str) -> Result<NodeText, E> {
                 Ok(NodeText(Fields {
                     role: role.to_owned(),
+                    runs: None,
                     asn: None,
                     reflector: false,
                     announce: vec![],
                     routes: vec![],
                     config: String::new(),
+                    setup: String::new(),
                 }))
             }
 
@@ -346,9 +375,15 @@ impl Topology {
             "{role} has one link, to one neighbour, in a topology: it has {} and {peers}",
             links.len()
         );
+        let daemon = node.guest && matches!(node.role, Role::Frr | Role::Bird);
         ensure!(
-            node.config.is_empty() || node.role == Role::Appliance,
-            "`config` is for appliances: a {role} has none"
+            node.config.is_empty() || node.role == Role::Appliance || daemon,
+            "`config` is for appliances, and for FRR and BIRD in guests: a {} has none",
+            node.kind()
+        );
+        ensure!(
+            node.setup.is_empty() || node.guest,
+            "`setup` is a script for guests: say role = \"guest\", runs = \"{role}\""
         );
         let routed = matches!(node.role, Role::Appliance | Role::Linux);
         ensure!(
@@ -424,6 +459,12 @@ impl Topology {
             .position(|l| l.name == name || back(l) == name)
     }
 
+    /// Whether machines are needed for it.
+    #[must_use]
+    pub fn has_guests(&self) -> bool {
+        self.nodes.iter().any(|n| n.guest)
+    }
+
     /// What a node calls the device of a link: after the node at the other end; a host's is `eth0`.
     #[must_use]
     pub fn device(&self, link: usize, n: usize) -> String {
@@ -486,14 +527,38 @@ fn node(name: String, f: Fields) -> Result<Node> {
         f.asn != Some(0),
         "AS 0 names nobody: take a private one, 64512 to 65534"
     );
+    let guest = f.role == GUEST;
+    ensure!(
+        guest || f.runs.is_none(),
+        "`runs` says what a guest is: with role = \"guest\""
+    );
+    let role = if guest {
+        inside(f.runs.as_deref().unwrap_or("host"))?
+    } else {
+        f.role.parse().map_err(|e: String| anyhow!(e))?
+    };
     Ok(Node {
-        role: f.role.parse().map_err(|e: String| anyhow!(e))?,
+        role,
+        guest,
+        setup: f.setup,
         asn: f.asn,
         reflector: f.reflector,
         announce: f.announce.iter().map(net).collect::<Result<_>>()?,
         routes: f.routes.iter().map(route).collect::<Result<_>>()?,
         config: f.config,
         name,
+    })
+}
+
+/// What a guest is to be.
+fn inside(runs: &str) -> Result<Role> {
+    let found = IN_GUESTS.into_iter().find(|r| r.name() == runs);
+    found.with_context(|| {
+        let names: Vec<&str> = IN_GUESTS.iter().map(|r| r.name()).collect();
+        format!(
+            "a guest can't run \"{runs}\": take one of {}, or leave the machine out with role = \"{runs}\"",
+            names.join(", ")
+        )
     })
 }
 
@@ -613,7 +678,32 @@ mod tests {
             "\"hots\"",
             "no role \"hots\": take one of appliance, frr",
         ),
-        ("\"host\"", "\"guest\"", "guests (machines of their own)"),
+        ("\"host\"", "\"guest\"", ""),
+        (
+            "\"host\"",
+            "{ role = \"guest\", runs = \"exabgp\" }",
+            "a guest can't run \"exabgp\": take one of host, linux, frr, bird",
+        ),
+        (
+            "\"host\"",
+            "{ role = \"guest\", runs = \"bird\" }",
+            "bird speaks BGP: say as",
+        ),
+        (
+            "\"host\"",
+            "{ role = \"host\", runs = \"linux\" }",
+            "with role = \"guest\"",
+        ),
+        (
+            "\"host\"",
+            "{ role = \"host\", setup = \"true\" }",
+            "say role = \"guest\", runs = \"host\"",
+        ),
+        (
+            "\"host\"",
+            "{ role = \"guest\", config = \"x\" }",
+            "a guest (host) has none",
+        ),
         ("h1 = \"host\"", "h1 = 7", "a role, or a table with one"),
         (
             "h1 = \"host\"",
@@ -653,7 +743,7 @@ mod tests {
         (
             "as = 65002",
             "as = 65002, config = \"x\"",
-            "`config` is for appliances",
+            "`config` is for appliances, and for FRR and BIRD in guests: a frr has none",
         ),
         (
             "faults = \"loss=1\"",
@@ -715,6 +805,22 @@ mod tests {
                 Err(e) => assert!(!why.is_empty() && e.contains(why), "{to}: {e}"),
             }
         }
+    }
+
+    #[test]
+    fn a_guest_is_what_runs_in_it() {
+        let text = GOOD.replace(
+            "role = \"frr\"",
+            "role = \"guest\", runs = \"frr\", config = \"!\", setup = \"true\"",
+        );
+        let t = Topology::parse("t", &text).unwrap();
+        let r2 = &t.nodes[2];
+        assert!(t.has_guests() && r2.guest && r2.role == Role::Frr && r2.has_process());
+        assert_eq!(
+            (r2.kind(), t.nodes[0].kind()),
+            ("guest (frr)".into(), "host".into())
+        );
+        assert!(!Topology::parse("t", GOOD).unwrap().has_guests());
     }
 
     #[test]

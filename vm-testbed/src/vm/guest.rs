@@ -39,6 +39,34 @@ impl Guest {
         Ok(guest)
     }
 
+    /// Takes up the shell of a guest that came up for another process. What was answered to that one and not read is passed
+    /// over.
+    ///
+    /// # Errors
+    /// When the guest does not answer; for one because another process has its shell.
+    pub fn resume(stream: UnixStream, within: Duration) -> Result<Self> {
+        let mut guest = Self {
+            to: stream.try_clone()?,
+            from: BufReader::new(stream),
+        };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        let word = format!("resumed-{}-{}", std::process::id(), now.as_nanos());
+        let script = format!("echo {word}");
+        guest
+            .to
+            .write_all(format!("10 {}\n{script}", script.len()).as_bytes())?;
+        guest.to.set_read_timeout(Some(within))?;
+        loop {
+            let mut line = vec![];
+            let n = guest.from.read_until(b'\n', &mut line);
+            let n = n.context("the guest does not answer; does another process use its shell?")?;
+            ensure!(n > 0, "the guest has ended");
+            if line.strip_suffix(b"\n") == Some(word.as_bytes()) {
+                return Ok(guest);
+            }
+        }
+    }
+
     fn line(&mut self, within: Duration) -> Result<String> {
         self.to.set_read_timeout(Some(within))?;
         let mut line = String::new();
@@ -101,6 +129,21 @@ impl Guest {
         Ok(done.stdout)
     }
 
+    /// Runs a script up to the first command that fails, and returns its standard output.
+    ///
+    /// # Errors
+    /// When a command of it ends with another status than 0, with what it said.
+    pub fn each(&mut self, script: &str, within: Duration) -> Result<String> {
+        let done = self.finish_within(&format!("set -e\n{script}"), within)?;
+        ensure!(
+            done.ok(),
+            "in the guest, the script ended with {:?}: {}",
+            done.status,
+            done.text()
+        );
+        Ok(done.stdout)
+    }
+
     /// The text of a small file, without the white space at its end; empty when it can't be read.
     ///
     /// # Errors
@@ -117,5 +160,37 @@ impl Guest {
     pub fn write(&mut self, path: &str, text: &str) -> Result<()> {
         self.run(&format!("cat >{path} <<'END-OF-FILE'\n{text}\nEND-OF-FILE"))
             .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_left_unread_is_passed_over() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let guest = std::thread::spawn(move || {
+            let mut guest = BufReader::new(theirs);
+            // The rest of an answer that nobody waited for any more, without an end of its line.
+            guest.get_mut().write_all(b"0 7 0\nhalf \xff\nan").unwrap();
+            for answer in ["", "said"] {
+                let mut head = String::new();
+                guest.read_line(&mut head).unwrap();
+                let len: usize = head.trim().split(' ').nth(1).unwrap().parse().unwrap();
+                let mut script = vec![0; len];
+                guest.read_exact(&mut script).unwrap();
+                let script = String::from_utf8(script).unwrap();
+                let text = match answer {
+                    "" => format!("{}\n", script.strip_prefix("echo ").unwrap()),
+                    other => other.to_owned(),
+                };
+                let all = format!("0 {} 0\n{text}", text.len());
+                guest.get_mut().write_all(all.as_bytes()).unwrap();
+            }
+        });
+        let mut shell = Guest::resume(ours, secs(10)).unwrap();
+        assert_eq!(shell.run("anything").unwrap(), "said");
+        guest.join().unwrap();
     }
 }

@@ -5,8 +5,8 @@
 //! the kernel else finds its timer too late and panics. What passes a card's cable is kept in a capture beside the console's log.
 
 use std::fs::File;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -81,6 +81,9 @@ pub struct Spec {
     pub iommu: Iommu,
     /// Its cards, in the order of their buses.
     pub cards: &'static [Card],
+    /// It is to outlive the test bed: a later process opens its shell and its console ([`shell_of`], [`console_of`]), and
+    /// nothing is captured.
+    pub lasting: bool,
 }
 
 impl Spec {
@@ -124,6 +127,7 @@ impl Spec {
             memory: 512,
             iommu: Iommu::Absent,
             cards,
+            lasting: false,
         }
     }
 }
@@ -175,6 +179,7 @@ pub const TWO_NODES: Spec = Spec {
     memory: 1024,
     iommu: Iommu::Used,
     cards: CARDS,
+    lasting: false,
 };
 
 /// Four nodes with two CPUs and half a gigabyte each, and a card on each.
@@ -204,6 +209,8 @@ pub const UNUSED_IOMMU: Spec = Spec {
     ..TWO_NODES
 };
 
+/// The program.
+const QEMU: &str = "qemu-system-x86_64";
 /// How long a guest may take to come up; it takes some ten seconds where nobody else wants the CPUs.
 const BOOT: Duration = secs(180);
 /// Of each frame, so much is kept in the captures.
@@ -225,7 +232,8 @@ pub struct Vm {
     /// PCI addresses of the cards, in their order.
     addresses: Vec<String>,
     wires: Vec<Wire>,
-    child: Child,
+    /// `None`: it is left to itself.
+    child: Option<Child>,
     folder: PathBuf,
     /// Its files and its cables' namespace, where they are its own; the console's log is kept with them.
     lab: Option<Lab>,
@@ -250,40 +258,7 @@ impl Vm {
     /// # Errors
     /// As [`Vm::boot`].
     pub fn beside(spec: &Spec, folder: &Path, ns: &Netns) -> Result<Self> {
-        let image = image(spec.kind)?;
-        let accel = accel()?;
-        let wires: Result<Vec<Option<Wire>>> = (spec.cards.iter())
-            .map(|c| Wire::open(c, folder, ns))
-            .collect();
-        let wires = wires?.into_iter().flatten().collect();
-        let listener = UnixListener::bind(folder.join(format!("{}.guest", spec.name)))?;
-        let begin = Instant::now();
-        let mut child = spawn(&image, spec, accel, folder, ns)?;
-        let up = come_up(&mut child, &listener, spec, folder);
-        let (guest, qmp, addresses) = match up {
-            Ok(all) => all,
-            Err(e) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                let said = last_words(folder, spec);
-                return Err(anyhow!(
-                    "the machine {} does not start: {e:#}; it said:\n{said}",
-                    spec.name
-                ));
-            }
-        };
-        Ok(Self {
-            guest,
-            qmp,
-            boot: begin.elapsed(),
-            accel,
-            spec: *spec,
-            addresses,
-            wires,
-            child,
-            folder: folder.to_owned(),
-            lab: None,
-        })
+        Starting::launch(spec, folder, ns)?.wait()
     }
 
     /// A card.
@@ -329,7 +304,8 @@ impl Vm {
     /// What QEMU said when it aborted; `None` while it runs, and when it ended otherwise.
     pub fn gave_up(&mut self) -> Option<String> {
         // The shell's end is seen a little before QEMU's own.
-        let ended = || Ok(self.child.try_wait()?);
+        let child = self.child.as_mut()?;
+        let ended = || Ok(child.try_wait()?);
         let status = eventually("QEMU's end", millis(500), ended).ok()?;
         let said = self.last_words();
         let why = said
@@ -347,6 +323,11 @@ impl Vm {
         );
     }
 
+    /// Leaves it running; made to last, it can be found again by its folder.
+    pub fn leave(mut self) {
+        self.child = None;
+    }
+
     /// The end of what the guest's kernel and QEMU have said.
     #[must_use]
     pub fn last_words(&self) -> String {
@@ -356,31 +337,117 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            end(child);
+        }
     }
 }
 
-/// Waits for the guest's first word and connects to QEMU.
-fn come_up(
-    child: &mut Child,
-    listener: &UnixListener,
-    spec: &Spec,
-    folder: &Path,
-) -> Result<(Guest, Qmp, Vec<String>)> {
-    listener.set_nonblocking(true)?;
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// A machine that is coming up. Several can, at the same time: QEMU is started first, and waited for later. Dropped, it is
+/// switched off.
+#[derive(Debug)]
+pub struct Starting {
+    spec: Spec,
+    accel: Accel,
+    wires: Vec<Wire>,
+    child: Option<Child>,
+    folder: PathBuf,
+    begin: Instant,
+}
+
+impl Starting {
+    /// Starts QEMU and does not wait; for the rest see [`Vm::beside`].
+    ///
+    /// # Errors
+    /// When there is no image, or QEMU can't be run.
+    pub fn launch(spec: &Spec, folder: &Path, ns: &Netns) -> Result<Self> {
+        let image = image(spec.kind)?;
+        let accel = accel()?;
+        let wires: Result<Vec<Option<Wire>>> = (spec.cards.iter())
+            .map(|c| Wire::open(c, folder, ns))
+            .collect();
+        let wires = wires?.into_iter().flatten().collect();
+        let begin = Instant::now();
+        let child = spawn(&image, spec, accel, folder, ns)?;
+        Ok(Self {
+            spec: *spec,
+            accel,
+            wires,
+            child: Some(child),
+            folder: folder.to_owned(),
+            begin,
+        })
+    }
+
+    /// Waits until its shell answers.
+    ///
+    /// # Errors
+    /// When it does not, with the end of its console then.
+    pub fn wait(mut self) -> Result<Vm> {
+        let mut child = self.child.take().context("it was started")?;
+        let up = come_up(&mut child, &self.spec, &self.folder);
+        let (guest, qmp, addresses) = up.map_err(|e| {
+            end(&mut child);
+            let said = last_words(&self.folder, &self.spec);
+            anyhow!(
+                "the machine {} does not start: {e:#}; it said:\n{said}",
+                self.spec.name
+            )
+        })?;
+        Ok(Vm {
+            guest,
+            qmp,
+            boot: self.begin.elapsed(),
+            accel: self.accel,
+            spec: self.spec,
+            addresses,
+            wires: std::mem::take(&mut self.wires),
+            child: Some(child),
+            folder: std::mem::take(&mut self.folder),
+            lab: None,
+        })
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            end(child);
+        }
+    }
+}
+
+/// The socket of the shell of a machine with that name.
+#[must_use]
+pub fn shell_of(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.guest"))
+}
+
+/// The socket of the console of a machine with that name that was made to last.
+#[must_use]
+pub fn console_of(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.console"))
+}
+
+/// Connects to the shell, waits for the guest's first word, and connects to QEMU.
+fn come_up(child: &mut Child, spec: &Spec, folder: &Path) -> Result<(Guest, Qmp, Vec<String>)> {
     let mut alive = || match child.try_wait()? {
         Some(status) => Err(anyhow!("QEMU ended with {status}")),
         None => Ok(()),
     };
+    let shell = shell_of(folder, spec.name);
     // An error alone would not end the wait.
-    let stream = eventually("QEMU's connection", secs(30), || {
+    let stream = eventually("QEMU's socket", secs(30), || {
         if let Err(e) = alive() {
             return Ok(Some(Err(e)));
         }
-        Ok(listener.accept().ok().map(|(s, _)| Ok::<UnixStream, _>(s)))
+        Ok(UnixStream::connect(&shell).ok().map(Ok))
     })??;
-    stream.set_nonblocking(false)?;
     let mut guest = Guest::greet(stream, BOOT)?;
     let qmp = Qmp::connect(&folder.join(format!("{}.qmp", spec.name)))?;
     let addresses = addresses(&mut guest, spec)?;
@@ -404,7 +471,7 @@ fn addresses(guest: &mut Guest, spec: &Spec) -> Result<Vec<String>> {
         let (Some(address), Some(name)) = (words.next(), words.next()) else {
             bail!("`{line}`: neither address nor name");
         };
-        if spec.kind == Kind::Linux {
+        if spec.kind == Kind::Linux && name != card.name {
             guest.run(&format!("ip link set {name} name {}", card.name))?;
         }
         found.push(address.to_owned());
@@ -416,11 +483,18 @@ fn mac_text(mac: Mac) -> String {
     mac.map(|b| format!("{b:02x}")).join(":")
 }
 
-/// Starts QEMU; the kernel kills it with the thread that called this.
+/// Starts QEMU; the kernel kills it with the thread that called this, unless it is to last.
 fn spawn(image: &Image, spec: &Spec, accel: Accel, folder: &Path, ns: &Netns) -> Result<Child> {
     let log = File::create(folder.join(format!("{}-qemu.log", spec.name)))?;
-    let mut c = ns.command("setpriv");
-    c.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+    let mut c = if spec.lasting {
+        let mut c = ns.command(QEMU);
+        c.process_group(0); // what interrupts the test bed does not end it
+        c
+    } else {
+        let mut c = ns.command("setpriv");
+        c.args(["--pdeathsig", "KILL", QEMU]);
+        c
+    };
     c.args(["-accel", accel.argument()]);
     c.args(arguments(spec, folder).split_whitespace());
     c.arg("-kernel").arg(&image.kernel);
@@ -430,8 +504,10 @@ fn spawn(image: &Image, spec: &Spec, accel: Accel, folder: &Path, ns: &Netns) ->
     } else {
         " intel_iommu=off"
     };
+    // The last word is for init.sh.
+    let shell = if spec.lasting { " console-shell" } else { "" };
     c.arg("-append").arg(format!(
-        "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check{iommu}"
+        "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check{iommu}{shell}"
     ));
     c.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     match c.spawn() {
@@ -496,7 +572,7 @@ fn arguments(spec: &Spec, folder: &Path) -> String {
             device(card, n),
         );
         // QEMU has no filters for the others.
-        if card.queues == 1 && card.cable != Cable::Vhost {
+        if card.queues == 1 && card.cable != Cable::Vhost && !spec.lasting {
             let file = folder.join(format!("{}-{}.pcap", spec.name, card.name));
             all += &format!(
                 " -object filter-dump,id=dump-{name},netdev={name},maxlen={SNAP},file={}",
@@ -506,12 +582,19 @@ fn arguments(spec: &Spec, folder: &Path) -> String {
         }
     }
     let at = |what: &str| folder.join(format!("{}{what}", spec.name));
+    let log = at("-console.log").display().to_string();
+    let serial = match spec.lasting {
+        true => format!(
+            "-chardev socket,id=console,path={},server=on,wait=off,logfile={log} -serial chardev:console",
+            console_of(folder, spec.name).display()
+        ),
+        false => format!("-serial file:{log}"),
+    };
     all + &format!(
-        " -serial file:{} -qmp unix:{},server=on,wait=off -chardev socket,id=shell,path={} \
+        " {serial} -qmp unix:{},server=on,wait=off -chardev socket,id=shell,path={},server=on,wait=off \
          -device virtio-serial-pci,bus=pcie.0 -device virtserialport,chardev=shell,nr=1",
-        at("-console.log").display(),
         at(".qmp").display(),
-        at(".guest").display(),
+        shell_of(folder, spec.name).display(),
     )
 }
 
@@ -561,5 +644,14 @@ mod tests {
         for part in ["-numa", "intel-iommu", "filter-dump"] {
             assert!(!small.contains(part), "{part} in {small}");
         }
+        let lasting = Spec {
+            lasting: true,
+            ..Spec::linux("stays", TWO_NODES.cards)
+        };
+        let lasting = arguments(&lasting, Path::new("/f"));
+        assert!(
+            lasting.contains("path=/f/stays.console,") && !lasting.contains("filter-dump"),
+            "{lasting}"
+        );
     }
 }

@@ -18,6 +18,6 @@ pub mod station;
 pub mod wire;
 
 pub use guest::Guest;
-pub use machine::{Cable, Card, FOUR_NODES, Iommu, Spec, TWO_NODES, UNUSED_IOMMU, Vm};
+pub use machine::{Cable, Card, FOUR_NODES, Iommu, Spec, Starting, TWO_NODES, UNUSED_IOMMU, Vm};
 pub use router::Router;
 pub use station::Station;
