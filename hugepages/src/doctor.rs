@@ -1,6 +1,7 @@
 //! The checks behind `trunkctl doctor`: is this machine fit for the appliance, and if not, which
 //! command mends it. They only read; an appliance need not run.
 
+use crate::mend::BALANCING;
 use crate::nic::{self, USER_DRIVERS};
 use crate::sys::Sys;
 use crate::topology::{Machine, isolated};
@@ -102,6 +103,9 @@ pub fn checks(sys: &Sys, machine: &Result<Machine, String>, may: &Permissions) -
             Check::new("topology", Status::Fail, e.clone()).mend("mount -t sysfs sysfs /sys"),
         ),
     }
+    if let Ok(m) = machine {
+        out.extend(balancing(sys, m));
+    }
     out.push(iommu(sys));
     out.push(vfio(sys));
     out.extend(nics(sys, machine.as_ref().ok()));
@@ -194,7 +198,7 @@ fn isolation(sys: &Sys, m: &Machine) -> Check {
 }
 
 /// 2 MiB pages that one node's pools and tables ask for.
-const WANTED: u64 = 256;
+pub(crate) const WANTED: u64 = 256;
 
 fn hugepages(sys: &Sys, m: &Machine) -> Vec<Check> {
     m.nodes
@@ -225,12 +229,44 @@ fn hugepages(sys: &Sys, m: &Machine) -> Vec<Check> {
         .collect()
 }
 
+/// Only where there are nodes between which pages could be moved.
+fn balancing(sys: &Sys, m: &Machine) -> Option<Check> {
+    let on = sys.read(BALANCING).filter(|_| m.nodes.len() > 1)? != "0";
+    let name = "numa balancing";
+    Some(if on {
+        Check::new(
+            name,
+            Status::Warning,
+            "on: the kernel takes pages from workers now and then, to see which node uses them",
+        )
+        .mend("sysctl -w kernel.numa_balancing=0")
+    } else {
+        Check::new(name, Status::Ok, "off")
+    })
+}
+
+/// What vfio can do where there is no IOMMU. The appliance does not use it: a card then may write anywhere in memory.
+fn no_iommu_mode(sys: &Sys) -> &'static str {
+    match sys
+        .read("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode")
+        .as_deref()
+    {
+        Some("Y" | "1") => "switched on",
+        Some(_) => "switched off",
+        None => "not in this kernel, or vfio is not loaded",
+    }
+}
+
 fn iommu(sys: &Sys) -> Check {
     let groups = sys.names("/sys/kernel/iommu_groups").len();
     if groups > 0 {
         return Check::new("iommu", Status::Ok, format!("{groups} groups"));
     }
-    Check::new("iommu", Status::Warning, "no IOMMU: pci: devices can't be bound to vfio-pci")
+    let detail = format!(
+        "no IOMMU: pci: devices can't be bound to vfio-pci (its no-IOMMU mode, which is unsafe and not used, is {})",
+        no_iommu_mode(sys)
+    );
+    Check::new("iommu", Status::Warning, detail)
         .mend("switch VT-d or AMD-Vi on in the firmware; add intel_iommu=on iommu=pt to GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub && reboot")
 }
 
@@ -381,6 +417,22 @@ mod tests {
                 .unwrap()
                 .contains("isolcpus=1-3")
         );
+    }
+
+    #[test]
+    fn balancing_matters_between_nodes() {
+        let (root, sys) = fake_node(0, 0);
+        let kernel = root.path().join("proc/sys/kernel");
+        std::fs::create_dir_all(&kernel).unwrap();
+        std::fs::write(kernel.join("numa_balancing"), "1\n").unwrap();
+        let one = machine().unwrap();
+        assert_eq!(balancing(&sys, &one), None);
+        let mut two = one;
+        let far = two.nodes[0].clone();
+        two.nodes.push(far);
+        assert_eq!(balancing(&sys, &two).unwrap().status, Status::Warning);
+        std::fs::write(kernel.join("numa_balancing"), "0\n").unwrap();
+        assert_eq!(balancing(&sys, &two).unwrap().status, Status::Ok);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! - [`link`]: settings of the kernel's network interfaces, given back.
 //! - [`sched`]: how long the pieces of a core are that a thread gets.
 //! - [`sock`]: options of TCP sockets that no crate has safely: signatures, the least TTL.
-//! - [`doctor`]: the checks behind `trunkctl doctor`; they run without an appliance.
+//! - [`doctor`]: the checks behind `trunkctl doctor`; they run without an appliance. [`mend`]: what its `--fix` does.
 //!
 //! Left out on purpose: changing the kernel command line (isolated cores, IOMMU): `doctor` says
 //! what to write there, a person decides. Everything that reads `/sys` or `/proc` goes through
@@ -21,6 +21,7 @@
 pub mod doctor;
 pub mod held;
 pub mod link;
+pub mod mend;
 pub mod nic;
 pub mod pages;
 pub mod sched;

@@ -172,13 +172,18 @@ pub fn bind_vfio(sys: &Sys, held: &mut Held, address: &str) -> Result<(), BindEr
 
 /// What has to be loaded before a card can be driven through vfio. Not every modprobe loads the second with the first.
 pub(crate) fn missing_module(sys: &Sys) -> Option<&'static str> {
-    if !sys.exists("/sys/bus/pci/drivers/vfio-pci") {
-        Some("vfio-pci")
-    } else if !sys.exists("/sys/module/vfio_iommu_type1") {
-        Some("vfio_iommu_type1")
-    } else {
-        None
-    }
+    missing_modules(sys).next()
+}
+
+/// All of them, in the order in which they are to be loaded.
+pub(crate) fn missing_modules(sys: &Sys) -> impl Iterator<Item = &'static str> {
+    let all = [
+        ("vfio-pci", "/sys/bus/pci/drivers/vfio-pci"),
+        ("vfio_iommu_type1", "/sys/module/vfio_iommu_type1"),
+    ];
+    all.into_iter()
+        .filter(|(_, file)| !sys.exists(file))
+        .map(|(module, _)| module)
 }
 
 /// Whether the kernel's interface is up (`IFF_UP`).

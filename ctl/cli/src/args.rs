@@ -135,9 +135,27 @@ pub(crate) enum Noun {
     },
     /// Checks this machine: huge pages, drivers, cores, permissions; needs no running appliance
     #[command(
-        after_help = "Each line is ok, warning or fail, with the command that mends it. Exit status 1 if anything fails."
+        after_help = "Each line is ok, warning or fail, with the command that mends it. Exit status 1 if anything fails.\n\n\
+        With --fix what can be mended is, each step printed before it is taken: huge pages on each node, modules, NUMA balancing,\n\
+        what a killed appliance left; and the cards that --nic or --config name are bound to vfio-pci, no others. It stays so until\n\
+        the next boot. Exit status 1 if a step or a check fails. A second run finds nothing to do.\n\n\
+        Examples:\n  trunkctl doctor\n  sudo trunkctl doctor --fix --config /etc/trunkline/trunkline.toml\n  \
+        sudo trunkctl doctor --fix --nic 0000:3b:00.0 --pages 512"
     )]
-    Doctor,
+    Doctor {
+        /// Mend what can be mended; as root
+        #[arg(long)]
+        fix: bool,
+        /// Bind this card to vfio-pci; again for more
+        #[arg(long, value_name = "PCI-ADDRESS", requires = "fix")]
+        nic: Vec<String>,
+        /// Bind the cards that this configuration names
+        #[arg(long, short, value_name = "FILE", requires = "fix")]
+        config: Option<PathBuf>,
+        /// Huge pages of 2 MiB to be free on each node; 0 leaves them as they are [default: 256]
+        #[arg(long, value_name = "N", requires = "fix")]
+        pages: Option<u64>,
+    },
     /// Prints the completions of a shell
     #[command(
         after_help = "Example:\n  trunkctl completions bash > /etc/bash_completion.d/trunkctl"

@@ -6,6 +6,7 @@
 
 mod args;
 mod bgp;
+mod doctor;
 mod failure;
 mod offline;
 mod policy;
@@ -123,7 +124,19 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
         | Noun::Status { .. } => state(cli, out),
         Noun::Config { verb } => config(cli, out, verb),
         Noun::Batch { file } => batch(cli, out, file),
-        Noun::Doctor => doctor(cli.json, out),
+        Noun::Doctor {
+            fix,
+            nic,
+            config,
+            pages,
+        } => {
+            let fix = fix.then_some(doctor::Fix {
+                nics: nic,
+                config: config.as_deref(),
+                pages: *pages,
+            });
+            doctor::run(cli.json, out, fix.as_ref())
+        }
         Noun::Completions { shell } => {
             // Made in memory: the generator gives up on a pipe that is closed.
             let mut text = Vec::new();
@@ -394,43 +407,6 @@ fn state(cli: &Cli, out: &mut dyn Write) -> Outcome {
             } else {
                 Ok(show::status(out, &status)?)
             }
-        }
-    }
-}
-
-fn doctor(json: bool, out: &mut dyn Write) -> Outcome {
-    use hugepages::doctor::Status;
-    let checks = hugepages::doctor::run();
-    if json {
-        show::json_rows(out, &checks)?;
-    } else {
-        let width = checks
-            .iter()
-            .map(|c| c.name.chars().count())
-            .max()
-            .unwrap_or(0);
-        for check in &checks {
-            let status = match check.status {
-                Status::Ok => "ok",
-                Status::Warning => "warning",
-                Status::Fail => "fail",
-            };
-            let gap = " ".repeat(width - check.name.chars().count());
-            writeln!(out, "{status:<7}  {}{gap}  {}", check.name, check.detail)?;
-            if let Some(remedy) = &check.remedy {
-                writeln!(out, "{:<9}mend it: {remedy}", "")?;
-            }
-        }
-    }
-    let failed = checks.iter().filter(|c| c.status == Status::Fail).count();
-    match failed {
-        0 => Ok(()),
-        n => {
-            out.flush()?;
-            Err(Failure::Refused(format!(
-                "{n} of {} checks failed; their lines say what mends them",
-                checks.len()
-            )))
         }
     }
 }

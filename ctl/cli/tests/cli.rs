@@ -744,6 +744,33 @@ fn the_doctor_needs_no_appliance() {
 }
 
 #[test]
+fn the_doctor_touches_nothing_that_it_is_not_told_to_mend() {
+    let said = |args: &[&str]| {
+        let mut c = Command::new(env!("CARGO_BIN_EXE_trunkctl"));
+        let output = c.arg("doctor").args(args).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), text)
+    };
+    // What only --fix does is refused without it.
+    for more in [
+        ["--nic", "0000:3b:00.0"],
+        ["--config", "t.toml"],
+        ["--pages", "1"],
+    ] {
+        let (code, text) = said(&more);
+        assert!(
+            code == Some(2) && text.contains("--fix"),
+            "{more:?}: {text}"
+        );
+    }
+    let (code, text) = said(&["--fix", "--config", "/nowhere/t.toml"]);
+    assert!(
+        code == Some(1) && text.contains("/nowhere/t.toml") | text.contains("root"),
+        "{text}"
+    );
+}
+
+#[test]
 fn bgp_is_shown_and_ordered_about() {
     let lab = Lab::new();
     let (code, out, _) = lab.run("bgp policy test known 10.0.0.0/8 community 1:2");
