@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use net::IfaceId;
 
+use super::drain::Slice;
 use super::sets::SetId;
 use super::spec::{Discard, Hop, PathSpec, PathsSpec, Source, TtlMode};
 use super::{Rib, resolve};
@@ -199,18 +200,29 @@ impl Rib {
         self.incoming.push((p, route));
     }
 
-    /// Puts routes into the table that BGP has set, at most so many.
-    pub(super) fn take_in(&mut self, most: usize) {
-        for _ in 0..most {
-            let Some((p, route)) = self.incoming.pop() else {
-                return;
+    /// Puts routes into the table that BGP has set, at most so many, and into the slice what they change. Returns how many
+    /// there were.
+    pub(super) fn take_in(&mut self, most: usize, slice: &mut Slice) -> usize {
+        let mut changed = None;
+        for done in 0..most {
+            let Some(next) = self.incoming.pop() else {
+                return done;
             };
-            if let Some(slot) = self.set_only(p, Source::is_bgp, route) {
-                self.queues.next(slot, &mut self.table[slot]);
-            }
+            let (p, route) = next.route;
+            changed = self.set_only(p, Source::is_bgp, route).or(changed);
             if let Some((_, id)) = route {
                 self.sets.release(id);
             }
+            // Of several routes of a prefix only what it has in the end is looked at.
+            if !next.follows
+                && let Some(slot) = changed.take()
+            {
+                self.sync_incoming(slot, slice);
+            }
         }
+        if let Some(slot) = changed {
+            self.queues.next(slot, &mut self.table[slot]);
+        }
+        most
     }
 }

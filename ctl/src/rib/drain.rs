@@ -1,6 +1,6 @@
 //! The drain: what has changed is resolved, and written into the forwarding tables, so many entries at a time.
 //!
-//! Read [`Rib::drain`] and then `step`, which says what comes first and why each prefix comes once.
+//! Read [`Rib::drain`] and then `step_sets`, which says what comes first.
 
 use std::collections::BTreeSet;
 
@@ -25,6 +25,8 @@ pub(super) struct Slice {
     changes: Vec<Change>,
     /// Of each change: the slot, if it is of a prefix, and the set.
     notes: Vec<(Option<Slot>, Option<SetId>)>,
+    /// Prefixes in it that have changed once more since.
+    again: Vec<Slot>,
 }
 
 impl Slice {
@@ -56,14 +58,20 @@ impl Rib {
                 self.queues.later(slot, &mut self.table);
             }
         }
-        self.take_in(budget.saturating_sub(self.queues.nexts()));
+        while progress.done < budget && self.step_sets(sink, &mut progress.full) {
+            progress.done += 1;
+        }
         let mut slice = std::mem::take(&mut self.slice);
-        while progress.done < budget && self.step(sink, &mut slice, &mut progress.full) {
+        progress.done += self.take_in(self.room_for_incoming(budget - progress.done), &mut slice);
+        while progress.done < budget && self.step(&mut slice) {
             progress.done += 1;
         }
         self.apply(&slice, sink, &mut progress.full);
         slice.changes.clear();
         slice.notes.clear();
+        for slot in slice.again.drain(..) {
+            self.queues.next(slot, &mut self.table[slot]);
+        }
         self.slice = slice;
         if progress.done > 0 {
             sink.flush();
@@ -91,7 +99,7 @@ impl Rib {
     pub fn is_urgent(&self) -> bool {
         !self.adjs.dirty.is_empty()
             || !self.sets.dirty.is_empty()
-            || self.queues.has_soon()
+            || self.queues.soons() > 0
             || !self.dirty_labels.is_empty()
     }
 
@@ -101,11 +109,21 @@ impl Rib {
         self.queues.many() + self.incoming.len()
     }
 
-    /// Does one thing; false when there is none.
+    /// How many of BGP's routes a drain takes in that has `budget` left: single changes have theirs first, and what else is
+    /// queued has half of the rest.
+    fn room_for_incoming(&self, budget: usize) -> usize {
+        let room = budget.saturating_sub(self.queues.soons() + self.dirty_labels.len());
+        match self.queues.many() {
+            0 => room,
+            _ => room.div_ceil(2),
+        }
+    }
+
+    /// Does one thing for a neighbour or a set; false when there is none.
     ///
-    /// Neighbours and sets come first. From the first prefix on no set is made, changed or removed in the same drain, as
-    /// only what is noted after the slice could ask for that; so each prefix comes once, and each group in the slice stays.
-    fn step(&mut self, sink: &mut impl Sink, slice: &mut Slice, full: &mut Option<Full>) -> bool {
+    /// They come first. From the first prefix on no set is made, changed or removed in the same drain, so each group in the
+    /// slice stays.
+    fn step_sets(&mut self, sink: &mut impl Sink, full: &mut Option<Full>) -> bool {
         let result = if let Some(key) = first(&mut self.adjs.dirty) {
             if let Some(spec) = self.ifaces.get(&key.0) {
                 self.adjs.write(key, spec, sink);
@@ -115,15 +133,6 @@ impl Rib {
             self.refresh_set(id, sink).inspect_err(|_| {
                 self.refused_sets.insert(id);
             })
-        } else if let Some(slot) = self.queues.pop(Queued::Soon, &mut self.table) {
-            self.sync_prefix(slot, slice);
-            Ok(())
-        } else if let Some(label) = first(&mut self.dirty_labels) {
-            self.sync_label(label, slice);
-            Ok(())
-        } else if let Some(slot) = self.queues.pop(Queued::Later, &mut self.table) {
-            self.sync_prefix(slot, slice);
-            Ok(())
         } else {
             return false;
         };
@@ -131,6 +140,35 @@ impl Rib {
             full.get_or_insert(e);
         }
         true
+    }
+
+    /// Does one thing for a prefix or a label; false when there is none.
+    fn step(&mut self, slice: &mut Slice) -> bool {
+        if let Some(slot) = self.queues.pop(Queued::Soon, &mut self.table) {
+            self.sync_prefix(slot, slice);
+        } else if let Some(label) = first(&mut self.dirty_labels) {
+            self.sync_label(label, slice);
+        } else if let Some(slot) = self.queues.pop(Queued::Later, &mut self.table) {
+            self.sync_prefix(slot, slice);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// A route of BGP's was put in: into the slice with it, once. What is queued is left to its turn.
+    pub(super) fn sync_incoming(&mut self, slot: Slot, slice: &mut Slice) {
+        match self.table[slot].queued {
+            Queued::No => {
+                let before = slice.changes.len();
+                self.sync_prefix(slot, slice);
+                if slice.changes.len() > before {
+                    self.table[slot].queued = Queued::Slice;
+                }
+            }
+            Queued::Slice => slice.again.push(slot),
+            Queued::Soon | Queued::Later => {}
+        }
     }
 
     /// Resolves a set anew and writes its group; removes it when nothing names it.
@@ -319,7 +357,10 @@ impl Rib {
                 Ok(()) => self.note(*change, *slot, *set),
                 Err(e) => {
                     full.get_or_insert(e);
-                    self.refused.extend(slot);
+                    if let Some(slot) = slot {
+                        self.table[*slot].queued = Queued::No;
+                        self.refused.insert(*slot);
+                    }
                 }
             }
         }
@@ -333,6 +374,7 @@ impl Rib {
         let old = match (change, slot) {
             (Change::Set(..) | Change::Del(_), Some(slot)) => {
                 let entry = &mut self.table[slot];
+                entry.queued = Queued::No;
                 self.freed |= set.is_none();
                 let old = std::mem::replace(&mut entry.installed, set);
                 if set.is_none() && entry.routes.all().is_empty() {

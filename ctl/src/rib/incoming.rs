@@ -4,70 +4,161 @@
 //! share the lists and lines of memory that their prefixes are looked up in, new ones get slots that lie together, and what is
 //! then written into the forwarding tables is in order, too: so what a route waits for is waited for once for its
 //! neighbours as well. Routes are gathered by the first bits of their addresses; what there is of one such bucket is sorted when
-//! it has its turn. Of two routes of one prefix the later one counts.
+//! it has its turn, by the bits that follow first, which leaves few to be compared. Of two routes of one prefix the later one
+//! counts. A bucket is made of pieces of one size, which go from bucket to bucket: nothing that has come is moved to make room.
 //! Left out: any order among the buckets but round and round, so that each has its turn, however many routes come.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::sets::SetId;
+use super::spec::Source;
 use super::{BgpRoute, Route};
 
 /// Buckets of a family.
 const BUCKETS: usize = 256;
+/// Parts of a bucket.
+const PARTS: usize = 256;
+/// Routes of a piece: IPv4's are 4 KiB.
+const PIECE: usize = 512;
 
-/// A prefix of one family, in a form that is quickly compared.
-trait Net: Copy + Ord + Into<IpNet> {
-    /// Which bucket is its.
-    fn bucket(self) -> usize;
+/// A route of one family, or its end, in a form that is small and quickly compared.
+trait Item: Copy {
+    /// What says which prefix it is of, in the order of prefixes, among those of a bucket.
+    type Key: Ord;
+    /// The prefixes of the family.
+    type Net;
+    /// Which bucket a prefix is of.
+    fn bucket(net: &Self::Net) -> usize;
+    fn new(net: Self::Net, route: Option<Route>) -> Self;
+    fn key(self) -> Self::Key;
+    /// Which part of the bucket, by the bits that follow.
+    fn part(self) -> usize;
+    /// What it was made of; it comes out of that bucket.
+    fn route(self, bucket: usize) -> BgpRoute;
 }
 
-/// The address, then the length in 8 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// From the top: the address without its first 8 bits, which are the bucket's (24 bits), the length (6), the source (2; 0: no
+/// route any more), the set (32). A full table has a million of them at once.
+#[derive(Clone, Copy, Debug)]
 struct V4(u64);
 
-impl From<Ipv4Net> for V4 {
-    fn from(p: Ipv4Net) -> Self {
-        Self(u64::from(p.network().to_bits()) << 8 | u64::from(p.prefix_len()))
+const LENGTH: u32 = 34;
+const SOURCE: u32 = 32;
+
+impl Item for V4 {
+    type Key = u64;
+    type Net = Ipv4Net;
+
+    #[inline]
+    fn bucket(net: &Ipv4Net) -> usize {
+        (net.network().to_bits() >> 24) as usize % BUCKETS
+    }
+
+    #[inline]
+    fn new(net: Ipv4Net, route: Option<Route>) -> Self {
+        let net = u64::from(net.network().to_bits()) << 40 | u64::from(net.prefix_len()) << LENGTH;
+        Self(match route {
+            None => net,
+            Some((Source::Ibgp, set)) => net | 2 << SOURCE | u64::from(set.number()),
+            Some((_, set)) => net | 1 << SOURCE | u64::from(set.number()),
+        })
+    }
+
+    #[inline]
+    fn key(self) -> u64 {
+        self.0 >> LENGTH
+    }
+
+    #[inline]
+    fn part(self) -> usize {
+        (self.0 >> 56) as usize % PARTS
+    }
+
+    #[inline]
+    fn route(self, bucket: usize) -> BgpRoute {
+        let network = Ipv4Addr::from_bits((bucket as u32) << 24 | (self.0 >> 40) as u32);
+        let net = Ipv4Net::new(network, (self.0 >> LENGTH & 63) as u8);
+        let source = match self.0 >> SOURCE & 3 {
+            0 => None,
+            1 => Some(Source::Ebgp),
+            _ => Some(Source::Ibgp),
+        };
+        (
+            net.map_or_else(|_| IpAddr::V4(network).into(), Into::into),
+            source.zip(SetId::of_number(self.0 as u32)),
+        )
     }
 }
 
-impl From<V4> for IpNet {
-    fn from(p: V4) -> Self {
-        let network = Ipv4Addr::from_bits((p.0 >> 8) as u32);
-        Ipv4Net::new(network, p.0 as u8).map_or_else(|_| IpAddr::V4(network).into(), Into::into)
-    }
-}
+#[derive(Clone, Copy, Debug)]
+struct V6(Ipv6Net, Option<Route>);
 
-impl Net for V4 {
-    fn bucket(self) -> usize {
-        (self.0 >> 32) as usize % BUCKETS
-    }
-}
+impl Item for V6 {
+    type Key = Ipv6Net;
+    type Net = Ipv6Net;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct V6(Ipv6Net);
-
-impl From<V6> for IpNet {
-    fn from(p: V6) -> Self {
-        p.0.into()
-    }
-}
-
-impl Net for V6 {
     /// The first 4 bits are the same all over the Internet.
-    fn bucket(self) -> usize {
-        (self.0.network().to_bits() >> 116) as usize % BUCKETS
+    #[inline]
+    fn bucket(net: &Ipv6Net) -> usize {
+        (net.network().to_bits() >> 116) as usize % BUCKETS
+    }
+
+    #[inline]
+    fn new(net: Ipv6Net, route: Option<Route>) -> Self {
+        Self(net, route)
+    }
+
+    #[inline]
+    fn key(self) -> Ipv6Net {
+        self.0
+    }
+
+    #[inline]
+    fn part(self) -> usize {
+        (self.0.network().to_bits() >> 108) as usize % PARTS
+    }
+
+    #[inline]
+    fn route(self, _bucket: usize) -> BgpRoute {
+        (self.0.into(), self.1)
+    }
+}
+
+/// What has come for one bucket, in the order in which it came.
+#[derive(Debug)]
+struct Bucket<N> {
+    full: Vec<Vec<N>>,
+    open: Vec<N>,
+}
+
+impl<N> Default for Bucket<N> {
+    fn default() -> Self {
+        Self {
+            full: Vec::new(),
+            open: Vec::new(),
+        }
+    }
+}
+
+impl<N> Bucket<N> {
+    fn len(&self) -> usize {
+        self.full.len() * PIECE + self.open.len()
     }
 }
 
 /// The routes of one family.
 #[derive(Debug)]
 struct Family<N> {
-    /// In the order in which they came. Empty until there is one.
-    buckets: Vec<Vec<(N, Option<Route>)>>,
+    /// Empty until there is a route.
+    buckets: Vec<Bucket<N>>,
+    /// Pieces that no bucket has now.
+    free: Vec<Vec<N>>,
     /// Of one bucket, in order.
-    lot: Vec<(N, Option<Route>)>,
+    lot: Vec<N>,
+    /// Which.
+    at: usize,
     /// How many of these have been taken out.
     taken: usize,
     /// The bucket that comes next.
@@ -79,7 +170,9 @@ impl<N> Default for Family<N> {
     fn default() -> Self {
         Self {
             buckets: Vec::new(),
+            free: Vec::new(),
             lot: Vec::new(),
+            at: 0,
             taken: 0,
             next: 0,
             len: 0,
@@ -87,26 +180,38 @@ impl<N> Default for Family<N> {
     }
 }
 
-impl<N: Net> Family<N> {
-    fn push(&mut self, net: N, route: Option<Route>) {
+impl<N: Item> Family<N> {
+    #[inline]
+    fn push(&mut self, net: N::Net, route: Option<Route>) {
         if self.buckets.is_empty() {
-            self.buckets.resize_with(BUCKETS, Vec::new);
+            self.buckets.resize_with(BUCKETS, Bucket::default);
         }
-        self.buckets[net.bucket()].push((net, route));
+        let bucket = &mut self.buckets[N::bucket(&net)];
+        bucket.open.push(N::new(net, route));
         self.len += 1;
+        if bucket.open.len() == PIECE {
+            let empty = self.free.pop();
+            let empty = empty.unwrap_or_else(|| Vec::with_capacity(PIECE));
+            bucket.full.push(std::mem::replace(&mut bucket.open, empty));
+        }
     }
 
-    fn pop(&mut self) -> Option<BgpRoute> {
+    #[inline]
+    fn pop(&mut self) -> Option<Next> {
         if self.len == 0 {
             return None;
         }
         if self.taken == self.lot.len() {
             self.fill();
         }
-        let (net, route) = *self.lot.get(self.taken)?;
+        let item = *self.lot.get(self.taken)?;
         self.taken += 1;
         self.len -= 1;
-        Some((net.into(), route))
+        let next = self.lot.get(self.taken);
+        Some(Next {
+            route: item.route(self.at),
+            follows: next.is_some_and(|next| next.key() == item.key()),
+        })
     }
 
     /// Is the next one of another bucket?
@@ -114,18 +219,46 @@ impl<N: Net> Family<N> {
         self.taken == self.lot.len()
     }
 
-    /// Puts the next bucket in order. It gets the room of the one before.
+    /// Puts the next bucket in order.
     fn fill(&mut self) {
         let mut round = (self.next..BUCKETS).chain(0..self.next);
-        let Some(at) = round.find(|at| !self.buckets[*at].is_empty()) else {
+        let Some(at) = round.find(|at| self.buckets[*at].len() > 0) else {
             return;
         };
-        self.next = (at + 1) % BUCKETS;
-        self.lot.clear();
+        (self.at, self.next) = (at, (at + 1) % BUCKETS);
         self.taken = 0;
-        std::mem::swap(&mut self.lot, &mut self.buckets[at]);
-        // Those of one prefix stay in their order.
-        self.lot.sort_by_key(|r| r.0);
+        self.lot.clear();
+        let bucket = &mut self.buckets[at];
+        if bucket.full.is_empty() {
+            self.lot.append(&mut bucket.open);
+            // Those of one prefix stay in their order.
+            self.lot.sort_by_key(|r| r.key());
+            return;
+        }
+        let pieces = || bucket.full.iter().chain([&bucket.open]).flatten();
+        let mut ends = [0; PARTS];
+        pieces().for_each(|item| ends[item.part()] += 1);
+        let mut sum = 0;
+        for end in &mut ends {
+            // Where the part begins, until it is full.
+            (sum, *end) = (sum + *end, sum);
+        }
+        self.lot.resize(sum, bucket.full[0][0]);
+        for item in pieces() {
+            let at = &mut ends[item.part()];
+            self.lot[*at] = *item;
+            *at += 1;
+        }
+        let mut begin = 0;
+        for end in ends {
+            self.lot[begin..end].sort_by_key(|r| r.key());
+            begin = end;
+        }
+        bucket.open.clear();
+        for mut piece in bucket.full.drain(..) {
+            piece.clear();
+            self.free.push(piece);
+        }
     }
 
     fn tidy(&mut self) {
@@ -133,6 +266,15 @@ impl<N: Net> Family<N> {
             *self = Self::default();
         }
     }
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) struct Next {
+    /// It.
+    pub(super) route: BgpRoute,
+    /// Another of the same prefix comes after it.
+    pub(super) follows: bool,
 }
 
 /// Routes that are not in the table yet.
@@ -158,14 +300,14 @@ impl Incoming {
     #[inline]
     pub(super) fn push(&mut self, (net, route): BgpRoute) {
         match net {
-            IpNet::V4(net) => self.v4.push(net.into(), route),
-            IpNet::V6(net) => self.v6.push(V6(net), route),
+            IpNet::V4(net) => self.v4.push(net, route),
+            IpNet::V6(net) => self.v6.push(net, route),
         }
     }
 
     /// The next one. IPv4 and IPv6 take turns, a bucket each.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<BgpRoute> {
+    pub(super) fn pop(&mut self) -> Option<Next> {
         for _ in 0..2 {
             let (found, over) = match self.turn_of_v6 {
                 false => (self.v4.pop(), self.v4.is_over()),
@@ -184,7 +326,7 @@ impl Incoming {
 mod tests {
     use super::*;
     use crate::rib::Sets;
-    use crate::rib::spec::{Hop, PathsSpec, Source};
+    use crate::rib::spec::{Hop, PathsSpec};
     use net::IfaceId;
     use std::collections::HashMap;
 
@@ -203,8 +345,9 @@ mod tests {
                     .into(),
                 _ => ipnet::Ipv4Net::new_assert(bits.into(), 24).trunc().into(),
             };
+            let source = [Source::Ebgp, Source::Ibgp][i % 2];
             let id = sets.intern(&PathsSpec::single(Hop::Dev(IfaceId(i as u16))));
-            (net, (!i.is_multiple_of(7)).then_some((Source::Ebgp, id)))
+            (net, (!i.is_multiple_of(7)).then_some((source, id)))
         };
         (0..n).map(one).collect()
     }
@@ -223,9 +366,12 @@ mod tests {
             let (mut last, mut turns) = ([None; 2], 0);
             let mut family = None;
             for left in (0..n).rev() {
-                let (p, route) = incoming.pop().unwrap();
+                let next = incoming.pop().unwrap();
+                let (p, route) = next.route;
                 assert_eq!(incoming.len(), left);
-                found.entry(p).or_default().push(route);
+                let of_it = found.entry(p).or_default();
+                of_it.push(route);
+                assert_eq!(next.follows, of_it.len() < by_prefix[&p].len(), "{p}");
                 let v6 = p.addr().is_ipv6();
                 turns += usize::from(family.replace(v6) != Some(v6));
                 let last = &mut last[usize::from(v6)];
@@ -249,7 +395,7 @@ mod tests {
         }
         let mut found = Vec::new();
         while found.len() < 6 {
-            let (p, _) = incoming.pop().unwrap();
+            let (p, _) = incoming.pop().unwrap().route;
             // The same again and again: the others come all the same.
             incoming.push((net(3), None));
             found.push(p);

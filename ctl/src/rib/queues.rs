@@ -20,6 +20,8 @@ pub(super) enum Queued {
     No,
     Soon,
     Later,
+    /// Nowhere: it is in the slice that is being made.
+    Slice,
 }
 
 /// Prefixes to look at. One that is queued twice is looked at once: what it says itself counts.
@@ -56,14 +58,9 @@ impl Queues {
         }
     }
 
-    /// How many were put there.
-    pub(super) fn nexts(&self) -> usize {
-        self.next.len()
-    }
-
-    /// Are there single changes?
-    pub(super) fn has_soon(&self) -> bool {
-        !self.soon.is_empty()
+    /// How many single changes there are.
+    pub(super) fn soons(&self) -> usize {
+        self.soon.len()
     }
 
     /// How many of the others there are, some of them queued with the single changes since.

@@ -27,6 +27,18 @@ impl SetId {
     fn index(self) -> usize {
         self.0.get() as usize - 1
     }
+
+    /// For who keeps many of them.
+    #[inline]
+    pub(super) fn number(self) -> u32 {
+        self.0.get()
+    }
+
+    /// That of a number that [`SetId::number`] gave.
+    #[inline]
+    pub(super) fn of_number(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
+    }
 }
 
 /// The prefixes that have a route with a set's paths, best or not. Nothing is searched to put one in or to take one out: what

@@ -118,6 +118,10 @@ impl Index4 {
         }
         let (list, key) = Self::key(p);
         let list = &mut self.lists[list];
+        if list.capacity() == 0 {
+            // Half of what one has in a full table.
+            list.reserve_exact(16);
+        }
         // Mostly new ones come in order.
         let at = match list.last() {
             Some(last) if *last >= key => list.partition_point(|e| *e < key),
