@@ -118,7 +118,10 @@ impl Groups {
                     self.resize(own, fits, len);
                 }
                 let run = self.run_mut(own);
-                run.copy_within(rank..len, rank + 1);
+                // Many come in order, and then none has to make room.
+                if rank < len {
+                    run.copy_within(rank..len, rank + 1);
+                }
                 run[rank] = group.0;
                 own.map[number as usize / 64] |= bit(number);
                 None
