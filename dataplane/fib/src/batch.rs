@@ -1,6 +1,6 @@
 //! Changes to prefixes and labels, collected to be applied together.
 
-use net::{GroupId, Ip4Prefix, Ip6Prefix, Label};
+use net::{GroupId, Ip4Prefix, Ip6Prefix, Label, VrfId};
 
 use crate::{FibError, LabelEntry};
 
@@ -15,11 +15,21 @@ pub enum Op {
     Set6(Ip6Prefix, GroupId),
     /// Removes an IPv6 prefix, if it is there.
     Del6(Ip6Prefix),
+    /// Adds an IPv4 prefix of a VRF or points it elsewhere; the global table is not one.
+    SetVrf4(VrfId, Ip4Prefix, GroupId),
+    /// Removes an IPv4 prefix of a VRF, if it is there.
+    DelVrf4(VrfId, Ip4Prefix),
+    /// Adds an IPv6 prefix of a VRF or points it elsewhere; the global table is not one.
+    SetVrf6(VrfId, Ip6Prefix, GroupId),
+    /// Removes an IPv6 prefix of a VRF, if it is there.
+    DelVrf6(VrfId, Ip6Prefix),
     /// Adds a label or changes it.
     SetLabel(Label, LabelEntry),
     /// Removes a label, if it is there.
     DelLabel(Label),
 }
+
+const _: () = assert!(size_of::<Op>() == 48); // what an IPv6 prefix and its group take
 
 /// Changes that are applied together or not at all, under one epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

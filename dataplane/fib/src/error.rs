@@ -35,6 +35,9 @@ pub enum FibError {
         /// How many paths.
         paths: u32,
     },
+    /// The global table is not a VRF's.
+    #[error("VRF 0 is the global table, which has its own changes")]
+    GlobalTable,
     /// The paths make no group.
     #[error("not a next-hop group: {0}")]
     BadPaths(&'static str),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use hugepages::HugeSlice;
 use hugepages::slice::Backing;
-use net::{GroupId, Label, Lse};
+use net::{GroupId, Label, Lse, VrfId};
 
 use crate::TtlMode;
 
@@ -23,11 +23,12 @@ pub enum LabelOp {
     Unknown,
     /// Pop it, then go the way of the group, whose path may push: a swap, a swap to a stack, or a penultimate-hop pop.
     Forward,
-    /// Pop it, then look up what is under it: the next label, or at the bottom of the stack the IP packet.
+    /// Pop it, then look up what is under it: the next label, or at the bottom of the stack the IP packet, in the table of
+    /// [`LabelEntry::vrf`].
     PopLookup,
 }
 
-/// An entry, packed: the operation, the TTL model of the label that ends here, and the group. 0 is "unknown".
+/// An entry, packed: the operation, the TTL model of the label that ends here, and the group or the VRF. 0 is "unknown".
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub struct LabelEntry(u32);
@@ -43,7 +44,12 @@ impl LabelEntry {
 
     /// [`LabelOp::PopLookup`] in the global table.
     pub const fn pop_lookup(ttl: TtlMode) -> Self {
-        Self(2 << OP_SHIFT | pipe(ttl))
+        Self::pop_lookup_in(VrfId::GLOBAL, ttl)
+    }
+
+    /// [`LabelOp::PopLookup`] in the table of a VRF (RFC 4364 4.3.2).
+    pub const fn pop_lookup_in(vrf: VrfId, ttl: TtlMode) -> Self {
+        Self(2 << OP_SHIFT | pipe(ttl) | vrf.0 as u32)
     }
 
     /// What to do.
@@ -59,7 +65,19 @@ impl LabelEntry {
     /// Where to, for [`LabelOp::Forward`]; else [`GroupId::NONE`].
     #[inline]
     pub const fn group(self) -> GroupId {
-        GroupId(self.0 & GROUP)
+        match self.op() {
+            LabelOp::Forward => GroupId(self.0 & GROUP),
+            _ => GroupId::NONE,
+        }
+    }
+
+    /// In whose table to look up, for [`LabelOp::PopLookup`]; else the global one.
+    #[inline]
+    pub const fn vrf(self) -> VrfId {
+        match self.op() {
+            LabelOp::PopLookup => VrfId((self.0 & GROUP) as u16),
+            _ => VrfId::GLOBAL,
+        }
     }
 
     /// What becomes of the popped label's TTL.
@@ -77,9 +95,10 @@ impl std::fmt::Debug for LabelEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{:?}(group {}, {:?})",
+            "{:?}(group {}, VRF {}, {:?})",
             self.op(),
             self.group(),
+            self.vrf(),
             self.ttl()
         )
     }
@@ -211,7 +230,7 @@ mod tests {
         let entry = |i: u32| match i % 4 {
             0 => LabelEntry::forward(GroupId(i + 1), TtlMode::Uniform),
             1 => LabelEntry::forward(GroupId(i + 1), TtlMode::Pipe),
-            2 => LabelEntry::pop_lookup(TtlMode::Pipe),
+            2 => LabelEntry::pop_lookup_in(VrfId(i as u16), TtlMode::Pipe),
             _ => LabelEntry::UNKNOWN,
         };
         let label = |i: u32| Label::new((i * 40_009) & Label::MAX.get()).unwrap();
@@ -250,6 +269,12 @@ mod tests {
             assert_eq!(
                 (e.op(), e.group(), e.ttl()),
                 (LabelOp::PopLookup, GroupId::NONE, ttl)
+            );
+            assert_eq!(e.vrf(), VrfId::GLOBAL);
+            let e = LabelEntry::pop_lookup_in(VrfId(u16::MAX), ttl);
+            assert_eq!(
+                (e.op(), e.group(), e.ttl(), e.vrf()),
+                (LabelOp::PopLookup, GroupId::NONE, ttl, VrfId(u16::MAX))
             );
         }
         assert_eq!(LabelEntry::UNKNOWN.op(), LabelOp::Unknown);

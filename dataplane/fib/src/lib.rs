@@ -28,7 +28,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Left out for now: VRFs (one table of each kind), and placing groups and adjacencies on a replica's node (the big
+//! A VRF has a table of its own, small as its routes are ([`View::lookup4_in`], [`FibWriter::set_vrf4`]); groups, adjacencies and
+//! labels are the same for all.
+//!
+//! Left out for now: placing groups and adjacencies on a replica's node (the big
 //! tables are).
 
 mod adjacency;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use net::{AdjId, GroupId, Label};
+use net::{AdjId, GroupId, Label, VrfId};
 use rcu::{Domain, Reader};
 
 use crate::lfib::Lfib;
@@ -23,6 +23,9 @@ pub struct Sizes {
     pub tbl8: usize,
     /// Lines of 64 bytes of which the IPv6 table is made, besides its index.
     pub nodes6: usize,
+    /// Lines of 64 bytes of which the tables of all VRFs are made. A VRF with a thousand routes of each family takes some
+    /// 700.
+    pub vrf_lines: usize,
     /// Next-hop groups, at most 2^28 - 1.
     pub groups: usize,
     /// Adjacencies.
@@ -35,6 +38,7 @@ impl Default for Sizes {
             words4: 1 << 24,
             tbl8: 1 << 17,
             nodes6: 1 << 20,
+            vrf_lines: 1 << 20,
             groups: 1 << 17,
             adjacencies: 1 << 17,
         }
@@ -46,6 +50,8 @@ impl Default for Sizes {
 pub struct Tables {
     pub(crate) v4: Table4,
     pub(crate) v6: Table6,
+    /// Of all VRFs, IPv4 too.
+    pub(crate) vrfs: Table6,
     pub(crate) labels: Lfib,
     pub(crate) groups: rcu::Table<Group>,
     pub(crate) adjs: rcu::Table<Adjacency>,
@@ -64,6 +70,7 @@ impl Tables {
         Ok(Self {
             v4: Table4::new(sizes.words4, sizes.tbl8, place)?,
             v6: Table6::new(sizes.nodes6, place)?,
+            vrfs: Table6::of_vrfs(sizes.vrf_lines, place)?,
             labels: Lfib::new(place)?,
             // Group 0 is "no route": its slot stays empty.
             groups: rcu::Table::new(domain, sizes.groups + 1),
@@ -166,6 +173,24 @@ impl<'r> View<'r> {
     #[inline]
     pub fn lookup6_burst_scalar(self, dst: &[u128], out: &mut [GroupId]) {
         self.tables.v6.lookup_burst_scalar(dst, out);
+    }
+
+    /// [`View::lookup4`] in the table of a VRF; [`VrfId::GLOBAL`] is the global table.
+    #[inline]
+    pub fn lookup4_in(self, vrf: VrfId, dst: u32) -> GroupId {
+        if vrf == VrfId::GLOBAL {
+            return self.lookup4(dst);
+        }
+        self.tables.vrfs.vrf_lookup4(vrf, dst)
+    }
+
+    /// [`View::lookup6`] in the table of a VRF; [`VrfId::GLOBAL`] is the global table.
+    #[inline]
+    pub fn lookup6_in(self, vrf: VrfId, dst: u128) -> GroupId {
+        if vrf == VrfId::GLOBAL {
+            return self.lookup6(dst);
+        }
+        self.tables.vrfs.vrf_lookup6(vrf, dst)
     }
 
     /// Of the frames of `which`, a bit for each position, the groups that the labels on top of their stacks lead to;

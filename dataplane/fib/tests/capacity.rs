@@ -33,6 +33,7 @@ fn full_tables_refuse_and_stay_as_they_are() {
         words4: 1 << 12,
         tbl8: 2,
         nodes6: 2,
+        vrf_lines: 2,
         groups: 2,
         adjacencies: 1,
     };
@@ -250,7 +251,25 @@ fn any_op() -> impl Strategy<Value = Op> {
             g => Op::SetLabel(l, LabelEntry::forward(GroupId(g), TtlMode::Uniform)),
         }
     });
-    prop_oneof![4 => v4, 4 => v6, 1 => label]
+    let vrf4 = any_change::<Vrf4>().prop_map(
+        |Change {
+             prefix: (v, p),
+             group,
+         }| match group {
+            Some(g) => Op::SetVrf4(v, p, g),
+            None => Op::DelVrf4(v, p),
+        },
+    );
+    let vrf6 = any_change::<Vrf6>().prop_map(
+        |Change {
+             prefix: (v, p),
+             group,
+         }| match group {
+            Some(g) => Op::SetVrf6(v, p, g),
+            None => Op::DelVrf6(v, p),
+        },
+    );
+    prop_oneof![4 => v4, 4 => v6, 3 => vrf4, 3 => vrf6, 1 => label]
 }
 
 /// What the tables should hold.
@@ -258,6 +277,8 @@ fn any_op() -> impl Strategy<Value = Op> {
 struct Model {
     v4: Oracle<V4>,
     v6: Oracle<V6>,
+    vrf4: Oracle<Vrf4>,
+    vrf6: Oracle<Vrf6>,
     labels: BTreeMap<Label, LabelEntry>,
 }
 
@@ -268,6 +289,10 @@ impl Model {
             Op::Del4(prefix) => drop(self.v4.0.remove(&prefix)),
             Op::Set6(prefix, g) => drop(self.v6.0.insert(prefix, g)),
             Op::Del6(prefix) => drop(self.v6.0.remove(&prefix)),
+            Op::SetVrf4(v, p, g) => drop(self.vrf4.0.insert((v, p), g)),
+            Op::DelVrf4(v, p) => drop(self.vrf4.0.remove(&(v, p))),
+            Op::SetVrf6(v, p, g) => drop(self.vrf6.0.insert((v, p), g)),
+            Op::DelVrf6(v, p) => drop(self.vrf6.0.remove(&(v, p))),
             Op::SetLabel(l, e) => drop(self.labels.insert(l, e)),
             Op::DelLabel(l) => drop(self.labels.remove(&l)),
         }
@@ -293,6 +318,18 @@ impl Model {
                         assert_eq!(view.lookup6(a), self.v6.lookup(a), "{a:x}");
                     }
                 }
+                Op::SetVrf4(v, p, _) | Op::DelVrf4(v, p) => {
+                    assert_eq!(w.get_vrf4(v, p), self.vrf4.0.get(&(v, p)).copied(), "{p:?}");
+                    for a in edges::<Vrf4>((v, p)) {
+                        assert_eq!(view.lookup4_in(a.0, a.1), self.vrf4.lookup(a), "{a:?}");
+                    }
+                }
+                Op::SetVrf6(v, p, _) | Op::DelVrf6(v, p) => {
+                    assert_eq!(w.get_vrf6(v, p), self.vrf6.0.get(&(v, p)).copied(), "{p:?}");
+                    for a in edges::<Vrf6>((v, p)) {
+                        assert_eq!(view.lookup6_in(a.0, a.1), self.vrf6.lookup(a), "{a:?}");
+                    }
+                }
                 Op::SetLabel(l, _) | Op::DelLabel(l) => {
                     let want = self.labels.get(&l).copied().unwrap_or_default();
                     assert_eq!(view.label(l), want);
@@ -311,13 +348,13 @@ proptest! {
         batches in prop::collection::vec((prop::collection::vec(any_op(), 1..12), any::<bool>()), 1..12),
     ) {
         let domain = Domain::new();
-        let sizes = Sizes { words4: 1 << 16, tbl8: 3, nodes6: 6, groups: 64, adjacencies: 1 };
+        let sizes = Sizes { words4: 1 << 16, tbl8: 3, nodes6: 6, vrf_lines: 12, groups: 64, adjacencies: 1 };
         let mut w = FibWriter::with_sizes(&[], &domain, sizes).unwrap();
         for _ in 0..GROUPS {
             w.add_group(&[(blackhole(), 1)]).unwrap();
         }
         let mut reader = domain.register("now and then");
-        let mut model = Model { v4: Oracle::new(), v6: Oracle::new(), labels: BTreeMap::new() };
+        let mut model = Model { v4: Oracle::new(), v6: Oracle::new(), vrf4: Oracle::new(), vrf6: Oracle::new(), labels: BTreeMap::new() };
         let all: Vec<Op> = batches.iter().flat_map(|(ops, _)| ops.iter().copied()).collect();
         for (ops, report) in &batches {
             match w.apply(&batch(ops)) {
@@ -337,6 +374,8 @@ proptest! {
         let clear = all.iter().map(|op| match *op {
             Op::Set4(p, _) | Op::Del4(p) => Op::Del4(p),
             Op::Set6(p, _) | Op::Del6(p) => Op::Del6(p),
+            Op::SetVrf4(v, p, _) | Op::DelVrf4(v, p) => Op::DelVrf4(v, p),
+            Op::SetVrf6(v, p, _) | Op::DelVrf6(v, p) => Op::DelVrf6(v, p),
             Op::SetLabel(l, _) | Op::DelLabel(l) => Op::DelLabel(l),
         });
         prop_assert_eq!(w.apply(&clear.collect()), Ok(()));

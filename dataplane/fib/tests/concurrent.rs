@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use fib::{Tables, View};
-use net::GroupId;
+use net::{GroupId, VrfId};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -171,6 +171,16 @@ fn v6_readers_find_only_right_answers() {
     many::<V6>();
 }
 
+#[test]
+fn vrf_readers_find_only_right_answers_in_v4() {
+    many::<Vrf4>();
+}
+
+#[test]
+fn vrf_readers_find_only_right_answers_in_v6() {
+    many::<Vrf6>();
+}
+
 /// A short prefix and a longer one take turns, so that there always is a route; see `fib::short`.
 #[test]
 fn a_route_that_changes_hands_is_never_missed() {
@@ -198,4 +208,7 @@ fn a_route_that_changes_hands_is_never_missed() {
     run::<V4>(0x0a01_0203, 32);
     run::<V6>(0x2001_0db8_0001_0002_0003_0004_0005_0006, 13);
     run::<V6>(0x2001_0db8_0001_0002_0003_0004_0005_0006, 128);
+    run::<Vrf4>((VrfId(7), 0x0a01_0203), 32);
+    let host = 0x2001_0db8_0001_0002_0003_0004_0005_0006;
+    run::<Vrf6>((VrfId(7), host), 128);
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use net::{GroupId, Label};
+use net::{GroupId, Label, VrfId};
 use proptest::prelude::*;
 
 fn check<F: Family>(changes: &[Change<F>], others: &[F::Addr]) -> Result<(), TestCaseError> {
@@ -69,6 +69,18 @@ proptest! {
                              others in prop::collection::vec(V6::any_addr(), 40)) {
         check::<V6>(&changes, &others)?;
     }
+
+    #[test]
+    fn vrfs_equal_the_obvious_in_v4(changes in prop::collection::vec(any_change::<Vrf4>(), 1..160),
+                                    others in prop::collection::vec(Vrf4::any_addr(), 40)) {
+        check::<Vrf4>(&changes, &others)?;
+    }
+
+    #[test]
+    fn vrfs_equal_the_obvious_in_v6(changes in prop::collection::vec(any_change::<Vrf6>(), 1..160),
+                                    others in prop::collection::vec(Vrf6::any_addr(), 40)) {
+        check::<Vrf6>(&changes, &others)?;
+    }
 }
 
 /// Every length alone, its edges, and its end.
@@ -106,6 +118,8 @@ fn every_length_alone() {
     }
     run::<V4>(0xc612_3456);
     run::<V6>(0x2001_0db8_1234_5678_9abc_def0_1234_5678);
+    run::<Vrf4>((VrfId(9), 0xc612_3456));
+    run::<Vrf6>((VrfId(9), 0x2001_0db8_1234_5678_9abc_def0_1234_5678));
 }
 
 /// All lengths nested: each comes out as the longer ones go, in either order.
@@ -133,6 +147,9 @@ fn deletion_exposes_what_is_below() {
     run::<V4>(0xffff_ffff);
     run::<V6>(u128::MAX);
     run::<V6>(0x2001_0db8_1234_5678_9abc_def0_1234_5678);
+    run::<Vrf4>((VrfId(1), 0xffff_ffff));
+    run::<Vrf6>((VrfId(1), u128::MAX));
+    run::<Vrf6>((VrfId(1), 0x2001_0db8_1234_5678_9abc_def0_1234_5678));
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod paint;
 mod rib;
 mod runs;
 mod shelf;
+mod vrfs;
 mod write;
 
 use std::io;
@@ -40,6 +41,7 @@ use crate::short::Short;
 use node::{Entry, INDEX, Line, PAGE_BITS, WINDOW};
 
 pub(crate) use node::Gone;
+pub(crate) use vrfs::{Root, VrfWriter, widened};
 pub(crate) use write::{Replicas6, Writer6};
 
 /// Lengths up to this are in the short table.
@@ -89,8 +91,12 @@ impl Table6 {
     /// The group of the longest prefix of more than 12 bits that covers `dst`, or 0.
     #[inline]
     fn entry(&self, dst: u128) -> u32 {
-        let mut entry = self.index_entry(dst);
-        let mut window = INDEX;
+        self.follow(self.index_entry(dst), INDEX, dst)
+    }
+
+    /// What an entry says of `dst`, whose bits from `window` on it tells apart.
+    #[inline]
+    fn follow(&self, mut entry: Entry, mut window: u32, dst: u128) -> u32 {
         let mut key = node::key(dst, window);
         loop {
             match entry.kind() {

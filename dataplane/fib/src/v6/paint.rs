@@ -2,7 +2,7 @@
 
 use super::Writer6;
 use super::node::{Entry, INDEX, Interval, Kind, WINDOW, key};
-use super::rib::{Found, below};
+use super::rib::{Found, List, below};
 use super::write::Replicas6;
 use crate::FibError;
 
@@ -17,6 +17,13 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// All addresses.
+    pub(super) const ROOT: Self = Self {
+        base: 0,
+        depth: 0,
+        window: 0,
+    };
+
     /// That of an entry of the index.
     pub(super) fn index(cell: u128) -> Self {
         Self {
@@ -232,7 +239,7 @@ pub(super) struct Painted {
     pub(super) crossings: Vec<Entry>,
 }
 
-impl Writer6 {
+impl<R: List> Writer6<R> {
     /// Paints a block whose entry was `old` (no page). What leads beyond the window is made anew where it is dirty.
     pub(super) fn paint(
         &mut self,
@@ -428,7 +435,8 @@ impl Writer6 {
     /// The group of the longest prefix that covers a block and is not in the short table.
     pub(super) fn cover(&self, block: Block) -> Entry {
         let cover = self.rib.cover(block.base, block.depth);
-        let long = cover.filter(|&(len, _)| len > super::SHORT.into());
+        let is_long = |len| self.short_len.is_none_or(|most| len > u32::from(most));
+        let long = cover.filter(|&(len, _)| is_long(len));
         Entry(long.map_or(0, |(_, group)| group.0))
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    fn new(addr: u128, len: u8) -> Self {
+    pub(super) fn new(addr: u128, len: u8) -> Self {
         Self {
             high: (addr >> 64) as u64,
             low: addr as u64,
@@ -34,11 +34,11 @@ impl Key {
         }
     }
 
-    fn addr(self) -> u128 {
+    pub(super) fn addr(self) -> u128 {
         u128::from(self.high) << 64 | u128::from(self.low)
     }
 
-    fn last(self) -> u128 {
+    pub(super) fn last(self) -> u128 {
         self.addr() | below(self.len.into())
     }
 }
@@ -50,15 +50,33 @@ pub(super) fn below(len: u32) -> u128 {
 
 /// A prefix that lies in a block.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub(super) first: u128,
     pub(super) last: u128,
     pub(super) len: u32,
     pub(super) group: GroupId,
 }
 
+/// A list of prefixes that nodes are painted from.
+pub(crate) trait List {
+    /// How many there are.
+    fn len(&self) -> usize;
+    /// What a prefix has.
+    fn get(&self, p: Ip6Prefix) -> Option<GroupId>;
+    /// Sets or removes a prefix and returns what it had.
+    fn put(&mut self, p: Ip6Prefix, group: Option<GroupId>) -> Option<GroupId>;
+    /// The longest prefix of at most `len` bits that covers `addr`: its length and group.
+    fn cover(&self, addr: u128, len: u32) -> Option<(u32, GroupId)>;
+    /// Appends the prefixes longer than `len` inside the block of that length at `base`, in order.
+    fn inside(&self, base: u128, len: u32, found: &mut Vec<Found>);
+    /// How many prefixes longer than `len` lie inside the block of that length at `base`.
+    fn count_inside(&self, base: u128, len: u32) -> usize;
+    /// Bytes, as far as can be told from outside.
+    fn bytes(&self) -> usize;
+}
+
 /// All IPv6 prefixes and their groups.
-pub(super) struct Rib6 {
+pub(crate) struct Rib6 {
     shelves: Shelves,
     /// The shelf for keys from one on: for the first shelf, the least key; for others, one that is above all before it.
     index: BTreeMap<Key, u32>,
@@ -87,27 +105,19 @@ impl Default for Rib6 {
     }
 }
 
-impl Rib6 {
-    /// None, with somebody who makes pages ready for those that come.
-    pub(super) fn with_pages(ahead: Ahead) -> Self {
-        let mut rib = Self::default();
-        rib.shelves.ahead = Some(ahead);
-        rib
-    }
-
-    pub(super) fn len(&self) -> usize {
+impl List for Rib6 {
+    fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn get(&self, p: Ip6Prefix) -> Option<GroupId> {
+    fn get(&self, p: Ip6Prefix) -> Option<GroupId> {
         let key = Key::new(p.addr(), p.len());
         let place = self.seek(&key);
         self.is_at(place, &key)
             .then(|| self.shelves.of(place.shelf).group(place.at))
     }
 
-    /// Sets or removes a prefix and returns what it had.
-    pub(super) fn put(&mut self, p: Ip6Prefix, group: Option<GroupId>) -> Option<GroupId> {
+    fn put(&mut self, p: Ip6Prefix, group: Option<GroupId>) -> Option<GroupId> {
         let key = Key::new(p.addr(), p.len());
         let place = self.seek(&key);
         let there = self.is_at(place, &key);
@@ -147,8 +157,7 @@ impl Rib6 {
         }
     }
 
-    /// The longest prefix of at most `len` bits that covers `addr`: its length and group.
-    pub(super) fn cover(&self, addr: u128, len: u32) -> Option<(u32, GroupId)> {
+    fn cover(&self, addr: u128, len: u32) -> Option<(u32, GroupId)> {
         // No prefix after this place is longer and covers the address.
         let bound = Key::new(addr & !below(len), len as u8);
         let mut place = self.seek(&bound);
@@ -158,6 +167,52 @@ impl Rib6 {
         let (key, place) = self.climb(place, addr)?;
         let place = place.unwrap_or_else(|| self.seek(&key));
         Some((key.len.into(), self.shelves.of(place.shelf).group(place.at)))
+    }
+
+    fn inside(&self, base: u128, len: u32, found: &mut Vec<Found>) {
+        let last = Key::new(base | below(len), u8::MAX);
+        self.walk(base, len, |shelf, from| {
+            for at in from..shelf.used() {
+                let key = shelf.key(at);
+                if key > last {
+                    return false;
+                }
+                found.push(Found {
+                    first: key.addr(),
+                    last: key.last(),
+                    len: key.len.into(),
+                    group: shelf.group(at),
+                });
+            }
+            true
+        });
+    }
+
+    fn count_inside(&self, base: u128, len: u32) -> usize {
+        let last = Key::new(base | below(len), u8::MAX);
+        let mut count = 0;
+        self.walk(base, len, |shelf, from| {
+            let end = shelf.rank(&last);
+            count += end - from;
+            end == shelf.used()
+        });
+        count
+    }
+
+    /// Bytes; of the tree, as far as can be told from outside: the standard library's nodes have 11 entries and are two
+    /// thirds full.
+    fn bytes(&self) -> usize {
+        const ENTRY: usize = size_of::<Key>() + size_of::<u32>();
+        self.shelves.bytes() + self.index.len() * (ENTRY + 4) * 3 / 2
+    }
+}
+
+impl Rib6 {
+    /// None, with somebody who makes pages ready for those that come.
+    pub(super) fn with_pages(ahead: Ahead) -> Self {
+        let mut rib = Self::default();
+        rib.shelves.ahead = Some(ahead);
+        rib
     }
 
     /// Of a prefix that comes before an address and those that cover it, the longest that covers the address, and its
@@ -201,45 +256,6 @@ impl Rib6 {
             }
             (shelf, at) = (here.after, 0);
         }
-    }
-
-    /// Appends the prefixes longer than `len` inside the block of that length at `base`.
-    pub(super) fn inside(&self, base: u128, len: u32, found: &mut Vec<Found>) {
-        let last = Key::new(base | below(len), u8::MAX);
-        self.walk(base, len, |shelf, from| {
-            for at in from..shelf.used() {
-                let key = shelf.key(at);
-                if key > last {
-                    return false;
-                }
-                found.push(Found {
-                    first: key.addr(),
-                    last: key.last(),
-                    len: key.len.into(),
-                    group: shelf.group(at),
-                });
-            }
-            true
-        });
-    }
-
-    /// How many prefixes longer than `len` lie inside the block of that length at `base`.
-    pub(super) fn count_inside(&self, base: u128, len: u32) -> usize {
-        let last = Key::new(base | below(len), u8::MAX);
-        let mut count = 0;
-        self.walk(base, len, |shelf, from| {
-            let end = shelf.rank(&last);
-            count += end - from;
-            end == shelf.used()
-        });
-        count
-    }
-
-    /// Bytes; of the tree, as far as can be told from outside: the standard library's nodes have 11 entries and are two
-    /// thirds full.
-    pub(super) fn bytes(&self) -> usize {
-        const ENTRY: usize = size_of::<Key>() + size_of::<u32>();
-        self.shelves.bytes() + self.index.len() * (ENTRY + 4) * 3 / 2
     }
 
     /// Shows `see` shelves, and from where on, beginning after the block of that length itself, for as long as it wants.

@@ -31,6 +31,8 @@ const IN_USE: Tag = Tag {
 /// Hands out runs of lines.
 #[derive(Debug)]
 pub(super) struct Runs {
+    /// What is handed out, for who is refused.
+    what: &'static str,
     /// Lines that may be in use, unless the wish is urgent.
     capacity: usize,
     /// Lines that there are.
@@ -44,8 +46,9 @@ pub(super) struct Runs {
 
 impl Runs {
     /// The first line, which is the reader's dummy, is never handed out.
-    pub(super) fn new(capacity: usize, total: usize) -> Self {
+    pub(super) fn new(what: &'static str, capacity: usize, total: usize) -> Self {
         Self {
+            what,
             capacity,
             total,
             in_use: 0,
@@ -58,7 +61,7 @@ impl Runs {
     pub(super) fn take(&mut self, n: u32, urgent: bool) -> Result<u32, FibError> {
         let wanted = n as usize;
         let full = FibError::Full {
-            what: "line of the IPv6 table",
+            what: self.what,
             capacity: self.capacity,
         };
         if !urgent && self.in_use + wanted > self.capacity {
@@ -159,7 +162,7 @@ mod tests {
 
     #[test]
     fn neighbours_are_joined() {
-        let mut runs = Runs::new(100, 100);
+        let mut runs = Runs::new("line", 100, 100);
         let [a, b, c] = [4, 5, 6].map(|n| runs.take(n, false).unwrap());
         assert_eq!((a, b, c), (1, 5, 10));
         runs.give(a, 4);
@@ -175,7 +178,7 @@ mod tests {
 
     #[test]
     fn only_what_is_urgent_exceeds_the_capacity() {
-        let mut runs = Runs::new(10, 20);
+        let mut runs = Runs::new("line", 10, 20);
         runs.take(8, false).unwrap();
         assert!(runs.take(3, false).is_err());
         runs.take(2, false).unwrap();
@@ -188,7 +191,7 @@ mod tests {
         /// Runs never overlap, and all room comes back.
         #[test]
         fn runs_are_apart_and_come_back(wishes in prop::collection::vec((1u32..=18, any::<prop::sample::Index>(), any::<bool>()), 1..400)) {
-            let mut runs = Runs::new(2000, 2000);
+            let mut runs = Runs::new("line", 2000, 2000);
             let mut out: Vec<(u32, u32)> = Vec::new();
             let mut owner = vec![0; 2001];
             for (n, pick, give) in wishes {

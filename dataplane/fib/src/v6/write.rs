@@ -16,7 +16,7 @@ use net::{GroupId, Ip6Prefix};
 
 use super::node::{self, Entry, Gone, Interval, Kind, PAGE_BITS, PAGE_LINES, Shape};
 use super::paint::{Block, Known, Parts, Range, Touched};
-use super::rib::{Found, Rib6, below};
+use super::rib::{Found, List, Rib6, below};
 use super::runs::Runs;
 use super::{INDEX_PAGE, INDEX_PAGES, SHORT, Table6};
 use crate::ahead::{Ahead, Frontier};
@@ -43,22 +43,22 @@ pub(super) enum Slot {
 
 /// A prefix that changed: what it had, and what it has now.
 #[derive(Debug, Clone, Copy)]
-struct Staged {
-    prefix: Ip6Prefix,
-    old: Option<GroupId>,
-    new: Option<GroupId>,
+pub(super) struct Staged {
+    pub(super) prefix: Ip6Prefix,
+    pub(super) old: Option<GroupId>,
+    pub(super) new: Option<GroupId>,
 }
 
 /// What [`Writer6::prepare`] made ready.
 #[derive(Default)]
-struct Plan {
+pub(super) struct Plan {
     stores: Vec<(Slot, Entry)>,
     made: Vec<(u32, u32)>,
     dropped: Vec<Gone>,
     /// How many prefixes are inside pages; `None` where the page goes.
     counts: Vec<(u32, Option<usize>)>,
     /// Whether running out of room is no reason to stop.
-    urgent: bool,
+    pub(super) urgent: bool,
 }
 
 /// Buffers that are used again.
@@ -69,9 +69,11 @@ pub(super) struct Scratch {
     pub(super) intervals: Vec<Vec<Interval>>,
 }
 
-/// The writer's side of all replicas.
-pub(crate) struct Writer6 {
-    pub(super) rib: Rib6,
+/// The writer's side of all replicas. `R` is the list of prefixes that it paints from.
+pub(crate) struct Writer6<R = Rib6> {
+    pub(super) rib: R,
+    /// Prefixes of no more bits are in the short table, not in the nodes; `None` where there is none.
+    pub(super) short_len: Option<u8>,
     short: ShortWriter,
     runs: Runs,
     /// How far the lines have got.
@@ -82,8 +84,8 @@ pub(crate) struct Writer6 {
     index_pages: usize,
     /// Prefixes inside each page, by its first line.
     counts: HashMap<u32, usize>,
-    staged: Vec<Staged>,
-    plan: Plan,
+    pub(super) staged: Vec<Staged>,
+    pub(super) plan: Plan,
     pub(super) scratch: Scratch,
     /// What the last changes left, for the caller to take out.
     pub(crate) gone: Vec<Gone>,
@@ -92,12 +94,29 @@ pub(crate) struct Writer6 {
 impl Writer6 {
     pub(crate) fn new(lines: usize, ahead: Ahead) -> Self {
         Self {
-            rib: Rib6::with_pages(ahead.clone()),
+            short_len: Some(SHORT),
+            short: ShortWriter::new(SHORT.into()),
+            used: vec![0; INDEX_PAGES],
+            ..Self::over(
+                Rib6::with_pages(ahead.clone()),
+                Runs::new("line of the IPv6 table", lines, total_lines(lines)),
+                ahead,
+            )
+        }
+    }
+}
+
+impl<R: List> Writer6<R> {
+    /// The writer of nodes alone, painted from `rib`, with room for them in `runs`.
+    pub(super) fn over(rib: R, runs: Runs, ahead: Ahead) -> Self {
+        Self {
+            rib,
+            short_len: None,
+            short: ShortWriter::new(0),
+            runs,
             frontier: Frontier::default(),
             ahead,
-            short: ShortWriter::new(SHORT.into()),
-            runs: Runs::new(lines, total_lines(lines)),
-            used: vec![0; INDEX_PAGES],
+            used: Vec::new(),
             index_pages: 0,
             counts: HashMap::new(),
             staged: Vec::new(),
@@ -105,6 +124,11 @@ impl Writer6 {
             scratch: Scratch::default(),
             gone: Vec::new(),
         }
+    }
+
+    /// How many pages of memory the index has, to count what is in each.
+    pub(super) fn index_pages_of(&mut self, pages: usize) {
+        self.used = vec![0; pages];
     }
 
     /// The group that a prefix itself points to.
@@ -135,7 +159,35 @@ impl Writer6 {
     /// No room; [`Writer6::abort`] is next. Removals alone may take three times the room that the table has.
     pub(crate) fn prepare(&mut self, t: Replicas6<'_>) -> Result<(), FibError> {
         self.plan.urgent = self.staged.iter().all(|s| s.new.is_none());
-        // In order, and of several changes to one prefix the first old and the last new.
+        self.order_staged();
+        let dirty = self.dirty();
+        for (cell, dirty) in Touched::everywhere(&dirty, node::INDEX) {
+            self.prepare_slot(t, cell, dirty)?;
+        }
+        Ok(())
+    }
+
+    /// Makes ready what was staged below a root: an entry of the index that stands for all addresses.
+    ///
+    /// # Errors
+    /// As [`Writer6::prepare`], but what is urgent is for the caller to say.
+    pub(super) fn prepare_root(&mut self, t: Replicas6<'_>, root: usize) -> Result<(), FibError> {
+        self.order_staged();
+        let dirty = self.dirty();
+        if dirty.is_empty() {
+            return Ok(());
+        }
+        let slot = Slot::Index(root);
+        let old = t.load(slot);
+        let new = self.rebuild(t, Block::ROOT, old, &dirty, None)?;
+        if new != old {
+            self.plan.stores.push((slot, new));
+        }
+        Ok(())
+    }
+
+    /// Puts what is staged in order, and of several changes to one prefix keeps the first old and the last new.
+    fn order_staged(&mut self) {
         self.staged.sort_by_key(|s| s.prefix);
         self.staged.dedup_by(|later, first| {
             let same = later.prefix == first.prefix;
@@ -145,21 +197,26 @@ impl Writer6 {
             same
         });
         self.staged.retain(|s| s.old != s.new);
-        let dirty = dirty(&self.staged);
-        for (cell, dirty) in Touched::everywhere(&dirty, node::INDEX) {
-            self.prepare_slot(t, cell, dirty)?;
-        }
-        Ok(())
     }
 
     /// Shows readers what [`Writer6::prepare`] made ready.
     pub(crate) fn commit(&mut self, t: Replicas6<'_>) {
         let staged = std::mem::take(&mut self.staged);
+        if self.short_len.is_none() {
+            self.commit_nodes(t);
+            return self.reuse_staged(staged);
+        }
         // What comes to the short table comes before longer prefixes go, and what goes from it after others came.
         self.write_short(t, &staged, true);
+        self.commit_nodes(t);
+        self.write_short(t, &staged, false);
+        self.reuse_staged(staged);
+    }
+
+    /// Shows readers the nodes of the plan.
+    fn commit_nodes(&mut self, t: Replicas6<'_>) {
         let mut plan = std::mem::take(&mut self.plan);
         self.store_all(t, &mut plan.stores);
-        self.write_short(t, &staged, false);
         for (page, count) in plan.counts.drain(..) {
             match count {
                 Some(count) => self.counts.insert(page, count),
@@ -169,11 +226,20 @@ impl Writer6 {
         self.gone.append(&mut plan.dropped);
         plan.made.clear();
         self.plan = plan;
-        self.reuse_staged(staged);
     }
 
     /// Takes back what was staged and made ready.
     pub(crate) fn abort(&mut self) {
+        self.abort_nodes();
+        let staged = std::mem::take(&mut self.staged);
+        for s in staged.iter().rev() {
+            self.rib.put(s.prefix, s.old);
+        }
+        self.reuse_staged(staged);
+    }
+
+    /// Takes back the nodes of the plan.
+    pub(super) fn abort_nodes(&mut self) {
         let mut plan = std::mem::take(&mut self.plan);
         for (first, lines) in plan.made.drain(..) {
             self.runs.give(first, lines);
@@ -182,11 +248,6 @@ impl Writer6 {
         plan.dropped.clear();
         plan.counts.clear();
         self.plan = plan;
-        let staged = std::mem::take(&mut self.staged);
-        for s in staged.iter().rev() {
-            self.rib.put(s.prefix, s.old);
-        }
-        self.reuse_staged(staged);
     }
 
     /// Takes back what no reader can be at any more.
@@ -204,11 +265,28 @@ impl Writer6 {
     /// Bytes that lookups use (in one replica), and that only the writer uses.
     pub(crate) fn bytes(&self) -> (usize, usize) {
         let index = self.index_pages * INDEX_PAGE;
-        let short = 1 << SHORT;
+        let short = self.short_len.map_or(0, |bits| 1 << bits);
         let lookup = 4 * (index + short) + size_of::<node::Line>() * (self.runs.in_use() + 1);
         let counts = self.counts.capacity() * size_of::<(u32, usize)>();
-        let update = self.rib.bytes() + self.runs.bytes() + 2 * INDEX_PAGES + short + counts;
+        let update = self.rib.bytes() + self.runs.bytes() + 2 * self.used.len() + short + counts;
         (lookup, update)
+    }
+
+    /// The addresses of the staged prefixes that the nodes know of.
+    fn dirty(&self) -> Vec<Range> {
+        let mut dirty: Vec<Range> = Vec::new();
+        let nodes = |s: &&Staged| self.short_len.is_none_or(|most| s.prefix.len() > most);
+        for s in self.staged.iter().filter(nodes) {
+            let (first, last) = (
+                s.prefix.addr(),
+                s.prefix.addr() | below(s.prefix.len().into()),
+            );
+            // In order: who begins within the last range lies in it.
+            if dirty.last().is_none_or(|range| range.last < first) {
+                dirty.push(Range { first, last });
+            }
+        }
+        dirty
     }
 
     fn reuse_staged(&mut self, mut staged: Vec<Staged>) {
@@ -483,33 +561,39 @@ impl Writer6 {
     }
 }
 
-/// The addresses of the prefixes that the index knows of.
-fn dirty(staged: &[Staged]) -> Vec<Range> {
-    let mut dirty: Vec<Range> = Vec::new();
-    for s in staged.iter().filter(|s| s.prefix.len() > SHORT) {
-        let (first, last) = (
-            s.prefix.addr(),
-            s.prefix.addr() | below(s.prefix.len().into()),
-        );
-        // In order: who begins within the last range lies in it.
-        if dirty.last().is_none_or(|range| range.last < first) {
-            dirty.push(Range { first, last });
-        }
-    }
-    dirty
-}
-
 /// All replicas: the same stores go to each; what the writer reads, it reads from the first.
 #[derive(Clone, Copy)]
-pub(crate) struct Replicas6<'t>(pub(crate) &'t [Arc<Tables>]);
+pub(crate) struct Replicas6<'t> {
+    tables: &'t [Arc<Tables>],
+    /// Those of the VRFs, not the global table.
+    vrfs: bool,
+}
 
 impl<'t> Replicas6<'t> {
+    /// Of the global table.
+    pub(crate) fn global(tables: &'t [Arc<Tables>]) -> Self {
+        Self {
+            tables,
+            vrfs: false,
+        }
+    }
+
+    /// Of the table that all VRFs share.
+    pub(crate) fn vrfs(tables: &'t [Arc<Tables>]) -> Self {
+        Self { tables, vrfs: true }
+    }
+
     fn all(self) -> impl Iterator<Item = &'t Table6> + Clone {
-        self.0.iter().map(|t| &t.v6)
+        self.tables.iter().map(move |t| self.of(t))
     }
 
     fn first(self) -> &'t Table6 {
-        &self.0[0].v6
+        self.of(&self.tables[0])
+    }
+
+    #[inline]
+    fn of(self, t: &'t Tables) -> &'t Table6 {
+        if self.vrfs { &t.vrfs } else { &t.v6 }
     }
 
     fn short(self) -> impl Iterator<Item = &'t Short> + Clone {

@@ -2,8 +2,10 @@
 
 use super::FibWriter;
 use super::prefixes6::changes6;
+use super::vrfs::vrf_changes;
 use crate::batch::{BatchError, FibBatch, Op, Refused};
 use crate::{FibError, LabelOp};
+use net::VrfId;
 
 impl FibWriter {
     /// Applies all changes or none, then [`flush`](Self::flush)es: one epoch for all of them. Of several changes to one
@@ -17,6 +19,7 @@ impl FibWriter {
         self.prepare(batch)?;
         self.commit4(batch);
         self.commit6();
+        self.commit_vrfs();
         for &op in batch.ops() {
             match op {
                 Op::SetLabel(label, entry) => {
@@ -26,7 +29,7 @@ impl FibWriter {
                 Op::DelLabel(label) => {
                     self.del_label(label);
                 }
-                Op::Set4(..) | Op::Del4(_) | Op::Set6(..) | Op::Del6(_) => {}
+                _ => {} // prefixes
             }
         }
         self.flush();
@@ -41,6 +44,7 @@ impl FibWriter {
         self.prepare(batch)?;
         self.abort4();
         self.abort6();
+        self.abort_vrfs();
         Ok(())
     }
 
@@ -65,6 +69,14 @@ impl FibWriter {
             let first = ops().find(|(_, op)| of6(op)).map_or(0, |(index, _)| index);
             let refused = vec![refuse(first, error)];
             BatchError { refused }
+        })?;
+        self.prepare_vrfs(vrf_changes(batch)).map_err(|error| {
+            self.abort4();
+            self.abort6();
+            let of_vrf = |op: &Op| matches!(op, Op::SetVrf4(..) | Op::SetVrf6(..));
+            let first = ops().find(|(_, op)| of_vrf(op));
+            let refused = vec![refuse(first.map_or(0, |(index, _)| index), error)];
+            BatchError { refused }
         })
     }
 
@@ -75,7 +87,19 @@ impl FibWriter {
             Op::SetLabel(_, entry) if entry.op() == LabelOp::Forward => {
                 self.check_group_id(entry.group()).map(drop)
             }
-            Op::SetLabel(..) | Op::Del4(_) | Op::Del6(_) | Op::DelLabel(_) => Ok(()),
+            Op::SetVrf4(VrfId::GLOBAL, ..)
+            | Op::DelVrf4(VrfId::GLOBAL, _)
+            | Op::SetVrf6(VrfId::GLOBAL, ..)
+            | Op::DelVrf6(VrfId::GLOBAL, _) => Err(FibError::GlobalTable),
+            Op::SetVrf4(_, _, group) | Op::SetVrf6(_, _, group) => {
+                self.check_group_id(group).map(drop)
+            }
+            Op::SetLabel(..)
+            | Op::Del4(_)
+            | Op::Del6(_)
+            | Op::DelVrf4(..)
+            | Op::DelVrf6(..)
+            | Op::DelLabel(_) => Ok(()),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The one writer of the forwarding tables, on the control thread: labels, memory and what waits for readers here;
-//! prefixes in `prefixes4` and `prefixes6`, groups and adjacencies in `hops`, batches in `apply`.
+//! prefixes in `prefixes4`, `prefixes6` and `vrfs`, groups and adjacencies in `hops`, batches in `apply`.
 
 mod apply;
 mod hops;
 mod prefixes4;
 mod prefixes6;
+mod vrfs;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use rcu::Domain;
 use crate::ahead::Pages;
 use crate::slots::Slots;
 use crate::v4::{self, Writer4};
-use crate::v6::{self, Writer6};
+use crate::v6::{self, VrfWriter, Writer6};
 use crate::{Adjacency, FibError, Group, LabelEntry, LabelOp, NewError, Sizes, Tables};
 
 /// Not given out, or removed.
@@ -34,6 +35,7 @@ pub struct FibWriter {
     sizes: Sizes,
     v4: Writer4,
     v6: Writer6,
+    vrfs: VrfWriter,
     labels: usize,
     group_ids: Slots,
     /// Prefixes and labels that point to each group, or `DEAD`.
@@ -57,6 +59,7 @@ struct Unused {
 enum What {
     Part4(v4::Gone),
     Part6(v6::Gone),
+    PartVrf(v6::Gone),
     Group(GroupId),
     Adj(AdjId),
 }
@@ -80,6 +83,10 @@ pub struct Memory {
     pub update4: usize,
     /// For the IPv6 table.
     pub update6: usize,
+    /// One replica's tables of all VRFs.
+    pub lookup_vrf: usize,
+    /// Of `update`, for the tables of all VRFs.
+    pub update_vrf: usize,
 }
 
 /// How much of a table is in use, of how much.
@@ -100,6 +107,8 @@ pub struct Usage {
     pub long4: TableUse,
     /// Lines of 64 bytes of the IPv6 table.
     pub lines6: TableUse,
+    /// Lines of 64 bytes of the tables of all VRFs.
+    pub vrf_lines: TableUse,
     /// Next-hop groups.
     pub groups: TableUse,
     /// Adjacencies.
@@ -126,6 +135,7 @@ impl FibWriter {
     ) -> Result<Self, NewError> {
         sizes.groups = sizes.groups.min((1 << 28) - 1); // what a label's entry can name
         sizes.nodes6 = sizes.nodes6.min(1 << 24);
+        sizes.vrf_lines = sizes.vrf_lines.min(1 << 24);
         sizes.tbl8 = sizes.tbl8.min(1 << 24);
         sizes.words4 = sizes.words4.min(1 << 27); // what a signed 32-bit number of a byte can name
         let nodes = if nodes.is_empty() { &[0] } else { nodes };
@@ -139,6 +149,7 @@ impl FibWriter {
             sizes,
             v4: Writer4::new(sizes.words4, sizes.tbl8, pages.ahead())?,
             v6: Writer6::new(sizes.nodes6, pages.ahead()),
+            vrfs: VrfWriter::new(sizes.vrf_lines, pages.ahead()),
             _pages: pages,
             labels: 0,
             group_ids: Slots::new("next-hop group", 1, sizes.groups),
@@ -229,6 +240,7 @@ impl FibWriter {
             match self.unused.pop_front().map(|u| u.what) {
                 Some(What::Part4(gone)) => self.v4.release(gone),
                 Some(What::Part6(gone)) => self.v6.release(gone),
+                Some(What::PartVrf(gone)) => self.vrfs.release(gone),
                 Some(What::Group(id)) => {
                     self.group_bytes -= self.replicas[0]
                         .groups
@@ -261,7 +273,7 @@ impl FibWriter {
     pub fn pending_bytes(&self) -> usize {
         let unused = self.unused.iter().map(|u| match &u.what {
             What::Part4(gone) => self.v4.weight(*gone),
-            What::Part6(gone) => gone.bytes(),
+            What::Part6(gone) | What::PartVrf(gone) => gone.bytes(),
             What::Group(id) => {
                 let group = self.replicas[0].groups.peek(&self.rcu, id.index());
                 group.map_or(0, Group::bytes)
@@ -279,6 +291,7 @@ impl FibWriter {
             words4: of(words, self.sizes.words4),
             long4: of(long, self.sizes.tbl8),
             lines6: of(self.v6.in_use(), self.sizes.nodes6),
+            vrf_lines: of(self.vrfs.in_use(), self.sizes.vrf_lines),
             groups: of(self.group_ids.in_use(), self.sizes.groups),
             adjacencies: of(self.adj_ids.in_use(), self.sizes.adjacencies),
         }
@@ -293,19 +306,22 @@ impl FibWriter {
     pub fn memory(&self) -> Memory {
         let (lookup4, update4) = self.v4.bytes();
         let (lookup6, update6) = self.v6.bytes();
+        let (lookup_vrf, update_vrf) = self.vrfs.bytes();
         let adjs = self.adj_ids.in_use() * size_of::<Adjacency>();
         let pointers = (self.sizes.groups + self.sizes.adjacencies) * size_of::<usize>();
         let (labels, hops) = (crate::lfib::Lfib::BYTES, self.group_bytes + adjs + pointers);
         let users = (self.group_users.capacity() + self.adj_users.capacity()) * size_of::<u32>();
         Memory {
-            lookup: (lookup4 + lookup6 + labels + hops) * self.replicas.len(),
-            update: update4 + update6 + users + self.hops.bytes(),
+            lookup: (lookup4 + lookup6 + lookup_vrf + labels + hops) * self.replicas.len(),
+            update: update4 + update6 + update_vrf + users + self.hops.bytes(),
             lookup4,
             lookup6,
             labels,
             hops,
             update4,
             update6,
+            lookup_vrf,
+            update_vrf,
         }
     }
 

@@ -51,7 +51,7 @@ impl FibWriter {
             for (prefix, group) in changes.clone() {
                 w.v6.stage(prefix, group);
             }
-            let ready = w.v6.prepare(Replicas6(&w.replicas));
+            let ready = w.v6.prepare(Replicas6::global(&w.replicas));
             ready.inspect_err(|_| w.v6.abort())
         })
     }
@@ -63,7 +63,7 @@ impl FibWriter {
             self.move_user(old, new);
             at += 1;
         }
-        self.v6.commit(Replicas6(&self.replicas));
+        self.v6.commit(Replicas6::global(&self.replicas));
         while let Some(gone) = self.v6.gone.pop() {
             self.retire(What::Part6(gone));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fib::{Discard, FibError, FibWriter, Path, Sizes, Target};
-use net::{GroupId, Ip4Prefix, Ip6Prefix};
+use net::{GroupId, Ip4Prefix, Ip6Prefix, VrfId};
 use proptest::prelude::*;
 use rcu::Domain;
 
@@ -118,6 +118,69 @@ family!(
     ]
 );
 
+/// The VRFs of the families below: the first and the last there can be, and two beside each other.
+const VRFS: [VrfId; 4] = [VrfId(1), VrfId(2), VrfId(3), VrfId(u16::MAX)];
+
+macro_rules! vrf_family {
+    ($name:ident, $global:ident, $addr:ty, $prefix:ty, $set:ident, $del:ident, $get:ident, $nth:tt, $lookup:ident) => {
+        /// The same family in several VRFs: addresses and prefixes of one VRF are nothing to those of another.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub struct $name;
+
+        impl Family for $name {
+            type Addr = (VrfId, $addr);
+            type Prefix = (VrfId, $prefix);
+            const BITS: u8 = $global::BITS;
+
+            fn prefix((vrf, addr): Self::Addr, len: u8) -> Self::Prefix {
+                (vrf, $global::prefix(addr, len))
+            }
+            fn len((_, p): Self::Prefix) -> u8 {
+                p.len()
+            }
+            fn addr((vrf, p): Self::Prefix) -> Self::Addr {
+                (vrf, p.addr())
+            }
+            fn last((vrf, p): Self::Prefix) -> Self::Addr {
+                (vrf, p.last())
+            }
+            fn step((vrf, a): Self::Addr, by: i8) -> Self::Addr {
+                (vrf, $global::step(a, by))
+            }
+            fn set(w: &mut FibWriter, (vrf, p): Self::Prefix, g: GroupId) -> Result<(), FibError> {
+                w.$set(vrf, p, g)
+            }
+            fn del(w: &mut FibWriter, (vrf, p): Self::Prefix) -> bool {
+                w.$del(vrf, p).unwrap()
+            }
+            fn get(w: &FibWriter, (vrf, p): Self::Prefix) -> Option<GroupId> {
+                w.$get(vrf, p)
+            }
+            fn count(w: &FibWriter) -> usize {
+                VRFS.iter().map(|&vrf| w.len_vrf(vrf).$nth).sum()
+            }
+            fn lookup(v: fib::View<'_>, (vrf, a): Self::Addr) -> GroupId {
+                v.$lookup(vrf, a)
+            }
+            fn burst(v: fib::View<'_>, a: &[Self::Addr], out: &mut [GroupId]) {
+                for (out, &(vrf, a)) in out.iter_mut().zip(a) {
+                    *out = v.$lookup(vrf, a);
+                }
+            }
+            fn any_addr() -> BoxedStrategy<Self::Addr> {
+                (prop::sample::select(VRFS.to_vec()), $global::any_addr()).boxed()
+            }
+        }
+    };
+}
+
+vrf_family!(
+    Vrf4, V4, u32, Ip4Prefix, set_vrf4, del_vrf4, get_vrf4, 0, lookup4_in
+);
+vrf_family!(
+    Vrf6, V6, u128, Ip6Prefix, set_vrf6, del_vrf6, get_vrf6, 1, lookup6_in
+);
+
 /// The obvious version.
 #[derive(Debug, Clone)]
 pub struct Oracle<F: Family>(pub BTreeMap<F::Prefix, GroupId>);
@@ -172,6 +235,7 @@ pub fn writer(nodes: &[u32]) -> (Arc<Domain>, FibWriter) {
         words4: 1 << 16,
         tbl8: 64,
         nodes6: 1 << 12,
+        vrf_lines: 1 << 12,
         groups: 64,
         adjacencies: 64,
     };
