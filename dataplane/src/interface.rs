@@ -146,9 +146,12 @@ pub struct InterfaceTable {
     bloom6: Bloom,
     by_id: Vec<Option<Interface>>,
     ports: Vec<PortMap>,
-    /// Sorted by address. An address that two interfaces claim belongs to the one with the lower id.
+    /// Of the global table, sorted by address. An address that two interfaces claim belongs to the one with the lower id.
     own4: Vec<(u32, Own4)>,
     own6: Vec<(u128, IfaceId)>,
+    /// Likewise of all VRFs, each VRF's addresses together.
+    vrf_own4: Vec<((VrfId, u32), Own4)>,
+    vrf_own6: Vec<((VrfId, u128), IfaceId)>,
 }
 
 const fn fold(a: u128) -> u64 {
@@ -173,10 +176,11 @@ impl InterfaceTable {
         let (mut own4, mut own6) = (BTreeMap::new(), BTreeMap::new());
         for i in self.by_id.iter().flatten() {
             for &(a, _) in &i.v4 {
-                own4.entry(u32::from(a)).or_insert(Own4::Address(i.id));
+                own4.entry((i.vrf, u32::from(a)))
+                    .or_insert(Own4::Address(i.id));
             }
             for &(a, _) in &i.v6 {
-                own6.entry(u128::from(a)).or_insert(i.id);
+                own6.entry((i.vrf, u128::from(a))).or_insert(i.id);
             }
         }
         // Second, so that an address proper wins over another network's broadcast address.
@@ -184,16 +188,21 @@ impl InterfaceTable {
             for &(a, len) in i.v4.iter().filter(|&&(_, len)| len <= 30) {
                 let hosts = u32::MAX.checked_shr(u32::from(len)).unwrap_or(0);
                 for b in [u32::from(a) | hosts, u32::from(a) & !hosts] {
-                    own4.entry(b).or_insert(Own4::Broadcast(i.id));
+                    own4.entry((i.vrf, b)).or_insert(Own4::Broadcast(i.id));
                 }
             }
         }
-        own4.keys()
-            .for_each(|&a| self.bloom4.insert(Bloom::hash4(a)));
-        own6.keys()
-            .for_each(|&a| self.bloom6.insert(Bloom::hash6(a)));
-        self.own4 = own4.into_iter().collect();
-        self.own6 = own6.into_iter().collect();
+        // The global table comes first, and the filters are for it alone: a thousand VRFs would fill them.
+        self.vrf_own4 = own4.split_off(&(VrfId(1), 0)).into_iter().collect();
+        self.vrf_own6 = own6.split_off(&(VrfId(1), 0)).into_iter().collect();
+        self.own4 = own4.into_iter().map(|((_, a), own)| (a, own)).collect();
+        self.own6 = own6.into_iter().map(|((_, a), own)| (a, own)).collect();
+        for (a, _) in &self.own4 {
+            self.bloom4.insert(Bloom::hash4(*a));
+        }
+        for (a, _) in &self.own6 {
+            self.bloom6.insert(Bloom::hash6(*a));
+        }
     }
 
     fn add(&mut self, i: Interface) -> Result<(), TableError> {
@@ -270,10 +279,21 @@ impl InterfaceTable {
         &self.bloom6
     }
 
-    /// What the address (host order) is to the router. Cheap for most addresses that are nothing to it.
+    /// The VRF of an interface.
     #[inline]
     #[must_use]
-    pub fn own4(&self, addr: u32) -> Own4 {
+    pub fn vrf_of(&self, id: IfaceId) -> Option<VrfId> {
+        self.get(id).map(|i| i.vrf)
+    }
+
+    /// What the address (host order) is to the router in that VRF. Cheap for most addresses of the global table that are
+    /// nothing to it.
+    #[inline]
+    #[must_use]
+    pub fn own4(&self, vrf: VrfId, addr: u32) -> Own4 {
+        if vrf != VrfId::GLOBAL {
+            return self.vrf_own4(vrf, addr);
+        }
         if !self.bloom4.may_contain4(addr) {
             return Own4::None;
         }
@@ -282,10 +302,26 @@ impl InterfaceTable {
             .map_or(Own4::None, |i| self.own4[i].1)
     }
 
-    /// The interface that has the address (host order), link-local ones left out: they are an interface's own affair.
+    #[inline(never)]
+    fn vrf_own4(&self, vrf: VrfId, addr: u32) -> Own4 {
+        let at = self.vrf_own4.binary_search_by_key(&(vrf, addr), |e| e.0);
+        at.map_or(Own4::None, |i| self.vrf_own4[i].1)
+    }
+
+    #[inline(never)]
+    fn vrf_own6(&self, vrf: VrfId, addr: u128) -> Option<IfaceId> {
+        let at = self.vrf_own6.binary_search_by_key(&(vrf, addr), |e| e.0);
+        at.ok().map(|i| self.vrf_own6[i].1)
+    }
+
+    /// The interface of that VRF that has the address (host order), link-local ones left out: they are an interface's own
+    /// affair.
     #[inline]
     #[must_use]
-    pub fn own6(&self, addr: u128) -> Option<IfaceId> {
+    pub fn own6(&self, vrf: VrfId, addr: u128) -> Option<IfaceId> {
+        if vrf != VrfId::GLOBAL {
+            return self.vrf_own6(vrf, addr);
+        }
         if !self.bloom6.may_contain6(addr) {
             return None;
         }
@@ -359,16 +395,46 @@ mod tests {
             ("172.16.0.1".parse().unwrap(), 0),
         ];
         let t = InterfaceTable::new([a, b]).unwrap();
-        let own4 = |s: &str| t.own4(s.parse::<Ipv4Addr>().unwrap().into());
+        let own4 = |s: &str| t.own4(VrfId::GLOBAL, s.parse::<Ipv4Addr>().unwrap().into());
         assert_eq!(own4("10.0.0.1"), Own4::Address(IfaceId(1)));
         assert_eq!(own4("10.0.0.0"), Own4::Broadcast(IfaceId(1)));
         assert_eq!(own4("10.0.0.255"), Own4::Address(IfaceId(2)));
         assert_eq!(own4("192.0.2.2"), Own4::Address(IfaceId(1)));
         assert_eq!(own4("192.0.2.3"), Own4::None);
         assert_eq!(own4("255.255.255.255"), Own4::Broadcast(IfaceId(2)));
-        let own6 = |s: &str| t.own6(s.parse::<Ipv6Addr>().unwrap().into());
+        let own6 = |s: &str| t.own6(VrfId::GLOBAL, s.parse::<Ipv6Addr>().unwrap().into());
         assert_eq!(own6("2001:db8::1"), Some(IfaceId(1)));
         assert_eq!(own6("2001:db8::2"), None);
+    }
+
+    #[test]
+    fn an_address_is_known_in_its_vrf_alone() {
+        let with = |id, vrf, v4: &str| {
+            let mut i = iface(id, id, None);
+            i.vrf = VrfId(vrf);
+            i.v4 = vec![(v4.parse().unwrap(), 24)];
+            i.v6 = vec![("2001:db8::1".parse().unwrap(), 64)];
+            i
+        };
+        let t = InterfaceTable::new([
+            with(1, 7, "10.0.0.1"),
+            with(2, 8, "10.0.0.1"),
+            with(3, 0, "10.0.1.1"),
+        ])
+        .unwrap();
+        let own4 = |vrf, a: [u8; 4]| t.own4(VrfId(vrf), u32::from_be_bytes(a));
+        let owner = |id| Own4::Address(IfaceId(id));
+        let here = [7, 8, 0, 9].map(|vrf| own4(vrf, [10, 0, 0, 1]));
+        assert_eq!(here, [owner(1), owner(2), Own4::None, Own4::None]);
+        assert_eq!(own4(0, [10, 0, 1, 1]), owner(3));
+        assert_eq!(own4(7, [10, 0, 1, 1]), Own4::None);
+        assert_eq!(own4(8, [10, 0, 0, 255]), Own4::Broadcast(IfaceId(2)));
+        let own6 = [7, 8, 0, 9].map(|vrf| t.own6(VrfId(vrf), 0x2001_0db8 << 96 | 1));
+        assert_eq!(
+            own6,
+            [1, 2, 3, 99].map(|i| Some(IfaceId(i)).filter(|i| i.0 < 99))
+        );
+        assert_eq!(t.vrf_of(IfaceId(2)), Some(VrfId(8)));
     }
 
     proptest::proptest! {
@@ -380,10 +446,10 @@ mod tests {
             i.v6 = v6.iter().map(|&a| (a.into(), 64)).collect();
             let t = InterfaceTable::new([i]).unwrap();
             for (a, _) in v4 {
-                proptest::prop_assert_eq!(t.own4(a), Own4::Address(IfaceId(0)));
+                proptest::prop_assert_eq!(t.own4(VrfId::GLOBAL, a), Own4::Address(IfaceId(0)));
             }
             for a in v6 {
-                proptest::prop_assert_eq!(t.own6(a), Some(IfaceId(0)));
+                proptest::prop_assert_eq!(t.own6(VrfId::GLOBAL, a), Some(IfaceId(0)));
             }
         }
     }

@@ -87,7 +87,7 @@ pub struct FrameMeta {
     /// The EtherType of a frame that carries no L2 header.
     pub ethertype: u16,
     adj: u32,
-    /// The routing table.
+    /// The routing table: what an injected packet is looked up in, or whose packet a punted `Glean` or `Incomplete` is.
     pub vrf: VrfId,
     /// The interface it was received on.
     pub rx_iface: IfaceId,
@@ -131,6 +131,7 @@ impl FrameMeta {
         self.family = 0;
         self.adj = u32::MAX;
         self.ttl = 0;
+        self.vrf = VrfId::GLOBAL;
         self.iface = iface;
         self.rx_iface = rx_iface;
         self.ethertype = ethertype;
@@ -245,6 +246,8 @@ pub struct Punted {
     pub iface: IfaceId,
     /// The interface it was received on.
     pub rx_iface: IfaceId,
+    /// Of `Glean` and `Incomplete`, whose packet it is: an ICMP error about it is looked up there.
+    pub vrf: VrfId,
     /// The adjacency it waits for.
     pub adj: Option<AdjId>,
     /// The next hop to resolve.
@@ -270,6 +273,7 @@ impl Punted {
                 reason,
                 iface: meta.iface,
                 rx_iface: meta.rx_iface,
+                vrf: meta.vrf,
                 adj: meta.adj(),
                 next_hop: meta.next_hop(),
                 ethertype: meta.ethertype,

@@ -3,7 +3,8 @@
 //!
 //! The source is the first address of the interface that the packet came in by, as traceroute wants it, and as every router
 //! does it today; RFC 1812 4.3.2.4 asks for the interface the error leaves by. Without an address there, it is the first
-//! one of the router.
+//! one of the router. What a label led into a VRF is answered from an address of that VRF, by its table (RFC 4364 4.3.2 looks
+//! at packets so, too): the interface that it came by is nothing to the customer.
 //!
 //! The error is looked up like any packet. When there is no route to the source and the packet came under labels, the
 //! error goes on along the label switched path, under the labels that the packet would have had: who takes them off knows
@@ -13,13 +14,14 @@ use super::frame::{Cast, Frame, Origin};
 use super::send::{Arrived, Hop, Labels, pick, send};
 use super::{Cx, Output, Scene, ip4, ip6, punt};
 use crate::drops::Drop;
+use crate::interface::Interface;
 use crate::mbuf::Mbuf;
 use fib::{Path, Target};
 use net::eth::ethertype::{IPV4, IPV6};
 use net::icmp_error::{self, Error4, Error6, build_error4, build_error6};
 use net::ip4::Ip4;
 use net::ip6::{Ip6, is_link_local};
-use net::{GroupId, IfaceId, mpls};
+use net::{GroupId, IfaceId, VrfId, mpls};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What was wrong with a packet.
@@ -77,6 +79,8 @@ pub(super) struct Offender<'p> {
     pub(super) stack: &'p [u8],
     pub(super) ip: &'p [u8],
     pub(super) iface: IfaceId,
+    /// Whose packet it is.
+    pub(super) vrf: VrfId,
     pub(super) origin: Origin,
 }
 
@@ -118,6 +122,7 @@ fn as_received(f: &mut Frame, look: impl FnOnce(Offender<'_>)) {
             stack,
             ip,
             iface: f.iface,
+            vrf: f.vrf,
             origin: f.origin,
         });
     }
@@ -132,14 +137,16 @@ fn leads_on(path: Option<&Path>) -> bool {
 fn about4<O: Output>(cx: &mut Cx<'_, O>, o: Offender<'_>, cause: Cause, along: Option<Along<'_>>) {
     let Ok(h) = Ip4::new(o.ip) else { return };
     let to = h.src_bits();
-    if o.origin == Origin::Wire && ip4::martian_source(cx, to) || !icmp_error::may_answer4(o.ip) {
+    if o.origin == Origin::Wire && ip4::martian_source(cx, o.vrf, to)
+        || !icmp_error::may_answer4(o.ip)
+    {
         return;
     }
-    let routed = leads_on(any_path(&cx.env, cx.env.fib.lookup4(to)));
-    let (error, from) = (cause.v4(), source4(&cx.env, o.iface));
+    let routed = leads_on(any_path(&cx.env, cx.env.fib.lookup4_in(o.vrf, to)));
+    let (error, from) = (cause.v4(), source4(&cx.env, &o));
     let made = make(
         cx,
-        o.iface,
+        (o.iface, o.vrf),
         icmp_error::MAX_LEN4,
         routed || along.is_some(),
         |out| {
@@ -162,17 +169,17 @@ fn about4<O: Output>(cx: &mut Cx<'_, O>, o: Offender<'_>, cause: Cause, along: O
 fn about6<O: Output>(cx: &mut Cx<'_, O>, o: Offender<'_>, cause: Cause, along: Option<Along<'_>>) {
     let Ok(h) = Ip6::new(o.ip) else { return };
     let (to, error) = (h.src_bits(), cause.v6());
-    if o.origin == Origin::Wire && ip6::martian_source(cx, to)
+    if o.origin == Origin::Wire && ip6::martian_source(cx, o.vrf, to)
         || !icmp_error::may_answer6(o.ip, error)
     {
         return;
     }
     let on_link = is_link_local(to);
-    let routed = on_link || leads_on(any_path(&cx.env, cx.env.fib.lookup6(to)));
-    let from = source6(&cx.env, o.iface, on_link);
+    let routed = on_link || leads_on(any_path(&cx.env, cx.env.fib.lookup6_in(o.vrf, to)));
+    let from = source6(&cx.env, &o, on_link);
     let made = make(
         cx,
-        o.iface,
+        (o.iface, o.vrf),
         icmp_error::MAX_LEN6,
         routed || along.is_some(),
         |out| {
@@ -200,7 +207,7 @@ fn any_path<'a>(env: &Scene<'a>, group: GroupId) -> Option<&'a Path> {
 /// A frame with the error that `build` makes, if there is a way, a token and a buffer. It is counted as created.
 fn make<O: Output>(
     cx: &mut Cx<'_, O>,
-    iface: IfaceId,
+    (iface, vrf): (IfaceId, VrfId),
     most: usize,
     way: bool,
     build: impl FnOnce(&mut [u8]) -> Option<usize>,
@@ -213,7 +220,7 @@ fn make<O: Output>(
     m.truncate(len);
     cx.bucket.take();
     cx.out.counters().created(iface, 1);
-    Some(Frame::sent(m, iface, Origin::Own))
+    Some(Frame::sent(m, iface, vrf, Origin::Own))
 }
 
 /// The error, under the labels of the packet it is about.
@@ -221,24 +228,31 @@ fn go_along<O: Output>(cx: &mut Cx<'_, O>, f: Frame, along: &Along<'_>, ethertyp
     if f.m.len() > along.hop.room(&along.labels) {
         return cx.drop(f, Drop::MplsTooBig);
     }
-    let from = Arrived::unchanged(f.iface);
+    let from = Arrived::unchanged(f.iface, f.vrf);
     send(cx, f.m, from, along.hop, &along.labels, ethertype);
 }
 
-fn source4(env: &Scene<'_>, iface: IfaceId) -> Option<Ipv4Addr> {
-    let here = env.ifaces.get(iface).and_then(|i| i.v4.first());
-    here.or_else(|| env.ifaces.iter().find_map(|i| i.v4.first()))
-        .map(|a| a.0)
+/// Where a packet's answer may come from: the interface that it came by if that is of its VRF, then the others of that.
+fn sources<'a>(env: &Scene<'a>, o: &Offender<'_>) -> impl Iterator<Item = &'a Interface> {
+    let vrf = o.vrf;
+    let here = env.ifaces.get(o.iface);
+    let all = here.into_iter().chain(env.ifaces.iter());
+    all.filter(move |i| i.vrf == vrf)
+}
+
+fn source4(env: &Scene<'_>, o: &Offender<'_>) -> Option<Ipv4Addr> {
+    // A VRF without any address, into which a label leads, says where the packet came in.
+    let found = sources(env, o).find_map(|i| i.v4.first());
+    let found = found.or_else(|| env.ifaces.get(o.iface)?.v4.first());
+    found.map(|a| a.0)
 }
 
 /// Of the same scope as its destination, or it would not get there (RFC 4443 2.2, RFC 6724 5 rule 2).
-fn source6(env: &Scene<'_>, iface: IfaceId, on_link: bool) -> Option<Ipv6Addr> {
-    let here = env.ifaces.get(iface)?;
+fn source6(env: &Scene<'_>, o: &Offender<'_>, on_link: bool) -> Option<Ipv6Addr> {
+    let here = env.ifaces.get(o.iface)?;
     if on_link {
         return Some(here.link_local);
     }
-    let first = here.v6.first();
-    first
-        .or_else(|| env.ifaces.iter().find_map(|i| i.v6.first()))
-        .map(|a| a.0)
+    let found = sources(env, o).find_map(|i| i.v6.first());
+    found.or_else(|| here.v6.first()).map(|a| a.0)
 }

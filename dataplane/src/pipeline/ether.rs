@@ -14,7 +14,7 @@ use crate::punt::PuntReason;
 use crate::select;
 use net::eth::ethertype::{ARP, IPV4, IPV6, MPLS, QINQ, VLAN};
 use net::eth::{Eth, HEADER_LEN, Tci, VLAN_LEN};
-use net::{IfaceId, PortId};
+use net::{IfaceId, PortId, VrfId};
 
 /// The least EtherType; below it the field is an 802.3 length.
 const FIRST_ETHERTYPE: u16 = 0x0600;
@@ -60,7 +60,8 @@ pub(super) fn classify<O: Output>(
         bytes: 0,
     };
     let untagged = cx.env.ifaces.untagged(port);
-    let untagged = untagged.filter(|i| i.up && cx.express);
+    // The lane knows the global table alone.
+    let untagged = untagged.filter(|i| i.up && cx.express && i.vrf == VrfId::GLOBAL);
     let mut counted = 0;
     if let Some(iface) = untagged {
         let n = burst.len();
@@ -142,7 +143,7 @@ fn one<O: Output>(cx: &mut Cx<'_, O>, iface: &Interface, mut m: Mbuf, lists: &mu
         Ok((_, ARP)) => arp(cx, iface.id, m),
         Ok((cast, kind)) => {
             let _ = m.trim_front(HEADER_LEN); // `accept` has seen it
-            let f = Frame::received(m, iface.id, cast);
+            let f = Frame::received(m, iface, cast);
             match kind {
                 IPV4 => lists.v4.push(f),
                 IPV6 => lists.v6.push(f),

@@ -30,7 +30,7 @@ pub(super) fn send<O: Output>(
         }
         sent += 1;
         match copy(cx.env.pool, f.m.data(), &piece) {
-            Some(m) => send::send(cx, m, Arrived::unchanged(f.iface), hop, labels, IPV4),
+            Some(m) => send::send(cx, m, Arrived::unchanged(f.iface, f.vrf), hop, labels, IPV4),
             None => lost(cx, f.iface),
         }
     }

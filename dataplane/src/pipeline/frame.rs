@@ -1,9 +1,10 @@
 //! A frame between two stages.
 
 use crate::burst::Burst;
+use crate::interface::Interface;
 use crate::mbuf::Mbuf;
 use arrayvec::ArrayVec;
-use net::IfaceId;
+use net::{IfaceId, VrfId};
 
 /// Whom the link layer addressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +32,18 @@ pub(super) struct Frame {
     pub(super) m: Mbuf,
     /// Where it came in, or was made for. Its drops are counted there.
     pub(super) iface: IfaceId,
+    /// Whose table it is looked up in, and whose addresses it is compared with: of the interface, until a label says other.
+    pub(super) vrf: VrfId,
     /// Bytes of label stack entries popped, still in the headroom right in front of the data. Before them, if the frame
     /// came from the wire, lies its Ethernet header.
-    pub(super) popped: u16,
+    pub(super) popped: u8,
     /// What the popped labels leave of the TTL (RFC 3443, uniform model); 255 where they say nothing.
     pub(super) ttl_cap: u8,
     pub(super) cast: Cast,
     pub(super) origin: Origin,
 }
+
+const _: () = assert!(size_of::<Frame>() == 16); // four a cache line
 
 /// The frames that wait for a stage.
 pub(super) type Frames = ArrayVec<Frame, { Burst::CAPACITY }>;
@@ -46,10 +51,11 @@ pub(super) type Frames = ArrayVec<Frame, { Burst::CAPACITY }>;
 impl Frame {
     /// A packet from the wire, right behind its Ethernet header.
     #[inline]
-    pub(super) fn received(m: Mbuf, iface: IfaceId, cast: Cast) -> Self {
+    pub(super) fn received(m: Mbuf, iface: &Interface, cast: Cast) -> Self {
         Self {
             m,
-            iface,
+            iface: iface.id,
+            vrf: iface.vrf,
             popped: 0,
             ttl_cap: u8::MAX,
             cast,
@@ -58,10 +64,11 @@ impl Frame {
     }
 
     /// A packet that was not received from a wire, so there is nothing in front of it.
-    pub(super) fn sent(m: Mbuf, iface: IfaceId, origin: Origin) -> Self {
+    pub(super) fn sent(m: Mbuf, iface: IfaceId, vrf: VrfId, origin: Origin) -> Self {
         Self {
             m,
             iface,
+            vrf,
             popped: 0,
             ttl_cap: u8::MAX,
             cast: Cast::Unicast,

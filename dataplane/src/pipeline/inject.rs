@@ -12,7 +12,7 @@ use crate::mbuf::Mbuf;
 use crate::punt::Inject;
 use net::eth::HEADER_LEN;
 use net::mpls::{Under, under};
-use net::{AdjId, IfaceId};
+use net::{AdjId, IfaceId, VrfId};
 
 /// Counts the frame in and does what its metadata asks for.
 pub(super) fn run<O: Output>(cx: &mut Cx<'_, O>, frame: Mbuf) {
@@ -31,7 +31,7 @@ pub(super) fn run<O: Output>(cx: &mut Cx<'_, O>, frame: Mbuf) {
             ethertype,
             iface,
         }) => to_adj(cx, frame, adj, ethertype, iface),
-        Some(Inject::Route { iface, .. }) => routed(cx, frame, iface),
+        Some(Inject::Route { iface, vrf }) => routed(cx, frame, iface, vrf),
         None => cx.lose(frame, iface, Drop::InjectStale),
     }
 }
@@ -48,7 +48,7 @@ fn to_adj<O: Output>(cx: &mut Cx<'_, O>, m: Mbuf, id: AdjId, ethertype: u16, ifa
         Some(adj) => send(
             cx,
             m,
-            Arrived::unchanged(iface),
+            Arrived::unchanged(iface, VrfId::GLOBAL), // it goes nowhere else
             Hop::Adjacency(id, adj),
             &Labels::new(),
             ethertype,
@@ -57,8 +57,8 @@ fn to_adj<O: Output>(cx: &mut Cx<'_, O>, m: Mbuf, id: AdjId, ethertype: u16, ifa
     }
 }
 
-fn routed<O: Output>(cx: &mut Cx<'_, O>, m: Mbuf, iface: IfaceId) {
-    let f = Frame::sent(m, iface, Origin::Kernel);
+fn routed<O: Output>(cx: &mut Cx<'_, O>, m: Mbuf, iface: IfaceId, vrf: VrfId) {
+    let f = Frame::sent(m, iface, vrf, Origin::Kernel);
     match under(f.m.data()) {
         Under::Ip4 => ip4::from_kernel(cx, f),
         Under::Ip6 => ip6::from_kernel(cx, f),

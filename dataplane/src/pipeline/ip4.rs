@@ -14,7 +14,7 @@
 use super::error::{self, Cause};
 use super::frame::{Cast, Frame, Frames};
 use super::send::{self, Arrived, Hop, imposed, pick, send};
-use super::{Cx, Output, fragment, punt};
+use super::{Cx, Output, Scene, fragment, punt};
 use crate::burst::Burst;
 use crate::drops::Drop;
 use crate::interface::Own4;
@@ -24,7 +24,7 @@ use arrayvec::ArrayVec;
 use fib::{Discard, Path, Target};
 use net::eth::ethertype::IPV4;
 use net::ip4::{self, HEADER_LEN, Ip4, Ip4Mut, option};
-use net::{GroupId, IfaceId, WireError, checksum, flow};
+use net::{GroupId, IfaceId, VrfId, WireError, checksum, flow};
 use std::net::Ipv4Addr;
 
 const EVERYBODY: u32 = u32::MAX;
@@ -125,24 +125,28 @@ fn options(options: ip4::Options<'_>) -> Option<Verdict> {
 /// May that address be the source of a packet from another host? RFC 1812 5.3.7: not 0/8, 127/8, groups, class E; nor one
 /// of ours, nor a broadcast.
 #[inline]
-pub(super) fn martian_source<O>(cx: &Cx<'_, O>, src: u32) -> bool {
-    !ip4::is_host_source(src) || cx.env.ifaces.own4(src) != Own4::None
+pub(super) fn martian_source<O>(cx: &Cx<'_, O>, vrf: VrfId, src: u32) -> bool {
+    !ip4::is_host_source(src) || cx.env.ifaces.own4(vrf, src) != Own4::None
 }
 
 /// Source and destination, RFC 1812 5.3.4 to 5.3.7, RFC 1122 3.3.6.
 #[inline]
 fn addresses<O>(cx: &Cx<'_, O>, f: &Frame, src: u32, dst: u32) -> Verdict {
     // 0.0.0.0 asks everybody for its address: DHCP, RFC 2131 4.1.
-    if martian_source(cx, src) && !(src == 0 && dst == EVERYBODY) {
+    if martian_source(cx, f.vrf, src) && !(src == 0 && dst == EVERYBODY) {
         return Verdict::Drop(Drop::MartianSource);
     }
     match dst >> 24 {
         0 | 127 => Verdict::Drop(Drop::MartianDestination),
+        // Groups and "everybody" are those of a link, which a label does not lead to in another VRF.
+        224.. if f.popped > 0 && cx.env.ifaces.vrf_of(f.iface) != Some(f.vrf) => {
+            Verdict::Drop(Drop::Multicast)
+        }
         224..=239 if matches!(dst, ALL_HOSTS | ALL_ROUTERS) => Verdict::Local(f.iface),
         224..=239 => Verdict::Drop(Drop::Multicast),
         240.. if dst == EVERYBODY => Verdict::Local(f.iface),
         240.. => Verdict::Drop(Drop::MartianDestination),
-        _ if f.cast == Cast::Group => match cx.env.ifaces.own4(dst) {
+        _ if f.cast == Cast::Group => match cx.env.ifaces.own4(f.vrf, dst) {
             Own4::Broadcast(i) if i == f.iface => Verdict::Local(i),
             Own4::Broadcast(_) => Verdict::Drop(Drop::Broadcast),
             _ => Verdict::Drop(Drop::LinkBroadcast),
@@ -159,7 +163,10 @@ pub(super) fn lookup<O: Output>(cx: &mut Cx<'_, O>, go: &mut Frames) {
         go.iter().map(|f| destination(f.m.data())).collect();
     let mut groups = [GroupId::NONE; Burst::CAPACITY];
     let groups = &mut groups[..dst.len()];
-    env.fib.lookup4_burst(&dst, groups);
+    match go.iter().fold(0, |any, f| any | f.vrf.0) {
+        0 => env.fib.lookup4_burst(&dst, groups),
+        _ => lookup_in_vrfs(&env, go, &dst, groups),
+    }
     for &g in groups.iter() {
         env.fib.prefetch_group(g);
     }
@@ -174,6 +181,14 @@ pub(super) fn lookup<O: Output>(cx: &mut Cx<'_, O>, go: &mut Frames) {
     }
 }
 
+/// The same where some frames are of a VRF: one by one.
+#[inline(never)]
+fn lookup_in_vrfs(env: &Scene<'_>, go: &Frames, dst: &[u32], groups: &mut [GroupId]) {
+    for ((f, &dst), group) in go.iter().zip(dst).zip(groups) {
+        *group = env.fib.lookup4_in(f.vrf, dst);
+    }
+}
+
 #[inline]
 fn destination(packet: &[u8]) -> u32 {
     Ip4::new(packet).map_or(0, |h| h.dst_bits())
@@ -182,7 +197,7 @@ fn destination(packet: &[u8]) -> u32 {
 /// Looks one packet up and forwards it: for those that did not come in a burst.
 pub(super) fn route<O: Output>(cx: &mut Cx<'_, O>, f: Frame) {
     let env = cx.env;
-    let group = env.fib.lookup4(destination(f.m.data()));
+    let group = env.fib.lookup4_in(f.vrf, destination(f.m.data()));
     let path = pick(&env, group, || flow::hash_ip4(f.m.data()));
     forward(cx, f, path);
 }
@@ -220,7 +235,7 @@ fn discarded<O: Output>(cx: &mut Cx<'_, O>, f: Frame, kind: Discard) {
 /// To an address of the router, or to a broadcast of one of its networks if the table says so.
 #[cold]
 fn owned<O: Output>(cx: &mut Cx<'_, O>, f: Frame, owner: IfaceId) {
-    match cx.env.ifaces.own4(destination(f.m.data())) {
+    match cx.env.ifaces.own4(f.vrf, destination(f.m.data())) {
         Own4::Broadcast(i) if f.forwarded() && i != f.iface => cx.drop(f, Drop::Broadcast),
         Own4::Broadcast(i) => broadcast(cx, f, i),
         _ => local(cx, f, owner),
@@ -230,7 +245,7 @@ fn owned<O: Output>(cx: &mut Cx<'_, O>, f: Frame, owner: IfaceId) {
 /// To a connected network: everybody on it, or a host that is not known yet.
 #[cold]
 fn gleaned<O: Output>(cx: &mut Cx<'_, O>, f: Frame, path: &Path) {
-    match cx.env.ifaces.own4(destination(f.m.data())) {
+    match cx.env.ifaces.own4(f.vrf, destination(f.m.data())) {
         Own4::None => out(cx, f, path),
         Own4::Address(owner) => local(cx, f, owner),
         Own4::Broadcast(i) if f.forwarded() && i != f.iface => cx.drop(f, Drop::Broadcast),
@@ -256,6 +271,7 @@ fn out<O: Output>(cx: &mut Cx<'_, O>, mut f: Frame, path: &Path) {
     let mut ttl = h.ttl();
     let from = Arrived {
         iface: f.iface,
+        vrf: f.vrf,
         ttl,
     };
     if f.forwarded() {

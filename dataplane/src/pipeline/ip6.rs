@@ -8,7 +8,7 @@
 use super::error::{self, Cause};
 use super::frame::{Cast, Frame, Frames};
 use super::send::{self, Arrived, Hop, imposed, pick, send};
-use super::{Cx, Output, punt};
+use super::{Cx, Output, Scene, punt};
 use crate::burst::Burst;
 use crate::drops::Drop;
 use crate::interface::Interface;
@@ -18,7 +18,7 @@ use fib::{Discard, Path, Target};
 use net::eth::ethertype::IPV6;
 use net::ip4::proto::ICMP6;
 use net::ip6::{self, HEADER_LEN, Ip6, Ip6Mut, ext, is_link_local, is_multicast};
-use net::{GroupId, IfaceId, MacAddr, WireError, flow};
+use net::{GroupId, IfaceId, MacAddr, VrfId, WireError, flow};
 use std::net::{IpAddr, Ipv6Addr};
 
 const ALL_NODES: u128 = 0xff02 << 112 | 1;
@@ -67,7 +67,7 @@ fn judge<O>(cx: &Cx<'_, O>, f: &mut Frame) -> Verdict {
     };
     let discovery =
         h.next_header() == ICMP6 && p.payload().first().is_some_and(|kind| ND.contains(kind));
-    let verdict = addresses(cx, f.cast, iface, (h.src_bits(), h.dst_bits()), discovery);
+    let verdict = addresses(cx, f, iface, (h.src_bits(), h.dst_bits()), discovery);
     f.m.truncate(len);
     verdict
 }
@@ -75,8 +75,8 @@ fn judge<O>(cx: &Cx<'_, O>, f: &mut Frame) -> Verdict {
 /// ::, ::1, groups, and IPv4 addresses in disguise are nobody's source (RFC 4291 2.5.2, 2.5.3, 2.5.5.2, 2.7); ours are not
 /// another's.
 #[inline]
-pub(super) fn martian_source<O>(cx: &Cx<'_, O>, src: u128) -> bool {
-    !ip6::is_host_source(src) || is_mapped(src) || cx.env.ifaces.own6(src).is_some()
+pub(super) fn martian_source<O>(cx: &Cx<'_, O>, vrf: VrfId, src: u128) -> bool {
+    !ip6::is_host_source(src) || is_mapped(src) || cx.env.ifaces.own6(vrf, src).is_some()
 }
 
 /// ::ffff:0:0/96.
@@ -89,12 +89,12 @@ fn is_mapped(addr: u128) -> bool {
 #[inline]
 fn addresses<O>(
     cx: &Cx<'_, O>,
-    cast: Cast,
+    f: &Frame,
     iface: &Interface,
     (src, dst): (u128, u128),
     discovery: bool,
 ) -> Verdict {
-    let ours = src == u128::from(iface.link_local) || cx.env.ifaces.own6(src).is_some();
+    let ours = src == u128::from(iface.link_local) || cx.env.ifaces.own6(f.vrf, src).is_some();
     let allowed = if src == 0 || ours {
         // Duplicate address detection speaks from ::, and of addresses that two have (RFC 4862 5.4.3, 5.4.4).
         discovery && (ours || is_multicast(dst))
@@ -105,13 +105,13 @@ fn addresses<O>(
         return Verdict::Drop(Drop::MartianSource);
     }
     if is_multicast(dst) {
-        return if listens(iface, dst) {
+        return if listens(iface, dst) && iface.vrf == f.vrf {
             Verdict::Local
         } else {
             Verdict::Drop(Drop::Multicast)
         };
     }
-    if cast == Cast::Group {
+    if f.cast == Cast::Group {
         return Verdict::Drop(Drop::LinkBroadcast);
     }
     if dst <= LOOPBACK || is_mapped(dst) {
@@ -119,7 +119,7 @@ fn addresses<O>(
     }
     if is_link_local(dst) {
         // The router's on this link, or somebody else's, who is not reached through a router (RFC 4291 2.5.6).
-        return if is_own(iface, dst) {
+        return if is_own(iface, dst) && iface.vrf == f.vrf {
             Verdict::Local
         } else {
             Verdict::Drop(Drop::LinkLocalScope)
@@ -166,7 +166,10 @@ pub(super) fn lookup<O: Output>(cx: &mut Cx<'_, O>, go: &mut Frames) {
         go.iter().map(|f| destination(f.m.data())).collect();
     let mut groups = [GroupId::NONE; Burst::CAPACITY];
     let groups = &mut groups[..dst.len()];
-    env.fib.lookup6_burst(&dst, groups);
+    match go.iter().fold(0, |any, f| any | f.vrf.0) {
+        0 => env.fib.lookup6_burst(&dst, groups),
+        _ => lookup_in_vrfs(&env, go, &dst, groups),
+    }
     for &g in groups.iter() {
         env.fib.prefetch_group(g);
     }
@@ -178,6 +181,14 @@ pub(super) fn lookup<O: Output>(cx: &mut Cx<'_, O>, go: &mut Frames) {
         .collect();
     for (f, path) in go.drain(..).zip(paths) {
         forward(cx, f, path);
+    }
+}
+
+/// The same where some frames are of a VRF: one by one.
+#[inline(never)]
+fn lookup_in_vrfs(env: &Scene<'_>, go: &Frames, dst: &[u128], groups: &mut [GroupId]) {
+    for ((f, &dst), group) in go.iter().zip(dst).zip(groups) {
+        *group = env.fib.lookup6_in(f.vrf, dst);
     }
 }
 
@@ -194,7 +205,9 @@ pub(super) fn route<O: Output>(cx: &mut Cx<'_, O>, f: Frame) {
     if is_link_local(dst) {
         return on_link(cx, f, dst);
     }
-    let path = pick(&env, env.fib.lookup6(dst), || flow::hash_ip6(f.m.data()));
+    let path = pick(&env, env.fib.lookup6_in(f.vrf, dst), || {
+        flow::hash_ip6(f.m.data())
+    });
     forward(cx, f, path);
 }
 
@@ -206,7 +219,7 @@ fn on_link<O: Output>(cx: &mut Cx<'_, O>, f: Frame, dst: u128) {
         return refuse(cx, f, Cause::TooBig(iface.mtu.into()), Drop::PacketTooBig);
     }
     let hop = Hop::Glean(iface, IpAddr::V6(dst.into()));
-    let from = Arrived::unchanged(f.iface);
+    let from = Arrived::unchanged(f.iface, f.vrf);
     send(cx, f.m, from, hop, &send::Labels::new(), IPV6);
 }
 
@@ -243,6 +256,7 @@ fn out<O: Output>(cx: &mut Cx<'_, O>, mut f: Frame, path: &Path) {
     let mut hops = h.hop_limit();
     let from = Arrived {
         iface: f.iface,
+        vrf: f.vrf,
         ttl: hops,
     };
     if f.forwarded() {

@@ -24,14 +24,14 @@ use net::eth::ethertype::{IPV4, IPV6, MPLS};
 use net::ip4::{self, Ip4, Ip4Mut};
 use net::ip6::{self, Ip6, Ip6Mut};
 use net::mpls::{Stack, Under, under, walk};
-use net::{Label, Lse, WireError, flow};
+use net::{Label, Lse, VrfId, WireError, flow};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// What is to be done with a labelled packet.
 enum Verdict<'a> {
     Drop(Drop),
-    /// TTL; where the packet would have gone, if that was along a path.
-    Expired(Option<Next<'a>>),
+    /// TTL; where the packet would have gone, if that was along a path; whose packet it is.
+    Expired(Option<Next<'a>>, VrfId),
     /// All labels are popped: an IP packet for the router to look at.
     Ip(Exposed),
     Forward(Next<'a>),
@@ -41,6 +41,7 @@ enum Verdict<'a> {
 struct Exposed {
     what: Under,
     ttl_cap: u8,
+    vrf: VrfId,
 }
 
 /// A label operation.
@@ -78,13 +79,17 @@ pub(super) fn run<O: Output>(
                 continue;
             }
         };
-        match decide(&env, cx.mpls_ttl, &stack, f.m.data()) {
+        match decide(&env, cx.mpls_ttl, &stack, &f) {
             Verdict::Drop(why) => cx.drop(f, why),
-            Verdict::Expired(next) => expired(cx, f, &stack, next),
+            Verdict::Expired(next, vrf) => {
+                f.vrf = vrf;
+                expired(cx, f, &stack, next);
+            }
             Verdict::Forward(next) => forward(cx, f, &stack, &next),
             Verdict::Ip(exposed) => {
                 let _ = f.m.trim_front(stack.len());
-                f.popped = stack.len() as u16;
+                f.popped = stack.len() as u8; // at most 16 entries
+                f.vrf = exposed.vrf;
                 f.ttl_cap = exposed.ttl_cap;
                 match exposed.what {
                     Under::Ip4 => v4.push(f),
@@ -108,8 +113,9 @@ fn malformed(e: WireError) -> Drop {
 /// What one entry asks for.
 enum Step<'a> {
     Drop(Drop),
-    /// Take this many entries off and go on with what they covered; the explicit nulls say what that is.
-    Pop(usize, TtlMode, Option<Under>),
+    /// Take this many entries off and go on with what they covered; the explicit nulls say what that is, other labels in whose
+    /// table it is looked up.
+    Pop(usize, TtlMode, Option<Under>, Option<VrfId>),
     /// Go on with the next entry, but keep this one.
     Alert,
     Path(&'a Path, TtlMode),
@@ -117,9 +123,10 @@ enum Step<'a> {
 
 /// Reads the stack from its top until something is to be done. Each round moves on by an entry at least, so a stack of
 /// labels that all end here costs no more than its depth.
-fn decide<'a>(env: &Scene<'a>, global: TtlMode, stack: &Stack, packet: &[u8]) -> Verdict<'a> {
-    let entries = &stack.entries;
+fn decide<'a>(env: &Scene<'a>, global: TtlMode, stack: &Stack, f: &Frame) -> Verdict<'a> {
+    let (entries, packet) = (&stack.entries, f.m.data());
     let (mut at, mut cap, mut alert, mut what) = (0, u8::MAX, None, None);
+    let mut vrf = f.vrf;
     while let Some(&lse) = entries.get(at) {
         let lse = lse.with_ttl(lse.ttl().min(cap));
         match step(env, global, lse, packet) {
@@ -128,13 +135,14 @@ fn decide<'a>(env: &Scene<'a>, global: TtlMode, stack: &Stack, packet: &[u8]) ->
                 (cap, alert) = (lse.ttl(), Some(lse));
                 at += 1;
             }
-            Step::Pop(n, mode, kind) => {
+            Step::Pop(n, mode, kind, table) => {
                 let left = lse.ttl();
+                vrf = table.unwrap_or(vrf);
                 if at + n > entries.len() {
                     return Verdict::Drop(Drop::MplsReservedLabel); // an indicator of nothing
                 }
                 if left == 0 || left == 1 && mode == TtlMode::Pipe {
-                    return Verdict::Expired(None);
+                    return Verdict::Expired(None, vrf);
                 }
                 cap = if mode == TtlMode::Uniform {
                     left
@@ -155,7 +163,7 @@ fn decide<'a>(env: &Scene<'a>, global: TtlMode, stack: &Stack, packet: &[u8]) ->
                 return if alive {
                     Verdict::Forward(next)
                 } else {
-                    Verdict::Expired(Some(next))
+                    Verdict::Expired(Some(next), vrf)
                 };
             }
         }
@@ -167,25 +175,26 @@ fn decide<'a>(env: &Scene<'a>, global: TtlMode, stack: &Stack, packet: &[u8]) ->
     Verdict::Ip(Exposed {
         what: what.unwrap_or(under(payload)),
         ttl_cap: cap,
+        vrf,
     })
 }
 
 fn step<'a>(env: &Scene<'a>, global: TtlMode, lse: Lse, packet: &[u8]) -> Step<'a> {
     match lse.label() {
-        Label::IPV4_EXPLICIT_NULL => Step::Pop(1, global, Some(Under::Ip4)),
-        Label::IPV6_EXPLICIT_NULL => Step::Pop(1, global, Some(Under::Ip6)),
-        Label::ENTROPY_INDICATOR if !lse.bottom() => Step::Pop(2, global, None),
+        Label::IPV4_EXPLICIT_NULL => Step::Pop(1, global, Some(Under::Ip4), None),
+        Label::IPV6_EXPLICIT_NULL => Step::Pop(1, global, Some(Under::Ip6), None),
+        Label::ENTROPY_INDICATOR if !lse.bottom() => Step::Pop(2, global, None, None),
         Label::ROUTER_ALERT if !lse.bottom() => Step::Alert,
         label if label.is_reserved() => Step::Drop(Drop::MplsReservedLabel),
         label => {
             let entry = env.fib.label(label);
             match entry.op() {
                 LabelOp::Unknown => Step::Drop(Drop::UnknownLabel),
-                LabelOp::PopLookup => Step::Pop(1, entry.ttl(), None),
+                LabelOp::PopLookup => Step::Pop(1, entry.ttl(), None, Some(entry.vrf())),
                 LabelOp::Forward => match pick(env, entry.group(), || flow::hash_mpls(packet)) {
                     None => Step::Drop(Drop::UnknownLabel),
                     Some(path) => match path.target {
-                        Target::Local(_) => Step::Pop(1, entry.ttl(), None),
+                        Target::Local(i) => Step::Pop(1, entry.ttl(), None, env.ifaces.vrf_of(i)),
                         Target::Discard(kind) => Step::Drop(discarded(kind)),
                         Target::Adjacency(_) | Target::Glean(_) => Step::Path(path, entry.ttl()),
                     },
@@ -278,6 +287,7 @@ fn complain<O: Output>(
         stack: entries,
         ip,
         iface: f.iface,
+        vrf: f.vrf,
         origin: f.origin,
     };
     error::under_labels(cx, offender, cause, along);
@@ -304,7 +314,7 @@ fn forward<O: Output>(cx: &mut Cx<'_, O>, mut f: Frame, stack: &Stack, next: &Ne
     }
     let _ = f.m.trim_front(stack.len());
     f.m.truncate(len);
-    let mut from = Arrived::unchanged(f.iface);
+    let mut from = Arrived::unchanged(f.iface, f.vrf);
     if labels.is_empty() {
         from.ttl = ttl(f.m.data());
         uncover(&mut f, next);

@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use fib::{Adjacency, Path, Target, TcMode, TtlMode};
 use net::eth::ethertype::{MPLS, VLAN};
 use net::eth::{HEADER_LEN, VLAN_LEN};
-use net::{AdjId, GroupId, IfaceId, Lse, MAX_PUSH, MacAddr, mpls};
+use net::{AdjId, GroupId, IfaceId, Lse, MAX_PUSH, MacAddr, VrfId, mpls};
 use std::net::IpAddr;
 
 /// The label stack of a packet that leaves, outermost first: at most a router alert label, what a path pushes, and what was
@@ -23,6 +23,8 @@ pub(super) type Labels = ArrayVec<Lse, { 1 + MAX_PUSH + mpls::MAX_DEPTH }>;
 pub(super) struct Arrived {
     /// The interface; drops are counted there.
     pub(super) iface: IfaceId,
+    /// Whose packet it was, for an answer to it.
+    pub(super) vrf: VrfId,
     /// Its TTL or hop limit then; 0 if it is that still.
     pub(super) ttl: u8,
 }
@@ -30,8 +32,8 @@ pub(super) struct Arrived {
 impl Arrived {
     /// A packet whose TTL is untouched, or under labels.
     #[inline]
-    pub(super) fn unchanged(iface: IfaceId) -> Self {
-        Self { iface, ttl: 0 }
+    pub(super) fn unchanged(iface: IfaceId, vrf: VrfId) -> Self {
+        Self { iface, vrf, ttl: 0 }
     }
 }
 
@@ -198,6 +200,7 @@ fn unresolved<O: Output>(
     meta.set_punt(reason, iface, from.iface, ethertype);
     meta.set_next_hop(next_hop, adj);
     meta.set_received_ttl(from.ttl);
+    meta.vrf = from.vrf;
     cx.out.punt(m);
 }
 

@@ -13,3 +13,4 @@ mod mpls;
 mod packets;
 mod rig;
 mod speed;
+mod vrf;

@@ -48,6 +48,7 @@ pub(super) struct Up {
     pub(super) reason: PuntReason,
     pub(super) iface: IfaceId,
     pub(super) rx_iface: IfaceId,
+    pub(super) vrf: VrfId,
     pub(super) next_hop: Option<IpAddr>,
     pub(super) adj: Option<AdjId>,
     pub(super) ethertype: u16,
@@ -131,6 +132,7 @@ impl Output for Collect {
             reason: p.reason,
             iface: p.iface,
             rx_iface: p.rx_iface,
+            vrf: p.vrf,
             next_hop: p.next_hop,
             adj: p.adj,
             ethertype: p.ethertype,
@@ -271,6 +273,16 @@ impl Rig {
         } else {
             self.fib.set4(prefix.parse().unwrap(), group).unwrap();
         }
+    }
+
+    /// A route of a VRF.
+    pub(super) fn vrf_route(&mut self, vrf: VrfId, prefix: &str, path: Path) {
+        let group = self.group(&[(path, 1)]);
+        let done = match prefix.contains(':') {
+            true => self.fib.set_vrf6(vrf, prefix.parse().unwrap(), group),
+            false => self.fib.set_vrf4(vrf, prefix.parse().unwrap(), group),
+        };
+        done.unwrap();
     }
 
     pub(super) fn label(&mut self, label: u32, entry: LabelEntry) {
