@@ -131,6 +131,13 @@ pub enum Request {
         reply: Reply<Vec<api::Drop>>,
     },
     /// What the tables take.
+    Vrfs {
+        /// Empty: all.
+        name: String,
+        /// The rows, or that there is none of that name.
+        reply: Reply<Vec<api::Vrf>>,
+    },
+    /// How full the tables are, and what they take.
     Memory {
         /// It.
         reply: Reply<api::Memory>,
@@ -208,6 +215,8 @@ pub struct Page<T, K> {
 /// Which routes to show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteQuery {
+    /// In the table of this VRF; empty: the global one.
+    pub vrf: String,
     /// By destination.
     pub matching: RouteMatch,
     /// Only this protocol's.

@@ -90,6 +90,8 @@ impl Client {
         workers(WorkerQuery) -> Workers via show_workers;
         /// What was dropped, where and why.
         drops(DropQuery) -> Drops via show_drops;
+        /// VRFs.
+        vrfs(VrfQuery) -> Vrfs via show_vrfs;
         /// What the tables take, and how full they are.
         memory(MemoryQuery) -> Memory via show_memory;
         /// The neighbours of BGP.

@@ -605,7 +605,7 @@ fn alone<'a, T>(
 }
 
 /// Nouns and verbs of the command line that later versions have.
-pub const LATER: [&str; 4] = ["vrf", "explain", "capture", "top"];
+pub const LATER: [&str; 3] = ["explain", "capture", "top"];
 
 fn not_a_noun(noun: &str, known: &[&str]) -> String {
     if LATER.contains(&noun) {

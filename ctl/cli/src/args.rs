@@ -93,6 +93,12 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: Option<WorkerVerb>,
     },
+    /// VRFs: tables of their own, with their interfaces and labels
+    #[command(infer_subcommands = true)]
+    Vrf {
+        #[command(subcommand)]
+        verb: Option<VrfVerb>,
+    },
     /// What was dropped, where and why
     #[command(infer_subcommands = true)]
     Drop {
@@ -165,8 +171,6 @@ pub(crate) enum Noun {
         shell: Shell,
     },
     #[command(hide = true, disable_help_flag = true)]
-    Vrf(Rest),
-    #[command(hide = true, disable_help_flag = true)]
     Explain(Rest),
     #[command(hide = true, disable_help_flag = true)]
     Capture(Rest),
@@ -174,7 +178,7 @@ pub(crate) enum Noun {
     Top(Rest),
 }
 
-const ROUTE_FORM: &str = "[blackhole|unreachable|prohibit] PREFIX [via ADDRESS] [dev NAME] [label L/L] [weight N] [backup ADDRESS …] [ttl uniform|pipe]";
+const ROUTE_FORM: &str = "[blackhole|unreachable|prohibit] PREFIX [via ADDRESS] [dev NAME] [label L/L] [weight N] [backup ADDRESS …] [ttl uniform|pipe] [vrf NAME]";
 
 const ROUTE_HELP: &str = "What follows a via belongs to it; another via, or nexthop, begins the next one (ECMP). Labels are \
 pushed, the leftmost outermost. A prefix without a length is a host; \"default\" is 0.0.0.0/0, or ::/0 by its via.
@@ -438,4 +442,16 @@ pub(crate) enum ConfigVerb {
     Rollback(Rest),
     #[command(hide = true, disable_help_flag = true)]
     History(Rest),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VrfVerb {
+    /// Lists VRFs, or one
+    #[command(
+        after_help = "Examples:\n  trunkctl vrf show\n  trunkctl vrf show blue\n  trunkctl route show vrf blue"
+    )]
+    Show {
+        /// Only this one
+        name: Option<String>,
+    },
 }

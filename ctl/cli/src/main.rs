@@ -21,14 +21,14 @@ use std::process::ExitCode;
 use api::blocking::Client;
 use api::{
     Change, ConfigReply, ConfigRequest, DropQuery, InterfaceQuery, LabelQuery, NeighborQuery,
-    Route, RouteQuery, WorkerQuery,
+    Route, RouteQuery, VrfQuery, WorkerQuery,
 };
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use args::{
-    Cli, ConfigVerb, DropVerb, InterfaceVerb, LabelVerb, NeighVerb, Noun, RouteVerb, Words,
-    WorkerVerb,
+    Cli, ConfigVerb, DropVerb, InterfaceVerb, LabelVerb, NeighVerb, Noun, RouteVerb, VrfVerb,
+    Words, WorkerVerb,
 };
 use failure::Failure;
 
@@ -117,6 +117,10 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
         },
         Noun::Bgp { verb } => bgp::run(cli, out, verb.as_ref()),
         Noun::Rpki { .. } => rpki::run(cli, out),
+        Noun::Vrf { verb } => match verb {
+            Some(VrfVerb::Show { name }) => vrfs(cli, out, name.as_deref()),
+            None => vrfs(cli, out, None),
+        },
         Noun::Worker { .. }
         | Noun::Drop { .. }
         | Noun::Memory { .. }
@@ -143,7 +147,6 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
             clap_complete::generate(*shell, &mut Cli::command(), "trunkctl", &mut text);
             Ok(out.write_all(&text)?)
         }
-        Noun::Vrf(_) => later("vrf"),
         Noun::Explain(_) => later("explain"),
         Noun::Capture(_) => later("capture"),
         Noun::Top(_) => later("top"),
@@ -245,7 +248,7 @@ fn route_query(words: &[String]) -> Result<RouteQuery, Failure> {
             }
             text => {
                 return Err(Failure::Usage(format!(
-                    "unexpected {text:?}; one of longer, protocol is wanted"
+                    "unexpected {text:?}; one of longer, protocol, vrf is wanted"
                 )));
             }
         }
@@ -356,6 +359,16 @@ fn worker_query(cli: &Cli) -> WorkerQuery {
         }
     );
     WorkerQuery { reset }
+}
+
+fn vrfs(cli: &Cli, out: &mut dyn Write, name: Option<&str>) -> Outcome {
+    let name = name.unwrap_or_default().to_owned();
+    let rows = Client::connect(&cli.socket)?.vrfs(VrfQuery { name })?.vrfs;
+    if cli.json {
+        show::json_rows(out, &rows)
+    } else {
+        Ok(show::vrfs(out, &rows)?)
+    }
 }
 
 /// What can only be looked at.

@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
-use api::{Drop, Interface, LabelRoute, Memory, Neighbor, NextHop, Rcu, Route, Status, Worker};
+use api::{
+    Drop, Interface, LabelRoute, Memory, Neighbor, NextHop, Rcu, Route, Status, Vrf, Worker,
+};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -170,6 +172,9 @@ fn interface(out: &mut dyn Write, i: &Interface) -> io::Result<()> {
     }
     if i.mpls {
         head.push_str("  mpls");
+    }
+    if !i.vrf.is_empty() {
+        head.push_str(&format!("  vrf {}", i.vrf));
     }
     writeln!(out, "{head}")?;
     let mut addresses = i.address.clone();
@@ -339,18 +344,55 @@ pub(crate) fn drops(out: &mut dyn Write, all: &[Drop]) -> io::Result<()> {
 }
 
 /// What the tables take.
+pub(crate) fn vrfs(out: &mut dyn Write, all: &[Vrf]) -> io::Result<()> {
+    let mut table = Table::new(&[
+        ("VRF", Left),
+        ("RD", Left),
+        ("IPV4", Right),
+        ("IPV6", Right),
+        ("INTERFACES", Left),
+        ("LABELS", Left),
+        ("IMPORT", Left),
+        ("EXPORT", Left),
+        ("NETNS", Left),
+    ]);
+    let dash = |text: String| if text.is_empty() { "-".into() } else { text };
+    for v in all {
+        let labels: Vec<String> = v.label.iter().map(ToString::to_string).collect();
+        table.row([
+            v.name.clone(),
+            dash(v.rd.clone()),
+            v.ipv4_routes.to_string(),
+            v.ipv6_routes.to_string(),
+            dash(v.interface.join(",")),
+            dash(labels.join(",")),
+            dash(v.import.join(",")),
+            dash(v.export.join(",")),
+            dash(v.netns.clone()),
+        ]);
+    }
+    table.print(out)
+}
+
 pub(crate) fn memory(out: &mut dyn Write, m: &Memory) -> io::Result<()> {
     let mut table = Table::new(&[
         ("NUMA", Right),
         ("IPV4", Right),
         ("IPV6", Right),
+        ("VRFS", Right),
         ("LABELS", Right),
         ("NEXT HOPS", Right),
     ]);
     for n in &m.nodes {
-        let all = [n.ipv4_bytes, n.ipv6_bytes, n.label_bytes, n.hop_bytes];
-        let [four, six, labels, hops] = all.map(kib);
-        table.row([n.numa.to_string(), four, six, labels, hops]);
+        let all = [
+            n.ipv4_bytes,
+            n.ipv6_bytes,
+            n.vrf_bytes,
+            n.label_bytes,
+            n.hop_bytes,
+        ];
+        let [four, six, vrfs, labels, hops] = all.map(kib);
+        table.row([n.numa.to_string(), four, six, vrfs, labels, hops]);
     }
     table.print(out)?;
     writeln!(out, "only to change them: {}", kib(m.writer_bytes))?;
@@ -560,6 +602,7 @@ wan0: up  af_packet:eth1  mtu 1500  mac 02:00:00:00:00:01  numa 0
             numa,
             ipv4_bytes: 4 << 20,
             ipv6_bytes: 1,
+            vrf_bytes: 2 << 20,
             label_bytes: 4 << 20,
             hop_bytes: 0,
         };
@@ -574,9 +617,9 @@ wan0: up  af_packet:eth1  mtu 1500  mac 02:00:00:00:00:01  numa 0
             tables: vec![room],
         };
         let expected = "\
-NUMA      IPV4   IPV6    LABELS  NEXT HOPS
-   0  4096 KiB  1 KiB  4096 KiB      0 KiB
-   1  4096 KiB  1 KiB  4096 KiB      0 KiB
+NUMA      IPV4   IPV6      VRFS    LABELS  NEXT HOPS
+   0  4096 KiB  1 KiB  2048 KiB  4096 KiB      0 KiB
+   1  4096 KiB  1 KiB  2048 KiB  4096 KiB      0 KiB
 only to change them: 2 KiB
 TABLE   IN USE      OF
 groups       7  131072

@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use fib::{Discard, FibBatch, FibWriter, Path, TableUse};
-use net::GroupId;
+use net::{GroupId, VrfId};
 
-use crate::config::{LabelAction, NextHop, Plan, Target, Valid};
+use crate::config::{Dest, LabelAction, NextHop, Plan, Target, Valid};
 use crate::rib::fib::op;
 use crate::rib::sink::Change;
 
@@ -17,10 +17,15 @@ use crate::rib::sink::Change;
 const STAND_INS: usize = 1024;
 
 /// Refuses a plan whose routes would not fit, and names the table. Nothing is changed.
-pub(super) fn check(plan: &Plan, running: &Valid, fib: &mut FibWriter) -> Result<(), String> {
+pub(super) fn check(
+    plan: &Plan,
+    running: &Valid,
+    vrf_id: &impl Fn(&str) -> Option<VrfId>,
+    fib: &mut FibWriter,
+) -> Result<(), String> {
     hops(plan, running, fib)?;
     let mut groups = Vec::new();
-    let asked = prefixes(plan, fib, &mut groups);
+    let asked = prefixes(plan, vrf_id, fib, &mut groups);
     for id in groups {
         let gone = fib.remove_group(id);
         debug_assert!(gone.is_ok(), "{gone:?}"); // nothing points to it
@@ -105,12 +110,31 @@ impl<'a> Hops<'a> {
 }
 
 /// Asks the tables, with groups that stand in for those that the routes will have.
-fn prefixes(plan: &Plan, fib: &mut FibWriter, groups: &mut Vec<GroupId>) -> Result<(), String> {
+fn prefixes(
+    plan: &Plan,
+    vrf_id: &impl Fn(&str) -> Option<VrfId>,
+    fib: &mut FibWriter,
+    groups: &mut Vec<GroupId>,
+) -> Result<(), String> {
     let mut stand_ins: HashMap<*const Target, GroupId> = HashMap::new();
+    // A VRF that is not there yet takes the same room under any number that none has.
+    let vrf = |dest: &Dest| {
+        dest.vrf
+            .as_deref()
+            .map(|name| vrf_id(name).unwrap_or(VrfId(u16::MAX)))
+    };
+    let set = |dest: &Dest, group| match vrf(dest) {
+        None => Change::Set(dest.prefix, group),
+        Some(vrf) => Change::SetIn(vrf, dest.prefix, group),
+    };
+    let del = |dest: &Dest| match vrf(dest) {
+        None => Change::Del(dest.prefix),
+        Some(vrf) => Change::DelIn(vrf, dest.prefix),
+    };
     let mut batch = FibBatch::new();
     for e in &plan.routes {
         let change = match &e.to {
-            None => Change::Del(e.key),
+            None => del(&e.key),
             Some(target) => {
                 let at = Arc::as_ptr(target);
                 let group = match stand_ins.get(&at) {
@@ -121,7 +145,7 @@ fn prefixes(plan: &Plan, fib: &mut FibWriter, groups: &mut Vec<GroupId>) -> Resu
                         group
                     }
                 };
-                Change::Set(e.key, group)
+                set(&e.key, group)
             }
         };
         batch.extend(op(change));
@@ -129,7 +153,12 @@ fn prefixes(plan: &Plan, fib: &mut FibWriter, groups: &mut Vec<GroupId>) -> Resu
     fib.room_for(&batch).map_err(|e| {
         let first = e.refused.first();
         let why = first.map_or_else(|| e.to_string(), |r| r.error.to_string());
-        let held = format!("{} IPv4 and {} IPv6 routes", fib.len4(), fib.len6());
+        let held = format!(
+            "{} IPv4 and {} IPv6 routes, and {} of VRFs",
+            fib.len4(),
+            fib.len6(),
+            fib.len_vrfs()
+        );
         let n = plan.routes.iter().filter(|e| e.to.is_some()).count();
         format!(
             "the change of {n} routes does not fit beside {held}: {why}; aggregate routes, or remove some"
@@ -187,7 +216,7 @@ mod tests {
                 IpNet::new(IpAddr::V4(Ipv4Addr::from(i << 8)), 25)
             };
             let to = Arc::clone(&all[(i % targets) as usize]);
-            next.routes.insert(p.unwrap(), to);
+            next.routes.insert(Dest::from(p.unwrap()), to);
         }
         Arc::new(next)
     }
@@ -207,7 +236,7 @@ mod tests {
     fn what_does_not_fit_is_refused_by_the_name_of_its_table() {
         let none = Valid::default();
         let ask = |next: &Arc<Valid>, running: &Valid, fib: &mut FibWriter| {
-            check(&next.diff(running), running, fib)
+            check(&next.diff(running), running, &|_| None, fib)
         };
         let mut fib = small();
         for (next, why) in [

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use dataplane::port::{Device, PortSpec, without_secret};
-use net::{IfaceId, PortId};
+use net::{IfaceId, PortId, VrfId};
 use tracing::{debug, error, info, warn};
 
 use crate::bgp;
@@ -62,8 +62,11 @@ impl Router {
         if !plan.interfaces_added.is_empty() {
             self.start(&plan)?;
         }
+        self.number_vrfs(plan.next.vrfs.keys());
         if let Some(dp) = &mut self.dp {
-            capacity::check(&plan, &self.running, dp.fib())?;
+            let vrfs = &self.vrfs;
+            let vrf_id = |name: &str| vrfs.get(name).copied();
+            capacity::check(&plan, &self.running, &vrf_id, dp.fib())?;
         }
         let mut undo = Vec::new();
         let reserved = self.reserve(&plan, &mut undo);
@@ -221,32 +224,85 @@ impl Router {
         };
         let ttl = translate::ttl(self.settings.mpls_ttl);
         let ids = |name: &str| self.ifaces.get(name).map(|i| i.id);
+        let ttl_of = |vrf: Option<&str>| {
+            let own = vrf.and_then(|vrf| b.plan.next.vrfs.get(vrf)?.mpls_ttl);
+            own.map_or(ttl, translate::ttl)
+        };
         let labels = &b.plan.labels[b.labels..];
         let labels = &labels[..labels.len().min(budget)];
         for e in labels {
-            let spec = e.to.as_ref().map(|l| translate::label(l, ttl, &ids));
+            let spec = e.to.as_ref().map(|l| {
+                let vrf = match &l.action {
+                    config::LabelAction::PopLookup(vrf) => vrf.as_deref(),
+                    config::LabelAction::Forward(_) => None,
+                };
+                translate::label(l, self.vrf_id(vrf), ttl_of(vrf), &ids)
+            });
             self.rib.set_label(e.key, spec);
         }
         b.labels += labels.len();
         let routes = &b.plan.routes[b.routes..];
         let routes = &routes[..routes.len().min(budget - labels.len())];
-        let mut last: Option<(&std::sync::Arc<config::Target>, SetId)> = None;
+        let mut last: Option<(&std::sync::Arc<config::Target>, VrfId, SetId)> = None;
         for e in routes {
+            let name = e.key.vrf.as_deref();
+            // Of a VRF that goes, the number is still known.
+            let vrf = self.vrf_id(name);
             let set = match (&e.to, &last) {
                 (None, _) => None,
                 // Neighbouring routes of a great file mostly share one target.
-                (Some(t), Some((of, set))) if std::sync::Arc::ptr_eq(of, t) => Some(*set),
+                (Some(t), Some((of, at, set))) if std::sync::Arc::ptr_eq(of, t) && *at == vrf => {
+                    Some(*set)
+                }
                 (Some(t), _) => {
-                    let set = self.rib.paths(&translate::route(t, ttl, &ids));
-                    last = Some((t, set));
+                    let spec = translate::route(t, (vrf, ttl_of(name)), &ids);
+                    let set = self.rib.paths(&spec);
+                    last = Some((t, vrf, set));
                     Some(set)
                 }
             };
-            self.rib.set_static_to(e.key, set);
+            self.rib.set_static_to(vrf, e.key.prefix, set);
         }
         b.routes += routes.len();
         if b.labels < b.plan.labels.len() || b.routes < b.plan.routes.len() {
             self.backlog.push_front(b);
+        } else {
+            self.new_ttls(&b.plan);
+            // Nothing names them any more.
+            self.vrfs
+                .retain(|name, _| b.plan.next.vrfs.contains_key(name));
+        }
+    }
+}
+
+/// The TTL mode that a VRF gives to what does not say its own.
+fn ttl_mode(vrf: Option<&config::Vrf>) -> Option<config::TtlMode> {
+    vrf.and_then(|vrf| vrf.mpls_ttl)
+}
+
+impl Router {
+    /// Takes the routes and labels of VRFs up again whose TTL mode is another now; they themselves have not changed.
+    fn new_ttls(&mut self, plan: &Plan) {
+        let default = translate::ttl(self.settings.mpls_ttl);
+        let changed = plan
+            .vrfs
+            .iter()
+            .filter(|e| e.from.is_some() && ttl_mode(e.from.as_ref()) != ttl_mode(e.to.as_ref()));
+        for e in changed.filter(|e| e.to.is_some()) {
+            let vrf = self.vrf_id(Some(&e.key));
+            let ttl = ttl_mode(e.to.as_ref()).map_or(default, translate::ttl);
+            let ids = |name: &str| self.ifaces.get(name).map(|i| i.id);
+            for (label, l) in &plan.next.labels {
+                if l.action == config::LabelAction::PopLookup(Some(e.key.clone())) {
+                    let spec = translate::label(l, vrf, ttl, &ids);
+                    self.rib.set_label(*label, Some(spec));
+                }
+            }
+            let own = |d: &config::Dest| d.vrf.as_ref() == Some(&e.key);
+            for (dest, target) in plan.next.all_routes().filter(|(d, _)| own(d)) {
+                let spec = translate::route(target, (vrf, ttl), &ids);
+                self.rib.set_static(vrf, dest.prefix, Some(spec));
+            }
         }
     }
 }
@@ -363,6 +419,7 @@ impl Router {
             port,
             mac,
             link_local: conf.link_local.unwrap_or_else(|| mac.eui64_link_local()),
+            vrf: self.vrf_id(conf.vrf.as_deref()),
             up: conf.up && link,
         };
         let host = self.host.as_mut().ok_or("no kernel side")?;
@@ -400,22 +457,53 @@ impl Router {
         Some(Iface {
             conf: new.clone(),
             link_local,
+            vrf: self.vrf_id(new.vrf.as_deref()),
             up: new.up && link,
             ..old.clone()
         })
     }
 
-    /// Of a change in place (addresses, MTU, `mpls`, `up`), what can fail.
+    /// Of a change in place (addresses, MTU, `mpls`, `up`, `vrf`), what can fail.
     fn prepare_change(&mut self, new: &config::Interface) -> Result<(), String> {
         let Some(changed) = self.changed(new) else {
             return Ok(());
         };
         self.raise_port_mtu(changed.port, new)?;
+        let vrf = self
+            .host
+            .as_ref()
+            .and_then(|h| Some(h.get(changed.id)?.vrf()));
+        if vrf.is_some_and(|vrf| vrf != changed.vrf) {
+            return self.move_tap(&changed);
+        }
         match &mut self.host {
             Some(host) => host
                 .change(changed.id, &Router::host_spec(&changed))
                 .map_err(|e| e.to_string()),
             None => Ok(()),
+        }
+    }
+
+    /// Makes the TAP of an interface anew, in the namespace of another VRF.
+    fn move_tap(&mut self, to: &Iface) -> Result<(), String> {
+        self.drop_tap(to.id);
+        let Some(host) = &mut self.host else {
+            return Ok(());
+        };
+        host.add(to.id, Router::host_spec(to))
+            .map_err(|e| e.to_string())?;
+        self.watch(to.id)
+            .map_err(|e| format!("interface {}: can't watch its TAP: {e}", to.conf.name))
+    }
+
+    fn drop_tap(&mut self, id: IfaceId) {
+        self.readable.remove(&id);
+        if let Some(host) = &mut self.host {
+            if let Some(h) = host.get(id) {
+                let fd = std::os::fd::AsRawFd::as_raw_fd(h.tap());
+                let _ = self.registry.deregister(&mut mio::unix::SourceFd(&fd));
+            }
+            host.remove(id);
         }
     }
 
@@ -444,14 +532,7 @@ impl Router {
             // Nothing stands on it any more; its id may come to another.
             dp.fib().interface_up(old.id);
         }
-        self.readable.remove(&old.id);
-        if let Some(host) = &mut self.host {
-            if let Some(h) = host.get(old.id) {
-                let fd = std::os::fd::AsRawFd::as_raw_fd(h.tap());
-                let _ = self.registry.deregister(&mut mio::unix::SourceFd(&fd));
-            }
-            host.remove(old.id);
-        }
+        self.drop_tap(old.id);
         if old.conf.vlan.is_none() {
             self.close_port(&old.conf);
         }
@@ -512,6 +593,7 @@ mod tests {
             name: name.into(),
             device: (!device.is_empty()).then(|| device.to_owned()),
             vlan,
+            vrf: None,
             addresses: vec![],
             link_local: None,
             mtu: 1500,
@@ -540,6 +622,7 @@ mod tests {
                 port: PortId(n),
                 mac,
                 link_local,
+                vrf: VrfId::GLOBAL,
                 up: true,
             };
             r.names.insert(id, name.into());

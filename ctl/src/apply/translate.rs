@@ -1,6 +1,6 @@
 //! From the words of the configuration to those of the RIB.
 
-use net::IfaceId;
+use net::{IfaceId, VrfId};
 
 use crate::config::{self, LabelAction, LabelRoute, Target};
 use crate::neigh::Params;
@@ -16,7 +16,8 @@ pub(super) fn ttl(t: config::TtlMode) -> TtlMode {
     }
 }
 
-fn path(hop: &config::NextHop, ids: &impl Fn(&str) -> Option<IfaceId>) -> PathSpec {
+/// `vrf`: whose route it is. A labelled packet is the core's, so its next hop is looked up in the global table.
+fn path(hop: &config::NextHop, vrf: VrfId, ids: &impl Fn(&str) -> Option<IfaceId>) -> PathSpec {
     let dev = hop
         .interface
         .as_deref()
@@ -30,18 +31,23 @@ fn path(hop: &config::NextHop, ids: &impl Fn(&str) -> Option<IfaceId>) -> PathSp
         weight: hop.weight.into(),
         labels: hop.label.clone(),
         backup: hop.backup,
+        vrf: if hop.label.is_empty() {
+            vrf
+        } else {
+            VrfId::GLOBAL
+        },
     }
 }
 
 /// A static route's target; `ids` finds interfaces by name.
 pub(super) fn route(
     t: &Target,
-    default: TtlMode,
+    (vrf, default): (VrfId, TtlMode),
     ids: &impl Fn(&str) -> Option<IfaceId>,
 ) -> PathsSpec {
     match t {
         Target::Via { hops, mpls_ttl } => PathsSpec {
-            paths: hops.iter().map(|h| path(h, ids)).collect(),
+            paths: hops.iter().map(|h| path(h, vrf, ids)).collect(),
             ttl: mpls_ttl.map_or(default, ttl),
         },
         Target::Discard(d) => PathsSpec::single(Hop::Discard(match d {
@@ -55,14 +61,15 @@ pub(super) fn route(
 /// A label's entry.
 pub(super) fn label(
     l: &LabelRoute,
+    vrf: VrfId,
     default: TtlMode,
     ids: &impl Fn(&str) -> Option<IfaceId>,
 ) -> LabelSpec {
     let ttl = l.mpls_ttl.map_or(default, ttl);
     let action = match &l.action {
-        LabelAction::PopLookup => spec::LabelAction::PopLookup,
+        LabelAction::PopLookup(_) => spec::LabelAction::PopLookup(vrf),
         LabelAction::Forward(hops) => {
-            let paths = hops.iter().map(|h| path(h, ids)).collect();
+            let paths = hops.iter().map(|h| path(h, VrfId::GLOBAL, ids)).collect();
             spec::LabelAction::Forward(PathsSpec { paths, ttl })
         }
     };
@@ -106,9 +113,16 @@ mod tests {
                 hops: hops.clone(),
                 mpls_ttl: None,
             },
-            TtlMode::Pipe,
+            (VrfId(7), TtlMode::Pipe),
             &ids,
         );
+        assert!(
+            spec.paths.iter().all(|p| p.vrf == VrfId::GLOBAL),
+            "labelled"
+        );
+        let mut bare = hops[0].clone();
+        bare.label.clear();
+        assert_eq!(path(&bare, VrfId(7), &ids).vrf, VrfId(7));
         let address = |a: &str| a.parse().unwrap();
         let expected = [
             Hop::Via {
@@ -140,14 +154,17 @@ mod tests {
             hops,
             mpls_ttl: Some(config::TtlMode::Uniform),
         };
-        assert_eq!(route(&own, TtlMode::Pipe, &ids).ttl, TtlMode::Uniform);
+        assert_eq!(
+            route(&own, (VrfId::GLOBAL, TtlMode::Pipe), &ids).ttl,
+            TtlMode::Uniform
+        );
     }
 
     #[test]
     fn discards_and_labels() {
         let spec = route(
             &Target::Discard(config::Discard::Prohibit),
-            TtlMode::Uniform,
+            (VrfId(7), TtlMode::Uniform),
             &ids,
         );
         assert_eq!(
@@ -155,14 +172,14 @@ mod tests {
             PathsSpec::single(Hop::Discard(spec::Discard::Prohibit))
         );
         let l = LabelRoute {
-            action: LabelAction::PopLookup,
+            action: LabelAction::PopLookup(Some("blue".into())),
             mpls_ttl: Some(config::TtlMode::Pipe),
         };
-        let got = label(&l, TtlMode::Uniform, &ids);
+        let got = label(&l, VrfId(7), TtlMode::Uniform, &ids);
         assert_eq!(
             got,
             LabelSpec {
-                action: spec::LabelAction::PopLookup,
+                action: spec::LabelAction::PopLookup(VrfId(7)),
                 ttl: TtlMode::Pipe
             }
         );
@@ -170,7 +187,7 @@ mod tests {
             action: LabelAction::Forward(vec![hop(Some("192.0.2.1"), None)]),
             mpls_ttl: None,
         };
-        let got = label(&l, TtlMode::Pipe, &ids);
+        let got = label(&l, VrfId::GLOBAL, TtlMode::Pipe, &ids);
         assert_eq!(got.ttl, TtlMode::Pipe);
         assert!(
             matches!(got.action, spec::LabelAction::Forward(p) if p.ttl == TtlMode::Pipe && p.paths.len() == 1)

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use bgp::speaker::OwnAddresses;
-use net::IfaceId;
+use net::{IfaceId, VrfId};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_indextoname;
 
@@ -98,7 +98,8 @@ impl Links<'_> {
             let all = i.conf.addresses.iter().map(|a| a.addr());
             all.chain([i.link_local.into()]).collect()
         };
-        self.ifaces.values().flat_map(own).collect()
+        let global = self.ifaces.values().filter(|i| i.vrf == VrfId::GLOBAL);
+        global.flat_map(own).collect()
     }
 
     /// Our addresses on the way of a connection whose own end is `local`.
@@ -114,7 +115,9 @@ impl Links<'_> {
             return choose(here.filter(|a| !a.is_loopback() || *a == local), local);
         }
         let has = |i: &&Iface| {
-            dev == Some(&i.conf.name) || i.conf.addresses.iter().any(|a| a.addr() == local)
+            let global = i.vrf == VrfId::GLOBAL;
+            dev == Some(&i.conf.name)
+                || global && i.conf.addresses.iter().any(|a| a.addr() == local)
         };
         match self.ifaces.values().find(has) {
             Some(i) => {
@@ -128,7 +131,7 @@ impl Links<'_> {
     /// The address that connections to `to` are to come from: one of the interface that leads there. The kernel can't know,
     /// as the routes are ours.
     pub(crate) fn source(&self, to: IpAddr, rib: &Rib) -> Option<IpAddr> {
-        let id = rib.egress(to)?;
+        let id = rib.egress(VrfId::GLOBAL, to)?;
         let iface = self.ifaces.get(self.names.get(&id)?)?;
         let mut all = iface.conf.addresses.iter();
         // On the link itself the address of that subnet, else any.
@@ -141,7 +144,9 @@ impl Links<'_> {
     pub(crate) fn cut(&self, neighbor: IpAddr, dev: Option<&str>) -> Option<&str> {
         let here = |i: &&Iface| match dev {
             Some(dev) => i.conf.name == dev,
-            None => i.conf.addresses.iter().any(|a| a.contains(&neighbor)),
+            None => {
+                i.vrf == VrfId::GLOBAL && i.conf.addresses.iter().any(|a| a.contains(&neighbor))
+            }
         };
         let mut all = self.ifaces.values().filter(here).peekable();
         let name = &all.peek()?.conf.name;

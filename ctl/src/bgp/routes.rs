@@ -10,10 +10,12 @@ use bgp::rib::{HopEvent, NextHopId};
 use bgp::speaker::{self, Best, Speaker, Use};
 use bgp::types::{NextHop, Relation};
 use ipnet::IpNet;
+use net::VrfId;
 
 use super::links::Links;
 use crate::config::Valid;
 use crate::config::bgp::Origin;
+use crate::control::router::Iface;
 use crate::rib::spec::Source;
 use crate::rib::{FollowedHop, Rib, SetId};
 
@@ -272,13 +274,13 @@ fn wanted(valid: &Valid, links: &Links<'_>) -> BTreeMap<IpNet, Told> {
         };
         match r.source {
             Origin::Static => {
-                let all = valid
-                    .all_routes()
-                    .map(|(p, _)| (*p, told(Protocol::Static)));
+                let global = valid.all_routes().filter(|(d, _)| d.vrf.is_none());
+                let all = global.map(|(d, _)| (d.prefix, told(Protocol::Static)));
                 out.extend(all);
             }
             Origin::Connected => {
-                let up = links.ifaces.values().filter(|i| i.up);
+                let global = |i: &&Iface| i.up && i.vrf == VrfId::GLOBAL;
+                let up = links.ifaces.values().filter(global);
                 let all = up.flat_map(|i| i.conf.addresses.iter().map(|a| a.trunc()));
                 out.extend(all.map(|p| (p, told(Protocol::Connected))));
             }

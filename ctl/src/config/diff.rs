@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use net::{Label, MacAddr};
 
 use super::bgp::{self, BgpStep};
@@ -15,6 +14,7 @@ use super::model::{
     Dataplane, Interface, LabelRoute, NeighborParams, RouteFile, System, Target, Valid,
 };
 use super::policy::{self, PolicyStep};
+use super::vrf::{Dest, Vrf, VrfName};
 use super::watch::{self, WatchStep};
 
 /// How one entry of a table changes. Never both `None`, never equal.
@@ -71,8 +71,10 @@ pub struct Plan {
     pub forgotten: Vec<Forget>,
     /// Static labels.
     pub labels: Vec<Edit<Label, Arc<LabelRoute>>>,
-    /// Static routes, by prefix.
-    pub routes: Vec<Edit<IpNet, Arc<Target>>>,
+    /// VRFs by name. One that goes is named by nothing else any more.
+    pub vrfs: Vec<Edit<VrfName, Vrf>>,
+    /// Static routes, by table and prefix.
+    pub routes: Vec<Edit<Dest, Arc<Target>>>,
     /// What changes in `[bgp]`; `next` has the whole of it.
     pub bgp: Vec<BgpStep>,
     /// What changes in policies, their sets, and `[rpki]`; `next` has the whole of it.
@@ -92,8 +94,12 @@ pub enum Step<'a> {
     Dataplane(&'a Dataplane),
     /// Take over `[neighbor]`.
     Neighbor(&'a NeighborParams),
+    /// Remove a VRF.
+    RemoveVrf(&'a Edit<VrfName, Vrf>),
+    /// Add or change a VRF.
+    SetVrf(&'a Edit<VrfName, Vrf>),
     /// Remove a route.
-    RemoveRoute(&'a Edit<IpNet, Arc<Target>>),
+    RemoveRoute(&'a Edit<Dest, Arc<Target>>),
     /// Remove a label.
     RemoveLabel(&'a Edit<Label, Arc<LabelRoute>>),
     /// Remove a static neighbour.
@@ -111,7 +117,7 @@ pub enum Step<'a> {
     /// Add or replace a label.
     SetLabel(&'a Edit<Label, Arc<LabelRoute>>),
     /// Add or replace a route.
-    SetRoute(&'a Edit<IpNet, Arc<Target>>),
+    SetRoute(&'a Edit<Dest, Arc<Target>>),
     /// Change something of BGP.
     Bgp(&'a BgpStep),
     /// Change a policy, a set, or `[rpki]`.
@@ -148,6 +154,7 @@ impl Plan {
             + self.neighbors.len()
             + self.forgotten.len()
             + self.labels.len()
+            + self.vrfs.len()
             + self.routes.len()
             + self.bgp.len()
             + self.policy.len()
@@ -185,6 +192,12 @@ impl Plan {
             .chain(self.forgotten.iter().map(Step::ForgetNeighbor))
             .chain(self.interfaces_removed.iter().map(Step::RemoveInterface))
             .chain(
+                self.vrfs
+                    .iter()
+                    .filter(|e| e.to.is_some())
+                    .map(Step::SetVrf),
+            )
+            .chain(
                 self.interfaces_changed
                     .iter()
                     .map(|(from, to)| Step::ChangeInterface(from, to)),
@@ -207,6 +220,12 @@ impl Plan {
                     .iter()
                     .filter(|e| e.to.is_some())
                     .map(Step::SetRoute),
+            )
+            .chain(
+                self.vrfs
+                    .iter()
+                    .filter(|e| e.to.is_none())
+                    .map(Step::RemoveVrf),
             )
             .chain(self.policy.iter().map(Step::Policy))
             .chain(self.bgp.iter().map(Step::Bgp))
@@ -232,6 +251,7 @@ fn diff(from: &Valid, next: Arc<Valid>) -> Plan {
         neighbor: changed(from.neighbor != to.neighbor).map(|()| to.neighbor),
         neighbors: edits(&from.neighbors, &to.neighbors),
         labels: edits(&from.labels, &to.labels),
+        vrfs: edits(&from.vrfs, &to.vrfs),
         routes: route_edits(from, to),
         bgp: bgp::steps(from.bgp.as_ref(), to.bgp.as_ref()),
         policy: policy::steps(from, to),
@@ -280,7 +300,7 @@ fn merge<'a, K: Ord + Clone + 'a, V: PartialEq + Clone + 'a>(
 }
 
 /// The routes of the table and of the route file are one table, whichever of the two a route is written in.
-fn route_edits(from: &Valid, to: &Valid) -> Vec<Edit<IpNet, Arc<Target>>> {
+fn route_edits(from: &Valid, to: &Valid) -> Vec<Edit<Dest, Arc<Target>>> {
     let file = |valid: &Valid| valid.route_file.clone();
     let (old, new) = (file(from), file(to));
     let unchanged = match (&old, &new) {
@@ -300,9 +320,9 @@ fn route_edits(from: &Valid, to: &Valid) -> Vec<Edit<IpNet, Arc<Target>>> {
 
 /// The two sources of static routes as one sorted sequence.
 fn both<'a>(
-    table: &'a BTreeMap<IpNet, Arc<Target>>,
+    table: &'a BTreeMap<Dest, Arc<Target>>,
     file: Option<&'a RouteFile>,
-) -> impl Iterator<Item = (&'a IpNet, &'a Arc<Target>)> {
+) -> impl Iterator<Item = (&'a Dest, &'a Arc<Target>)> {
     let mut table = table.iter().peekable();
     let mut file = file
         .map_or(&[][..], |file| &file.routes[..])

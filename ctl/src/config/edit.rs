@@ -16,6 +16,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, RawString, Table};
 use super::diff::Forget;
 use super::error::Problem;
 use super::model::{LabelRoute, Target, Valid};
+use super::vrf::Dest;
 use super::{print, spec, terms};
 
 /// Why a change can't be made.
@@ -209,10 +210,10 @@ fn orphan(table: &Table) -> Option<String> {
 
 struct Editor<'r> {
     doc: DocumentMut,
-    routes: List<IpNet>,
+    routes: List<Dest>,
     labels: List<u32>,
     neighbors: List<(String, IpAddr)>,
-    route: Overlay<'r, IpNet, Arc<Target>>,
+    route: Overlay<'r, Dest, Arc<Target>>,
     label: Overlay<'r, Label, Arc<LabelRoute>>,
     neighbor: Overlay<'r, (String, IpAddr), MacAddr>,
     interface: Overlay<'r, String, ()>,
@@ -221,7 +222,21 @@ struct Editor<'r> {
     orphans: Vec<(isize, String)>,
 }
 
-fn route_key(table: &Table) -> Option<IpNet> {
+/// A route, as messages call it.
+fn route_name(spec: &api::RouteSpec) -> String {
+    match spec.vrf.as_str() {
+        "" => format!("route {}", spec.prefix),
+        vrf => format!("route {} vrf {vrf}", spec.prefix),
+    }
+}
+
+fn route_key(table: &Table) -> Option<Dest> {
+    let vrf = table.get("vrf").and_then(Item::as_str).map(Into::into);
+    let prefix = route_prefix(table)?;
+    Some(Dest { vrf, prefix })
+}
+
+fn route_prefix(table: &Table) -> Option<IpNet> {
     let text = table.get("prefix")?.as_str()?;
     if text != "default" {
         return terms::route_prefix(text).ok();
@@ -297,9 +312,9 @@ impl<'r> Editor<'r> {
     }
 
     /// A route of the route file is edited there.
-    fn not_in_file(&self, key: &str, prefix: &IpNet) -> Edited<()> {
+    fn not_in_file(&self, key: &str, dest: &Dest) -> Edited<()> {
         match &self.running.route_file {
-            Some(file) if file.get(prefix).is_some() => {
+            Some(file) if file.get(dest).is_some() => {
                 let path = file.path.display();
                 Err(wrong(
                     key,
@@ -313,30 +328,30 @@ impl<'r> Editor<'r> {
     }
 
     fn set_route(&mut self, spec: &api::RouteSpec, replace: bool) -> Edited<()> {
-        let key = format!("route {}", spec.prefix);
-        let (prefix, target) = spec::route(spec).map_err(|e| wrong(&key, e))?;
-        self.not_in_file(&key, &prefix)?;
-        let table = print::route(&prefix, &target);
+        let key = route_name(spec);
+        let (dest, target) = spec::route(spec).map_err(|e| wrong(&key, e))?;
+        self.not_in_file(&key, &dest)?;
+        let table = print::route(&dest, &target);
         let root = self.doc.as_table_mut();
-        match self.route.get(&prefix) {
+        match self.route.get(&dest) {
             Some(_) if !replace => {
                 return Err(wrong(
                     key,
                     "is there already; use \"route replace\" to change it",
                 ));
             }
-            Some(_) => self.routes.replace(root, &prefix, table),
-            None => self.routes.add(root, prefix, table),
+            Some(_) => self.routes.replace(root, &dest, table),
+            None => self.routes.add(root, dest.clone(), table),
         }
-        self.route.set(prefix, Some(Arc::new(target)));
+        self.route.set(dest, Some(Arc::new(target)));
         Ok(())
     }
 
     fn delete_route(&mut self, spec: &api::RouteSpec) -> Edited<()> {
-        let key = format!("route {}", spec.prefix);
-        let prefix = spec::prefix(spec).map_err(|e| wrong(&key, e))?;
-        self.not_in_file(&key, &prefix)?;
-        let Some(have) = self.route.get(&prefix) else {
+        let key = route_name(spec);
+        let dest = spec::dest(spec).map_err(|e| wrong(&key, e))?;
+        self.not_in_file(&key, &dest)?;
+        let Some(have) = self.route.get(&dest) else {
             return Err(wrong(
                 key,
                 "is not there; \"route show protocol static\" lists what is",
@@ -348,10 +363,10 @@ impl<'r> Editor<'r> {
         match &left {
             Some(target) => self
                 .routes
-                .replace(root, &prefix, print::route(&prefix, target)),
-            None => self.routes.remove(root, &prefix),
+                .replace(root, &dest, print::route(&dest, target)),
+            None => self.routes.remove(root, &dest),
         }
-        self.route.set(prefix, left.map(Arc::new));
+        self.route.set(dest, left.map(Arc::new));
         Ok(())
     }
 

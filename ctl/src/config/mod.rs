@@ -8,7 +8,6 @@
 //! [`Store`] holds the running configuration and its file, and turns a commit into a `Plan` with the file saved first.
 //! `docs/configuration.md` lists the keys.
 //!
-//! Left out in this version, and refused in plain words: `[vrf]`.
 
 pub mod bgp;
 mod diff;
@@ -25,6 +24,7 @@ mod spec;
 mod store;
 mod terms;
 mod validate;
+mod vrf;
 pub mod watch;
 
 pub use diff::{Edit, Forget, Plan, Restart, Step};
@@ -35,6 +35,8 @@ pub use model::{
 };
 pub use save::SaveError;
 pub use store::{Next, Saved, Staged, Store};
+pub(crate) use vrf::exists as vrf_exists;
+pub use vrf::{Dest, RouteTarget, Vrf, VrfName};
 
 #[cfg(test)]
 mod tests;

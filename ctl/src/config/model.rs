@@ -13,6 +13,7 @@ use net::{Label, LabelStack, MacAddr};
 
 use super::bgp::Bgp;
 use super::policy::{PolicyBook, Rpki};
+use super::vrf::{Dest, Vrf, VrfName};
 use super::watch::Watch;
 
 /// A configuration that was checked as a whole. Empty by [`Default`]: no interface, no route.
@@ -26,8 +27,10 @@ pub struct Valid {
     pub neighbor: NeighborParams,
     /// `[interface.*]` by name. A VLAN's parent is always here too.
     pub interfaces: BTreeMap<String, Interface>,
-    /// `[[route]]` by prefix.
-    pub routes: BTreeMap<IpNet, Arc<Target>>,
+    /// `[vrf.*]` by name.
+    pub vrfs: BTreeMap<VrfName, Vrf>,
+    /// `[[route]]` by table and prefix.
+    pub routes: BTreeMap<Dest, Arc<Target>>,
     /// The routes of `route-file`; none of them is in `routes` too.
     pub route_file: Option<Arc<RouteFile>>,
     /// `[[label]]` by incoming label.
@@ -51,20 +54,20 @@ impl Valid {
         self.policy.get(name).map(Arc::clone)
     }
 
-    /// The static route to exactly `prefix`, from the configuration or its route file.
+    /// The static route to exactly `dest`, from the configuration or its route file.
     #[must_use]
-    pub fn route(&self, prefix: &IpNet) -> Option<&Arc<Target>> {
+    pub fn route(&self, dest: &Dest) -> Option<&Arc<Target>> {
         self.routes
-            .get(prefix)
-            .or_else(|| self.route_file.as_ref()?.get(prefix))
+            .get(dest)
+            .or_else(|| self.route_file.as_ref()?.get(dest))
     }
 
     /// Every static route, those of the configuration first.
-    pub fn all_routes(&self) -> impl Iterator<Item = (&IpNet, &Arc<Target>)> {
+    pub fn all_routes(&self) -> impl Iterator<Item = (&Dest, &Arc<Target>)> {
         let file = self.route_file.iter().flat_map(|file| file.routes.iter());
         self.routes
             .iter()
-            .chain(file.map(|(prefix, target)| (prefix, target)))
+            .chain(file.map(|(dest, target)| (dest, target)))
     }
 }
 
@@ -188,6 +191,8 @@ pub struct Interface {
     pub device: Option<String>,
     /// For `wan0.100`: (`wan0`, 100).
     pub vlan: Option<(String, u16)>,
+    /// The VRF that it is in; left out: the global table.
+    pub vrf: Option<VrfName>,
     /// The addresses with their subnets' lengths, as written, without the link-local one.
     pub addresses: Vec<IpNet>,
     /// A configured `fe80::/10` address; left out: made from the MAC.
@@ -264,8 +269,8 @@ pub struct LabelRoute {
 pub enum LabelAction {
     /// `swap`, or `pop` with a `via`: the label is replaced by those of the next hop; none is penultimate hop popping.
     Forward(Vec<NextHop>),
-    /// `pop` without a `via`: the next label, or the packet in the global table, decides.
-    PopLookup,
+    /// `pop` without a `via`: the next label, or the packet in the table of this VRF, or the global one, decides.
+    PopLookup(Option<VrfName>),
 }
 
 /// The static routes of a `route-file`.
@@ -275,8 +280,8 @@ pub struct RouteFile {
     pub written: String,
     /// Where it was found.
     pub path: PathBuf,
-    /// Sorted by prefix, each once.
-    pub routes: Vec<(IpNet, Arc<Target>)>,
+    /// Sorted by table and prefix, each once.
+    pub routes: Vec<(Dest, Arc<Target>)>,
     /// Everything that its routes do, once each.
     pub(super) targets: Vec<FileTarget>,
 }
@@ -285,6 +290,8 @@ pub struct RouteFile {
 #[derive(Clone, Debug)]
 pub(super) struct FileTarget {
     pub(super) target: Arc<Target>,
+    /// In which table they are.
+    pub(super) vrf: Option<VrfName>,
     /// The first of those lines.
     pub(super) line: u32,
     /// One of them is an IPv4 route.
@@ -301,12 +308,12 @@ impl PartialEq for RouteFile {
 }
 
 impl RouteFile {
-    /// The route to exactly `prefix`.
+    /// The route to exactly `dest`.
     #[must_use]
-    pub fn get(&self, prefix: &IpNet) -> Option<&Arc<Target>> {
+    pub fn get(&self, dest: &Dest) -> Option<&Arc<Target>> {
         let at = self
             .routes
-            .binary_search_by(|(have, _)| have.cmp(prefix))
+            .binary_search_by(|(have, _)| have.cmp(dest))
             .ok()?;
         Some(&self.routes[at].1)
     }

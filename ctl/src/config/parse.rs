@@ -18,6 +18,7 @@ use super::model::{
     TcMode, TtlMode, Workers,
 };
 use super::reader::{At, Key, Log, Table, mistyped, number, string};
+use super::vrf::{self, Dest, VrfName};
 use super::{bgp, policy, terms, watch};
 
 /// A configuration whose parts are well formed, with their places.
@@ -28,7 +29,8 @@ pub(super) struct Candidate {
     pub(super) neighbor: NeighborParams,
     pub(super) route_file: Option<At<String>>,
     pub(super) interfaces: Vec<At<InterfaceDraft>>,
-    pub(super) routes: Vec<At<(IpNet, Target)>>,
+    pub(super) vrfs: Vec<At<(VrfName, vrf::Vrf)>>,
+    pub(super) routes: Vec<At<(Dest, Target)>>,
     pub(super) labels: Vec<At<(Label, LabelRoute)>>,
     pub(super) neighbors: Vec<At<(String, IpAddr, MacAddr)>>,
     pub(super) bgp: Option<bgp::Draft>,
@@ -40,6 +42,7 @@ pub(super) struct Candidate {
 pub(super) struct InterfaceDraft {
     pub(super) name: String,
     pub(super) vlan: Option<(String, u16)>,
+    pub(super) vrf: Option<At<VrfName>>,
     pub(super) device: Option<String>,
     pub(super) addresses: Vec<At<IpNet>>,
     pub(super) mtu: Option<At<u16>>,
@@ -47,12 +50,6 @@ pub(super) struct InterfaceDraft {
     pub(super) queues: Option<u16>,
     pub(super) up: bool,
 }
-
-const NO_VRF: &str = "VRFs are not in this version; leave this out";
-const LATER: [(&str, &str); 1] = [(
-    "vrf",
-    "VRFs are not in this version; leave this section out",
-)];
 
 /// Reads the text of the file `file`.
 pub(super) fn parse(file: &Path, text: &str) -> Result<Candidate, ConfigError> {
@@ -71,6 +68,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Candidate, ConfigError> {
         "neighbor",
         "route-file",
         "interface",
+        "vrf",
         "route",
         "label",
         "bgp",
@@ -85,12 +83,13 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Candidate, ConfigError> {
         "bmp",
         "mrt",
     ];
-    let root = Table::new(document.get_ref(), 0, Key::Root, &known, &LATER, &mut log);
+    let root = Table::new(document.get_ref(), 0, Key::Root, &known, &[], &mut log);
     let mut out = Candidate::default();
     system(&root, &mut out, &mut log);
     dataplane(&root, &mut out, &mut log);
     neighbor(&root, &mut out, &mut log);
     interfaces(&root, &mut out, &mut log);
+    out.vrfs = vrf::sections(&root, &mut log);
     out.route_file = root.read("route-file", &mut log, |text| match text {
         "" => Err("the name of a file is wanted".into()),
         _ => Ok(text.to_owned()),
@@ -312,8 +311,8 @@ fn interface<'t>(
     key: Key<'t>,
     log: &mut Log<'_>,
 ) -> Option<InterfaceDraft> {
-    let known = ["device", "address", "mtu", "mpls", "queues", "up"];
-    let table = Table::new(entries, at, key, &known, &[("vrf", NO_VRF)], log);
+    let known = ["device", "address", "mtu", "mpls", "queues", "up", "vrf"];
+    let table = Table::new(entries, at, key, &known, &[], log);
     let vlan = match terms::interface_name(name).and_then(|()| terms::vlan(name)) {
         Ok(vlan) => vlan,
         Err(message) => {
@@ -363,6 +362,7 @@ fn interface<'t>(
     Some(InterfaceDraft {
         name: name.to_owned(),
         vlan,
+        vrf: vrf::of(&table, log),
         device: device.map(|d| d.value),
         addresses,
         mtu,
@@ -484,9 +484,12 @@ fn route<'t>(
     at: usize,
     key: Key<'t>,
     log: &mut Log<'_>,
-) -> Option<(IpNet, Target)> {
-    let known = ["prefix", "via", "dev", "label", "discard", "mpls-ttl"];
-    let table = Table::new(entries, at, key, &known, &[("vrf", NO_VRF)], log);
+) -> Option<(Dest, Target)> {
+    let known = [
+        "prefix", "via", "dev", "label", "discard", "mpls-ttl", "vrf",
+    ];
+    let table = Table::new(entries, at, key, &known, &[], log);
+    let vrf = vrf::of(&table, log).map(|vrf| vrf.value);
     missing(&table, "prefix", log);
     let mpls_ttl = ttl(&table, log);
     let discard = table.read("discard", log, terms::discard);
@@ -500,7 +503,8 @@ fn route<'t>(
         text => terms::route_prefix(text),
     })?;
     let target = discard_or(&table, discard, hops, mpls_ttl, log)?;
-    Some((prefix.value, target))
+    let prefix = prefix.value;
+    Some((Dest { vrf, prefix }, target))
 }
 
 fn discard_or(
@@ -561,8 +565,9 @@ fn label<'t>(
     key: Key<'t>,
     log: &mut Log<'_>,
 ) -> Option<(Label, LabelRoute)> {
-    let known = ["in", "action", "out", "via", "dev", "mpls-ttl"];
-    let table = Table::new(entries, at, key, &known, &[("vrf", NO_VRF)], log);
+    let known = ["in", "action", "out", "via", "dev", "mpls-ttl", "vrf"];
+    let table = Table::new(entries, at, key, &known, &[], log);
+    let vrf = vrf::of(&table, log).map(|vrf| vrf.value);
     missing(&table, "in", log);
     missing(&table, "action", log);
     let incoming = table.number("in", 0, u32::MAX, log);
@@ -588,6 +593,13 @@ fn label<'t>(
         None
     };
     let bare = hops.iter().any(|hop| hop.label.is_empty());
+    if vrf.is_some() && (action.value != "pop" || !hops.is_empty()) {
+        return refuse(
+            "vrf",
+            "is for \"pop\" without a next hop: what was under the label is looked up in the VRF",
+            log,
+        );
+    }
     let action = match action.value {
         "swap" if hops.is_empty() => {
             return refuse("via", "is missing; \"swap\" needs a next hop", log);
@@ -607,7 +619,7 @@ fn label<'t>(
                 log,
             );
         }
-        "pop" if hops.is_empty() => LabelAction::PopLookup,
+        "pop" if hops.is_empty() => LabelAction::PopLookup(vrf),
         "pop" => LabelAction::Forward(typed(&table, hops, log)?),
         other => {
             return refuse(

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use net::{Label, LabelStack, MacAddr};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value};
 
@@ -12,6 +11,7 @@ use super::model::{
     Dataplane, Discard, Interface, LabelAction, LabelRoute, Memory, NeighborParams, NextHop, Poll,
     System, Target, TcMode, TtlMode, Valid, Workers,
 };
+use super::vrf::Dest;
 use super::{policy, terms};
 
 pub(super) fn workers(workers: &Workers) -> String {
@@ -85,9 +85,12 @@ fn stack(labels: &LabelStack) -> Array {
 }
 
 /// The entry of a route in the file.
-pub(super) fn route(prefix: &IpNet, target: &Target) -> Table {
+pub(super) fn route(dest: &Dest, target: &Target) -> Table {
     let mut table = Table::new();
-    set(&mut table, "prefix", prefix.to_string());
+    set(&mut table, "prefix", dest.prefix.to_string());
+    if let Some(vrf) = &dest.vrf {
+        set(&mut table, "vrf", &**vrf);
+    }
     match target {
         Target::Discard(how) => set(&mut table, "discard", discard(*how)),
         Target::Via { hops, mpls_ttl } => {
@@ -156,7 +159,12 @@ pub(super) fn label(label: Label, route: &LabelRoute) -> Table {
     let mut table = Table::new();
     set(&mut table, "in", i64::from(label.get()));
     match &route.action {
-        LabelAction::PopLookup => set(&mut table, "action", "pop"),
+        LabelAction::PopLookup(vrf) => {
+            set(&mut table, "action", "pop");
+            if let Some(vrf) = vrf {
+                set(&mut table, "vrf", &**vrf);
+            }
+        }
         LabelAction::Forward(hops) if hops.iter().all(|hop| hop.label.is_empty()) => {
             set(&mut table, "action", "pop");
             vias(&mut table, hops, "out");
@@ -201,6 +209,9 @@ pub(super) fn interface(interface: &Interface) -> Table {
         .collect();
     if !addresses.is_empty() {
         set(&mut table, "address", addresses);
+    }
+    if let Some(vrf) = &interface.vrf {
+        set(&mut table, "vrf", &**vrf);
     }
     set(&mut table, "mtu", i64::from(interface.mtu));
     if interface.mpls {
@@ -284,10 +295,16 @@ impl Valid {
             interfaces.insert(&each.name, Item::Table(interface(each)));
         }
         doc.insert("interface", Item::Table(interfaces));
+        let mut vrfs = Table::new();
+        vrfs.set_implicit(true);
+        for (name, vrf) in &self.vrfs {
+            vrfs.insert(name, Item::Table(vrf.to_table()));
+        }
+        doc.insert("vrf", Item::Table(vrfs));
         let routes: ArrayOfTables = self
             .routes
             .iter()
-            .map(|(prefix, target)| route(prefix, target))
+            .map(|(dest, target)| route(dest, target))
             .collect();
         doc.insert("route", Item::ArrayOfTables(routes));
         let labels: ArrayOfTables = self
@@ -353,7 +370,8 @@ impl fmt::Display for Target {
 impl fmt::Display for LabelRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.action {
-            LabelAction::PopLookup => f.write_str(" pop")?,
+            LabelAction::PopLookup(None) => f.write_str(" pop")?,
+            LabelAction::PopLookup(Some(vrf)) => write!(f, " pop vrf {vrf}")?,
             LabelAction::Forward(all) => {
                 f.write_str(if all.iter().any(|hop| !hop.label.is_empty()) {
                     " swap"
@@ -379,6 +397,9 @@ impl fmt::Display for Interface {
         }
         if let Some(address) = &self.link_local {
             write!(f, " address {address}/64")?;
+        }
+        if let Some(vrf) = &self.vrf {
+            write!(f, " vrf {vrf}")?;
         }
         write!(f, " mtu {}", self.mtu)?;
         if self.mpls {
@@ -410,6 +431,9 @@ impl fmt::Display for Step<'_> {
             Self::System(to) => write!(f, "~ system: {}", one_line(&system(to))),
             Self::Dataplane(to) => write!(f, "~ dataplane: {}", one_line(&dataplane(to))),
             Self::Neighbor(to) => write!(f, "~ neighbor: {}", one_line(&neighbor_params(to))),
+            Self::RemoveVrf(e) | Self::SetVrf(e) => {
+                changed(f, sign(e), "vrf", &e.key, e.from.as_ref(), e.to.as_ref())
+            }
             Self::RemoveInterface(old) => write!(f, "- interface {old}"),
             Self::AddInterface(new) => write!(f, "+ interface {new}"),
             Self::ChangeInterface(old, new) => write!(f, "~ interface {new} (was {old})"),

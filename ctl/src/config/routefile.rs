@@ -1,4 +1,5 @@
-//! Static routes from a file, a line each, in the words of `trunkctl route add`: `PREFIX via ADDRESS [dev NAME] [label L/L]`.
+//! Static routes from a file, a line each, in the words of `trunkctl route add`: `PREFIX via ADDRESS [dev NAME] [label L/L]
+//! [vrf NAME]`.
 //!
 //! Blank lines, and what follows a `#`, are passed over. Most lines of such a file differ in their prefix alone, so what
 //! follows the prefix is understood once for all lines that have the same: a million lines take a fraction of a second.
@@ -14,6 +15,7 @@ use super::error::{MAX_PROBLEMS, Problem};
 use super::model::{FileTarget, RouteFile, Target};
 use super::terms;
 use super::validate::{Own, fits_family};
+use super::vrf::{self, Dest, VrfName};
 
 /// Why the routes of a file can't be had.
 #[derive(Debug)]
@@ -38,21 +40,24 @@ fn parse(written: &str, path: &Path, text: &str) -> Result<RouteFile, Vec<Proble
         targets: Vec::new(),
         problems: Vec::new(),
     };
-    let mut rows: Vec<(IpNet, u32, u32)> = Vec::with_capacity(text.len() / 40);
+    let mut rows: Vec<(Dest, u32, u32)> = Vec::with_capacity(text.len() / 40);
     for (number, line) in (1_u32..).zip(text.lines()) {
         let line = line.split('#').next().unwrap_or_default().trim();
         if line.is_empty() {
             continue;
         }
         match reader.line(line, number) {
-            Ok((prefix, target)) => rows.push((prefix, number, target)),
+            Ok((prefix, target)) => {
+                let vrf = reader.targets[target as usize].vrf.clone();
+                rows.push((Dest { vrf, prefix }, number, target));
+            }
             Err(message) => reader.wrong(number, String::new(), message),
         }
         if reader.problems.len() >= MAX_PROBLEMS {
             break;
         }
     }
-    rows.sort_unstable_by_key(|(prefix, number, _)| (*prefix, *number));
+    rows.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
     for pair in rows.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
         let message = format!(
             "is there twice, first in line {}; several next hops go into one line",
@@ -70,7 +75,7 @@ fn parse(written: &str, path: &Path, text: &str) -> Result<RouteFile, Vec<Proble
     let targets = reader.targets;
     let routes = rows
         .into_iter()
-        .map(|(prefix, _, at)| (prefix, Arc::clone(&targets[at as usize].target)))
+        .map(|(dest, _, at)| (dest, Arc::clone(&targets[at as usize].target)))
         .collect();
     Ok(RouteFile {
         written: written.to_owned(),
@@ -112,7 +117,8 @@ impl<'t> Reader<'t> {
             Some(at) => *at,
             None => {
                 let body = grammar::route_body(rest.split_whitespace()).map_err(|e| e.0)?;
-                let at = self.add(target(body, None, &prefix)?, number);
+                let (target, vrf) = target(body, None, &prefix)?;
+                let at = self.add(target, vrf, number);
                 self.known.insert(rest, at);
                 at
             }
@@ -123,19 +129,21 @@ impl<'t> Reader<'t> {
     /// A line that does not begin with its prefix.
     fn rare(&mut self, args: RouteArgs, number: u32) -> Result<(IpNet, u32), String> {
         terms::may_route(&args.prefix)?;
-        let target = target(args.body, args.discard, &args.prefix)?;
-        let have = self.targets.iter().position(|have| *have.target == target);
+        let (target, vrf) = target(args.body, args.discard, &args.prefix)?;
+        let same = |have: &FileTarget| *have.target == target && have.vrf == vrf;
+        let have = self.targets.iter().position(same);
         let at = match have.and_then(|at| u32::try_from(at).ok()) {
             Some(at) => at,
-            None => self.add(target, number),
+            None => self.add(target, vrf, number),
         };
         self.note(at, &args.prefix)
     }
 
-    fn add(&mut self, target: Target, line: u32) -> u32 {
+    fn add(&mut self, target: Target, vrf: Option<VrfName>, line: u32) -> u32 {
         let at = u32::try_from(self.targets.len()).unwrap_or(u32::MAX);
         self.targets.push(FileTarget {
             target: Arc::new(target),
+            vrf,
             line,
             four: false,
             six: false,
@@ -153,12 +161,14 @@ impl<'t> Reader<'t> {
     }
 }
 
-fn target(body: RouteBody, discard: Option<&str>, prefix: &IpNet) -> Result<Target, String> {
-    if body.vrf.is_some() {
-        return Err("VRFs are not in this version; leave \"vrf\" out".into());
-    }
+fn target(
+    body: RouteBody,
+    discard: Option<&str>,
+    prefix: &IpNet,
+) -> Result<(Target, Option<VrfName>), String> {
+    let vrf = body.vrf.as_deref().map(vrf::name).transpose()?;
     if let Some(discard) = discard {
-        return Ok(Target::Discard(terms::discard(discard)?));
+        return Ok((Target::Discard(terms::discard(discard)?), vrf));
     }
     if body.hops.is_empty() {
         return Err(format!(
@@ -166,10 +176,8 @@ fn target(body: RouteBody, discard: Option<&str>, prefix: &IpNet) -> Result<Targ
         ));
     }
     let mpls_ttl = body.mpls_ttl.map(terms::ttl).transpose()?;
-    Ok(Target::Via {
-        hops: terms::next_hops(body.hops)?,
-        mpls_ttl,
-    })
+    let hops = terms::next_hops(body.hops)?;
+    Ok((Target::Via { hops, mpls_ttl }, vrf))
 }
 
 impl RouteFile {
@@ -177,6 +185,15 @@ impl RouteFile {
     pub(super) fn check(&self, own: &Own<'_>) -> Result<(), Error> {
         let mut problems = Vec::new();
         for used in &self.targets {
+            if let Err(message) = used.vrf.as_deref().map_or(Ok(()), |vrf| own.has_vrf(vrf)) {
+                problems.push(Problem {
+                    file: Some(self.path.clone()),
+                    line: used.line as usize,
+                    key: String::new(),
+                    message,
+                });
+                continue;
+            }
             let Target::Via { hops, .. } = &*used.target else {
                 continue;
             };
@@ -190,7 +207,7 @@ impl RouteFile {
             } else {
                 Ok(())
             };
-            if let Err(message) = own.check(hops).and(four).and(six) {
+            if let Err(message) = own.check(used.vrf.as_ref(), hops).and(four).and(six) {
                 let file = Some(self.path.clone());
                 problems.push(Problem {
                     file,
@@ -248,14 +265,14 @@ mod tests {
     #[test]
     fn mistakes_have_their_line() {
         let text = "10.0.0.0/8 via 1.2.3.4\n10.1.0.1/16 via 1.2.3.4\n10.0.0.0/8 via 1.2.3.4\n224.0.0.0/8 via 1.2.3.4\n\
-                    10.9.0.0/16\n10.8.0.0/16 via 1.2.3.4 vrf blue\nx\n10.7.0.0/16 via 1.2.3.4 label 5";
+                    10.9.0.0/16\n10.8.0.0/16 via 1.2.3.4 vrf b/e\nx\n10.7.0.0/16 via 1.2.3.4 label 5";
         let errors = read_text(text).unwrap_err();
         let starts = [
             "/d/r.txt:2: \"10.1.0.1/16\" has bits set after its length; the prefix is 10.1.0.0/16",
             "/d/r.txt:3: 10.0.0.0/8: is there twice, first in line 1",
             "/d/r.txt:4: 224.0.0.0/8 is multicast",
             "/d/r.txt:5: where 10.9.0.0/16 goes is missing",
-            "/d/r.txt:6: VRFs are not in this version",
+            "/d/r.txt:6: \"b/e\" can't be a VRF's name",
             "/d/r.txt:7: \"x\" is not a prefix",
             "/d/r.txt:8: label 5 is reserved",
         ];

@@ -4,17 +4,17 @@ use std::net::IpAddr;
 
 use api::grammar::Hop;
 use api::{LabelSpec, NeighborSpec, NextHopSpec, RouteSpec};
-use ipnet::IpNet;
 use net::{Label, MacAddr};
 
 use super::model::{LabelAction, LabelRoute, Target, TtlMode};
+use super::vrf::{self, Dest, VrfName};
 use super::{parse, terms};
 
-fn no_vrf(vrf: &str) -> Result<(), String> {
-    if vrf.is_empty() {
-        Ok(())
-    } else {
-        Err("VRFs are not in this version; leave \"vrf\" out".into())
+/// The VRF that is meant; whether there is one is found out later.
+fn vrf_name(vrf: &str) -> Result<Option<VrfName>, String> {
+    match vrf {
+        "" => Ok(None),
+        name => vrf::name(name).map(Some),
     }
 }
 
@@ -57,27 +57,28 @@ fn hops(specs: &[NextHopSpec]) -> Result<Vec<Hop>, String> {
     specs.iter().map(hop).collect()
 }
 
-/// The prefix that is meant.
-pub(super) fn prefix(spec: &RouteSpec) -> Result<IpNet, String> {
-    no_vrf(&spec.vrf)?;
-    terms::route_prefix(&spec.prefix)
+/// The table and prefix that are meant.
+pub(super) fn dest(spec: &RouteSpec) -> Result<Dest, String> {
+    let vrf = vrf_name(&spec.vrf)?;
+    let prefix = terms::route_prefix(&spec.prefix)?;
+    Ok(Dest { vrf, prefix })
 }
 
 /// A route to add.
-pub(super) fn route(spec: &RouteSpec) -> Result<(IpNet, Target), String> {
-    let prefix = prefix(spec)?;
+pub(super) fn route(spec: &RouteSpec) -> Result<(Dest, Target), String> {
+    let dest = dest(spec)?;
     if !spec.discard.is_empty() {
         if !spec.via.is_empty() {
             return Err("a route that drops has no next hop".into());
         }
-        return Ok((prefix, Target::Discard(terms::discard(&spec.discard)?)));
+        return Ok((dest, Target::Discard(terms::discard(&spec.discard)?)));
     }
     if spec.via.is_empty() {
         return Err("where it goes is missing: via ADDRESS or dev NAME".into());
     }
     let hops = terms::next_hops(hops(&spec.via)?)?;
     Ok((
-        prefix,
+        dest,
         Target::Via {
             hops,
             mpls_ttl: mode(&spec.mpls_ttl)?,
@@ -98,7 +99,6 @@ pub(super) fn ways(spec: &RouteSpec) -> Result<Vec<Way>, String> {
 
 /// The label that is meant.
 pub(super) fn incoming(spec: &LabelSpec) -> Result<Label, String> {
-    no_vrf(&spec.vrf)?;
     terms::incoming(spec.label)
 }
 
@@ -108,12 +108,16 @@ pub(super) fn label(spec: &LabelSpec) -> Result<(Label, LabelRoute), String> {
     let all = hops(&spec.via)?;
     let bare = all.iter().any(|hop| hop.label.is_empty());
     let pushes = all.iter().any(|hop| !hop.label.is_empty());
+    let vrf = vrf_name(&spec.vrf)?;
+    if vrf.is_some() && (spec.action != "pop" || !all.is_empty()) {
+        return Err("\"vrf\" is for \"pop\" without a next hop".into());
+    }
     let action = match spec.action.as_str() {
         "swap" if all.is_empty() => return Err("\"swap\" needs a next hop".into()),
         "swap" if bare => return Err("\"swap\" needs the labels that leave".into()),
         "swap" => LabelAction::Forward(terms::next_hops(all)?),
         "pop" if pushes => return Err("\"pop\" pushes no labels".into()),
-        "pop" if all.is_empty() => LabelAction::PopLookup,
+        "pop" if all.is_empty() => LabelAction::PopLookup(vrf),
         "pop" => LabelAction::Forward(terms::next_hops(all)?),
         other => return Err(format!("{other:?} is not \"swap\" or \"pop\"")),
     };

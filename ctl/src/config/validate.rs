@@ -1,7 +1,7 @@
 //! A `Candidate` into a [`Valid`]: what only the whole can show. Addresses given twice, subnets that overlap, parents and
 //! interfaces that are not there, next hops that are the router itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use super::error::ConfigError;
 use super::model::{Interface, LabelAction, NextHop, RouteFile, Target, Valid};
 use super::parse::{Candidate, InterfaceDraft};
 use super::reader::{At, Log};
+use super::vrf::{self, Dest, Vrf, VrfName};
 use super::{bgp, policy, routefile, terms};
 
 /// Where the routes of a `route-file` come from.
@@ -40,6 +41,13 @@ impl Candidate {
         files: Files<'_>,
     ) -> Result<Valid, ConfigError> {
         let mut log = Log::new(file, text);
+        let vrf_of: Vec<At<String>> = (self.interfaces.iter())
+            .filter_map(|i| {
+                let at = i.value.vrf.as_ref()?.at;
+                let value = i.value.name.clone();
+                Some(At { at, value })
+            })
+            .collect();
         let interfaces = interfaces(self.interfaces, &mut log);
         let mut valid = Valid {
             system: self.system,
@@ -48,7 +56,10 @@ impl Candidate {
             watch: self.watch,
             ..Valid::default()
         };
-        let own = Own::new(&interfaces);
+        valid.vrfs = vrf::validate(self.vrfs, &mut log);
+        let vrfs = valid.vrfs.clone();
+        in_vrfs(&vrf_of, &vrfs, &interfaces, &mut log);
+        let own = Own::new(&interfaces, &vrfs);
         if let Some(written) = &self.route_file {
             valid.route_file = route_file(written, file, files, &own, &mut log);
         }
@@ -82,32 +93,57 @@ impl Candidate {
 
 /// What is the router's own.
 pub(super) struct Own<'a> {
-    addresses: HashMap<IpAddr, &'a str>,
+    /// By table.
+    addresses: HashMap<(Option<&'a str>, IpAddr), &'a str>,
     interfaces: &'a BTreeMap<String, Interface>,
+    vrfs: &'a BTreeMap<VrfName, Vrf>,
 }
 
 impl<'a> Own<'a> {
-    fn new(interfaces: &'a BTreeMap<String, Interface>) -> Self {
+    fn new(interfaces: &'a BTreeMap<String, Interface>, vrfs: &'a BTreeMap<VrfName, Vrf>) -> Self {
         let mut addresses = HashMap::new();
         for interface in interfaces.values() {
             for net in &interface.addresses {
-                addresses.insert(net.addr(), interface.name.as_str());
+                let place = (interface.vrf.as_deref(), net.addr());
+                addresses.insert(place, interface.name.as_str());
             }
         }
         Self {
             addresses,
             interfaces,
+            vrfs,
         }
     }
 
-    /// Whether frames can be sent to these next hops.
-    pub(super) fn check(&self, hops: &[NextHop]) -> Result<(), String> {
+    /// Whether there is a VRF of this name.
+    pub(super) fn has_vrf(&self, name: &str) -> Result<(), String> {
+        vrf::exists(self.vrfs, name)
+    }
+
+    /// The interface that has an address in the table where a next hop of a route of `vrf` is: of its interface, for a
+    /// labelled one the global table, else that of the route.
+    fn owner<'s>(
+        &'s self,
+        vrf: Option<&'s VrfName>,
+        hop: &'s NextHop,
+        address: IpAddr,
+    ) -> Option<&'s str> {
+        let table = match &hop.interface {
+            Some(name) => self.interfaces.get(name)?.vrf.as_deref(),
+            None if !hop.label.is_empty() => None,
+            None => vrf.map(|vrf| &**vrf),
+        };
+        self.addresses.get(&(table, address)).copied()
+    }
+
+    /// Whether frames of a table can be sent to these next hops.
+    pub(super) fn check(&self, vrf: Option<&VrfName>, hops: &[NextHop]) -> Result<(), String> {
         for hop in hops {
             if let Some(name) = &hop.interface {
                 self.exists(name)?;
             }
             let Some(address) = hop.address else { continue };
-            if let Some(name) = self.addresses.get(&address) {
+            if let Some(name) = self.owner(vrf, hop, address) {
                 return Err(format!(
                     "next hop {address} is the router's own address (interface {name}); name the neighbour's"
                 ));
@@ -230,6 +266,7 @@ fn interface(
         name: draft.name.clone(),
         device: draft.device.clone(),
         vlan: draft.vlan.clone(),
+        vrf: draft.vrf.as_ref().map(|vrf| vrf.value.clone()),
         addresses: draft
             .addresses
             .iter()
@@ -303,12 +340,28 @@ fn in_order(drafts: &[At<InterfaceDraft>]) -> Vec<&At<InterfaceDraft>> {
     all
 }
 
-/// Every address once, and no subnet on two interfaces (a frame could not know where to go).
+/// Every address of a table once, and no subnet on two interfaces (a frame could not know where to go).
 fn addresses(drafts: &[At<InterfaceDraft>], log: &mut Log<'_>) {
     let key = |name: &str| format!("interface.{}.address", quoted(name));
+    // Each table for itself: VRFs may number alike.
+    let table = |draft: &InterfaceDraft| draft.vrf.as_ref().map(|vrf| vrf.value.clone());
+    let tables: BTreeSet<_> = drafts.iter().map(|d| table(&d.value)).collect();
+    for of in tables {
+        let of_table = in_order(drafts)
+            .into_iter()
+            .filter(|d| table(&d.value) == of);
+        addresses_of_table(of_table, &key, log);
+    }
+}
+
+fn addresses_of_table<'d>(
+    drafts: impl Iterator<Item = &'d At<InterfaceDraft>>,
+    key: &impl Fn(&str) -> String,
+    log: &mut Log<'_>,
+) {
     let mut owners: HashMap<IpAddr, &str> = HashMap::new();
     let mut subnets: Vec<(IpNet, &str, usize)> = Vec::new();
-    for draft in in_order(drafts) {
+    for draft in drafts {
         let name = draft.value.name.as_str();
         for address in &draft.value.addresses {
             let own = address.value.addr();
@@ -405,16 +458,47 @@ impl Pool {
     }
 }
 
-fn routes(drafts: Vec<At<(IpNet, Target)>>, own: &Own<'_>, valid: &mut Valid, log: &mut Log<'_>) {
+/// Interfaces are in VRFs that there are, and take no labels there.
+fn in_vrfs(
+    named: &[At<String>],
+    vrfs: &BTreeMap<VrfName, Vrf>,
+    interfaces: &BTreeMap<String, Interface>,
+    log: &mut Log<'_>,
+) {
+    for At { at, value: name } in named {
+        let Some(interface) = interfaces.get(name) else {
+            continue;
+        };
+        let key = format!("interface.{}", quoted(name));
+        let vrf = interface.vrf.as_deref().unwrap_or_default();
+        if let Err(message) = vrf::exists(vrfs, vrf) {
+            log.at(*at, format!("{key}.vrf"), message);
+        }
+        if interface.mpls {
+            let message = format!(
+                "labels are those of the whole router, so a station in VRF {vrf} could reach every table by them; leave \"mpls\" or \"vrf\" out"
+            );
+            log.at(*at, format!("{key}.mpls"), message);
+        }
+    }
+}
+
+fn routes(drafts: Vec<At<(Dest, Target)>>, own: &Own<'_>, valid: &mut Valid, log: &mut Log<'_>) {
     let mut pool = Pool::default();
-    let mut places: HashMap<IpNet, usize> = HashMap::with_capacity(drafts.len());
+    let mut places: HashMap<Dest, usize> = HashMap::with_capacity(drafts.len());
     for At {
         at,
-        value: (prefix, target),
+        value: (dest, target),
     } in drafts
     {
-        let key = format_args!("route {prefix}").to_string();
-        if let Some(first) = places.insert(prefix, at) {
+        let key = format_args!("route {dest}").to_string();
+        if let Some(vrf) = &dest.vrf
+            && let Err(message) = own.has_vrf(vrf)
+        {
+            log.at(at, key, message);
+            continue;
+        }
+        if let Some(first) = places.insert(dest.clone(), at) {
             let line = log.line(first);
             let message = format!(
                 "is there twice, first in line {line}; several next hops go into one route's via"
@@ -425,7 +509,7 @@ fn routes(drafts: Vec<At<(IpNet, Target)>>, own: &Own<'_>, valid: &mut Valid, lo
         if valid
             .route_file
             .as_ref()
-            .is_some_and(|file| file.get(&prefix).is_some())
+            .is_some_and(|file| file.get(&dest).is_some())
         {
             let name = valid.route_file.as_ref().map_or("", |file| &file.written);
             log.at(
@@ -435,20 +519,20 @@ fn routes(drafts: Vec<At<(IpNet, Target)>>, own: &Own<'_>, valid: &mut Valid, lo
             );
             continue;
         }
-        if let Err(message) = check_target(own, &prefix, &target) {
+        if let Err(message) = check_target(own, &dest, &target) {
             log.at(at, key, message);
         }
-        valid.routes.insert(prefix, pool.share(target));
+        valid.routes.insert(dest, pool.share(target));
     }
 }
 
-/// Whether a route to `prefix` can do this.
-pub(super) fn check_target(own: &Own<'_>, prefix: &IpNet, target: &Target) -> Result<(), String> {
+/// Whether a route to `dest` can do this.
+pub(super) fn check_target(own: &Own<'_>, dest: &Dest, target: &Target) -> Result<(), String> {
     let Target::Via { hops, .. } = target else {
         return Ok(());
     };
-    own.check(hops)?;
-    fits_family(hops, matches!(prefix, IpNet::V6(_)))
+    own.check(dest.vrf.as_ref(), hops)?;
+    fits_family(hops, matches!(dest.prefix, IpNet::V6(_)))
 }
 
 /// Explicit null at the bottom of a stack tells the packet's version (RFC 3032 2.1).
@@ -489,6 +573,11 @@ fn labels(
             );
             continue;
         }
+        if let LabelAction::PopLookup(Some(vrf)) = &route.action
+            && let Err(message) = own.has_vrf(vrf)
+        {
+            log.at(at, &key, message);
+        }
         if let LabelAction::Forward(hops) = &route.action {
             let gone = hops.iter().find(|hop| hop.address.is_none());
             let verdict = match gone {
@@ -496,7 +585,7 @@ fn labels(
                     "next hop {} has no address; a labelled frame needs a neighbour (via)",
                     terms::name(hop)
                 )),
-                None => own.check(hops),
+                None => own.check(None, hops),
             };
             if let Err(message) = verdict {
                 log.at(at, key, message);
@@ -522,7 +611,8 @@ fn neighbors(
             log.at(at, key, message);
             continue;
         }
-        if let Some(name) = own.addresses.get(&address) {
+        let table = own.interfaces.get(&dev).and_then(|i| i.vrf.as_deref());
+        if let Some(name) = own.addresses.get(&(table, address)) {
             log.at(
                 at,
                 key,

@@ -313,7 +313,7 @@ impl Control {
                 after,
                 limit,
                 reply,
-            } => reply.ok(r.show_routes(&query, after, limit)),
+            } => reply.send(r.show_routes(&query, after, limit)),
             Request::Labels {
                 label,
                 after,
@@ -324,6 +324,7 @@ impl Control {
             Request::Neighbors { query, reply } => reply.send(r.show_neighbors(&query, now)),
             Request::Workers { reset, reply } => reply.ok(r.show_workers(reset)),
             Request::Drops { query, reply } => reply.send(r.show_drops(&query.interface)),
+            Request::Vrfs { name, reply } => reply.send(r.show_vrfs(&name)),
             Request::Memory { reply } => reply.ok(r.show_memory()),
             Request::Rcu { reply } => reply.ok(r.show_rcu()),
             Request::BgpNeighbors { query, reply } => {

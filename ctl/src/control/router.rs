@@ -21,7 +21,7 @@ use super::start::Machine;
 use super::tokens;
 use crate::apply::Backlog;
 use crate::bgp::{Driver, Links};
-use crate::config::{self, Valid};
+use crate::config::{self, Valid, VrfName};
 use crate::host::{Host, HostSpec};
 use crate::neigh::{Act, IfaceCfg, Neighbours};
 use crate::request::Refused;
@@ -48,6 +48,8 @@ pub(crate) struct Iface {
     pub(crate) port: PortId,
     pub(crate) mac: MacAddr,
     pub(crate) link_local: Ipv6Addr,
+    /// The table that it is in.
+    pub(crate) vrf: VrfId,
     /// By configuration and link.
     pub(crate) up: bool,
 }
@@ -74,6 +76,10 @@ pub(crate) struct Router {
     pub(crate) acts: Vec<Act>,
     pub(crate) ifaces: BTreeMap<String, Iface>,
     pub(crate) names: BTreeMap<IfaceId, String>,
+    /// The VRFs of the configuration, and the number of each in the tables.
+    pub(crate) vrfs: BTreeMap<VrfName, VrfId>,
+    /// The number that was given last: none comes back soon, as a worker may still look into the table that had it.
+    last_vrf: VrfId,
     /// The id that a name had last: what is made anew keeps it, since routes name interfaces by id.
     pub(crate) last_ids: BTreeMap<String, IfaceId>,
     pub(crate) ports: BTreeMap<String, OpenPort>,
@@ -115,6 +121,8 @@ impl Router {
             acts: Vec::new(),
             ifaces: BTreeMap::new(),
             names: BTreeMap::new(),
+            vrfs: BTreeMap::new(),
+            last_vrf: VrfId::GLOBAL,
             last_ids: BTreeMap::new(),
             ports: BTreeMap::new(),
             stuck: BTreeSet::new(),
@@ -137,6 +145,35 @@ impl Router {
         })
     }
 
+    /// Gives numbers to VRFs that have none.
+    pub(crate) fn number_vrfs<'n>(&mut self, names: impl Iterator<Item = &'n VrfName>) {
+        for name in names {
+            if !self.vrfs.contains_key(name) {
+                let used = |id: VrfId| self.vrfs.values().any(|v| *v == id);
+                // There are 16 times as many numbers as there may be VRFs.
+                loop {
+                    self.last_vrf = VrfId(self.last_vrf.0.wrapping_add(1));
+                    if self.last_vrf != VrfId::GLOBAL && !used(self.last_vrf) {
+                        break;
+                    }
+                }
+                self.vrfs.insert(name.clone(), self.last_vrf);
+            }
+        }
+    }
+
+    /// The number of a VRF; no name is the global table.
+    pub(crate) fn vrf_id(&self, name: Option<&str>) -> VrfId {
+        let id = name.and_then(|name| self.vrfs.get(name));
+        id.copied().unwrap_or(VrfId::GLOBAL)
+    }
+
+    /// The name of a VRF; empty for the global table.
+    pub(crate) fn vrf_name(&self, id: VrfId) -> &str {
+        let found = self.vrfs.iter().find(|(_, v)| **v == id);
+        found.map_or("", |(name, _)| name)
+    }
+
     /// The interface of that id.
     pub(crate) fn iface(&self, id: IfaceId) -> Option<&Iface> {
         self.ifaces.get(self.names.get(&id)?)
@@ -156,6 +193,7 @@ impl Router {
             return;
         };
         let spec = IfaceSpec {
+            vrf: i.vrf,
             port: i.port,
             vlan: i.conf.vlan.as_ref().map(|(_, v)| *v),
             mac: i.mac,
@@ -195,6 +233,7 @@ impl Router {
     /// What the kernel's side of an interface is to be.
     pub(crate) fn host_spec(i: &Iface) -> HostSpec {
         HostSpec {
+            vrf: i.vrf,
             name: i.conf.name.clone(),
             mac: i.mac,
             mtu: i.conf.mtu,
@@ -419,7 +458,7 @@ fn row(i: &Iface) -> Interface {
         mtu: i.conf.mtu,
         mpls: i.conf.mpls,
         up: i.up,
-        vrf: VrfId::GLOBAL,
+        vrf: i.vrf,
         link_local: i.link_local,
         v4: Vec::new(),
         v6: Vec::new(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use dataplane::worker::meter::Stage;
 use ipnet::IpNet;
-use net::{IfaceId, Label};
+use net::{IfaceId, Label, VrfId};
 
 use super::router::{Iface, Router};
 use crate::request::{Page, Protocol, Refused, RouteMatch, RouteQuery};
@@ -29,7 +29,26 @@ impl Router {
         query: &RouteQuery,
         after: Option<IpNet>,
         limit: usize,
+    ) -> Result<Page<api::Route, IpNet>, Refused> {
+        self.check_vrf(&query.vrf)?;
+        Ok(self.routes_page(query, after, limit))
+    }
+
+    /// Is it empty, or the name of a VRF?
+    fn check_vrf(&self, name: &str) -> Result<(), Refused> {
+        if name.is_empty() {
+            return Ok(());
+        }
+        crate::config::vrf_exists(&self.running.vrfs, name).map_err(Into::into)
+    }
+
+    fn routes_page(
+        &self,
+        query: &RouteQuery,
+        after: Option<IpNet>,
+        limit: usize,
     ) -> Page<api::Route, IpNet> {
+        let vrf = self.vrf_id(Some(query.vrf.as_str()).filter(|n| !n.is_empty()));
         let (first, last) = match query.matching {
             RouteMatch::All => (None, None),
             RouteMatch::Exact(p) => (Some(p), Some(p)),
@@ -37,10 +56,10 @@ impl Router {
             RouteMatch::Longest(p) => {
                 let found = self
                     .rib
-                    .lookup(p.addr())
+                    .lookup(vrf, p.addr())
                     .filter(|v| is_shown(v.source, query.protocol));
                 return Page {
-                    rows: found.iter().map(|v| self.route(v, None)).collect(),
+                    rows: found.iter().map(|v| self.route(vrf, v, None)).collect(),
                     next: None,
                 };
             }
@@ -55,7 +74,7 @@ impl Router {
             next: None,
         };
         let (mut at, mut best, mut seen) = (None, None, 0);
-        for view in self.rib.routes_from(from) {
+        for view in self.rib.routes_from(vrf, from) {
             if last.is_some_and(|l| view.prefix > l) {
                 return Page { next: None, ..page };
             }
@@ -71,14 +90,14 @@ impl Router {
                 best = Some(view.source);
             }
             if is_shown(view.source, query.protocol) {
-                page.rows.push(self.route(&view, best));
+                page.rows.push(self.route(vrf, &view, best));
             }
         }
         Page { next: None, ..page }
     }
 
     /// `best`: the source of the installed route of the same prefix, when that came before this one.
-    fn route(&self, v: &RouteView, best: Option<Source>) -> api::Route {
+    fn route(&self, vrf: VrfId, v: &RouteView, best: Option<Source>) -> api::Route {
         let discard = v.spec.paths.iter().find_map(|p| match p.hop {
             Hop::Discard(d) => Some(discard_name(d)),
             _ => None,
@@ -91,7 +110,7 @@ impl Router {
         };
         api::Route {
             prefix: v.prefix.to_string(),
-            vrf: String::new(),
+            vrf: self.vrf_name(vrf).to_owned(),
             protocol: v.source.name().into(),
             distance: self.rib.distance(v.source).into(),
             installed: v.installed,
@@ -205,8 +224,12 @@ impl Router {
     }
 
     fn label(&self, v: &LabelView) -> api::LabelRoute {
+        let vrf = match v.spec.action {
+            LabelAction::PopLookup(vrf) => vrf,
+            LabelAction::Forward(_) => VrfId::GLOBAL,
+        };
         let (action, via) = match &v.spec.action {
-            LabelAction::PopLookup => ("pop", Vec::new()),
+            LabelAction::PopLookup(_) => ("pop", Vec::new()),
             LabelAction::Forward(p) => {
                 let swaps = p.paths.iter().any(|p| p.pushed().next().is_some());
                 (
@@ -223,7 +246,7 @@ impl Router {
         api::LabelRoute {
             label: v.label.get(),
             action: action.into(),
-            vrf: String::new(),
+            vrf: self.vrf_name(vrf).to_owned(),
             mpls_ttl: mode_name(v.spec.ttl).into(),
             protocol: "static".into(),
             installed: v.installed,
@@ -273,6 +296,36 @@ fn ttl_name(spec: &PathsSpec) -> String {
         mode_name(spec.ttl).into()
     } else {
         String::new()
+    }
+}
+
+// ---- VRFs ----
+
+impl Router {
+    /// The VRFs, or the one of that name.
+    pub(crate) fn show_vrfs(&mut self, name: &str) -> Result<Vec<api::Vrf>, Refused> {
+        self.check_vrf(name)?;
+        let running = std::sync::Arc::clone(&self.running);
+        let all = running.vrfs.iter();
+        let chosen = all.filter(|(n, _)| name.is_empty() || ***n == *name);
+        let row = |(name, conf): (&crate::config::VrfName, &crate::config::Vrf)| {
+            let id = self.vrf_id(Some(name));
+            let (ipv4, ipv6) = self.dp.as_mut().map_or((0, 0), |dp| dp.fib().len_vrf(id));
+            let here = self.ifaces.values().filter(|i| i.vrf == id);
+            let netns = self.host.as_ref().and_then(|h| h.namespace(id));
+            api::Vrf {
+                name: name.to_string(),
+                rd: conf.rd.map(|rd| rd.to_string()).unwrap_or_default(),
+                import: conf.import.iter().map(ToString::to_string).collect(),
+                export: conf.export.iter().map(ToString::to_string).collect(),
+                interface: here.map(|i| i.conf.name.clone()).collect(),
+                ipv4_routes: ipv4 as u64,
+                ipv6_routes: ipv6 as u64,
+                label: self.rib.labels_into(id).map(Label::get).collect(),
+                netns: netns.unwrap_or_default(),
+            }
+        };
+        Ok(chosen.map(row).collect())
     }
 }
 
@@ -328,6 +381,7 @@ impl Router {
             }
             .into(),
             address: i.conf.addresses.iter().map(ToString::to_string).collect(),
+            vrf: self.vrf_name(i.vrf).to_owned(),
             tap: tap.unwrap_or_default(),
             port: u32::from(i.port.0),
             vlan: i.conf.vlan.as_ref().map(|(_, v)| u32::from(*v)),
@@ -519,6 +573,7 @@ fn memory(fib: &fib::FibWriter) -> api::Memory {
         numa,
         ipv4_bytes: bytes.lookup4 as u64,
         ipv6_bytes: bytes.lookup6 as u64,
+        vrf_bytes: bytes.lookup_vrf as u64,
         label_bytes: bytes.labels as u64,
         hop_bytes: bytes.hops as u64,
     };
@@ -531,6 +586,7 @@ fn memory(fib: &fib::FibWriter) -> api::Memory {
         ("ipv4_words", usage.words4),
         ("ipv4_long", usage.long4),
         ("ipv6_lines", usage.lines6),
+        ("vrf_lines", usage.vrf_lines),
         ("groups", usage.groups),
         ("adjacencies", usage.adjacencies),
     ];
@@ -574,7 +630,7 @@ mod tests {
             assert_eq!(n.label_bytes, 4 << 20);
         }
         let sum: u64 = (after.nodes.iter())
-            .map(|n| n.ipv4_bytes + n.ipv6_bytes + n.label_bytes + n.hop_bytes)
+            .map(|n| n.ipv4_bytes + n.ipv6_bytes + n.vrf_bytes + n.label_bytes + n.hop_bytes)
             .sum();
         assert_eq!(sum, fib.memory().lookup as u64, "of all replicas");
         let room = |name: &str| after.tables.iter().find(|t| t.table == name).unwrap();

@@ -50,6 +50,7 @@ impl Router {
                     ethertype: p.ethertype,
                     bytes: p.frame.data().to_vec(),
                     received_ttl: p.received_ttl,
+                    vrf: p.vrf,
                 };
                 self.neigh
                     .resolve(now, p.iface, next_hop, Some(held), &mut self.acts);
@@ -145,13 +146,10 @@ impl Router {
     /// Sends on what the kernel has sent by the TAP of an interface.
     fn kernel_frame(&mut self, id: IfaceId, frame: &mut [u8], now: Instant) {
         let Some(i) = self.iface(id) else { return };
-        let addresses = &i.conf.addresses;
+        let (addresses, vrf) = (&i.conf.addresses, i.vrf);
         match frames::from_kernel(frame, addresses) {
             FromKernel::Route(packet) => {
-                let way = Inject::Route {
-                    vrf: VrfId::GLOBAL,
-                    iface: id,
-                };
+                let way = Inject::Route { vrf, iface: id };
                 if let Some(dp) = &mut self.dp {
                     let _ = dp.inject(way, packet);
                 }
@@ -166,6 +164,7 @@ impl Router {
                     ethertype,
                     bytes: packet.to_vec(),
                     received_ttl: None,
+                    vrf,
                 };
                 self.neigh
                     .resolve(now, id, address, Some(held), &mut self.acts);
@@ -260,49 +259,47 @@ impl Router {
         as_received(&mut held);
         let mut out = [0; MAX_LEN6];
         let made = match held.ethertype {
-            ethertype::IPV4 => self.unreachable4(iface, &mut out[..MAX_LEN4], &held.bytes),
-            ethertype::IPV6 => self.unreachable6(iface, &mut out, &held.bytes),
+            ethertype::IPV4 => {
+                self.unreachable4((held.vrf, iface), &mut out[..MAX_LEN4], &held.bytes)
+            }
+            ethertype::IPV6 => self.unreachable6((held.vrf, iface), &mut out, &held.bytes),
             _ => None,
         };
         if let Some(n) = made {
-            self.inject(
-                Inject::Route {
-                    vrf: VrfId::GLOBAL,
-                    iface,
-                },
-                &out[..n],
-            );
+            let vrf = held.vrf;
+            self.inject(Inject::Route { vrf, iface }, &out[..n]);
         }
     }
 
-    fn unreachable4(&self, iface: IfaceId, out: &mut [u8], packet: &[u8]) -> Option<usize> {
+    fn unreachable4(&self, from: (VrfId, IfaceId), out: &mut [u8], packet: &[u8]) -> Option<usize> {
         let to = Ip4::new(packet).ok()?.src();
-        let source = self.source4(IpAddr::V4(to), iface)?;
+        let source = self.source4(IpAddr::V4(to), from)?;
         icmp_error::build_error4(out, source, Error4::HOST_UNREACHABLE, packet, None)
     }
 
-    fn unreachable6(&self, iface: IfaceId, out: &mut [u8], packet: &[u8]) -> Option<usize> {
+    fn unreachable6(&self, from: (VrfId, IfaceId), out: &mut [u8], packet: &[u8]) -> Option<usize> {
         let to = Ip6::new(packet).ok()?.src();
-        let source = self.source6(IpAddr::V6(to), iface)?;
+        let source = self.source6(IpAddr::V6(to), from)?;
         icmp_error::build_error6(out, source, Error6::ADDRESS_UNREACHABLE, packet, None)
     }
 
-    /// The addresses to send from to `to`: those of the interface that leads there, then those of `other`, then any.
-    fn sources(&self, to: IpAddr, other: IfaceId) -> impl Iterator<Item = IpNet> {
-        let first = self.rib.egress(to).and_then(|id| self.iface(id));
+    /// The addresses of a VRF to send from to `to`: those of the interface that leads there, then those of `other`, then any.
+    fn sources(&self, to: IpAddr, (vrf, other): (VrfId, IfaceId)) -> impl Iterator<Item = IpNet> {
+        let first = self.rib.egress(vrf, to).and_then(|id| self.iface(id));
         let second = self.iface(other);
         let all = first.into_iter().chain(second).chain(self.ifaces.values());
+        let all = all.filter(move |i| i.vrf == vrf);
         all.flat_map(|i| i.conf.addresses.iter().copied())
     }
 
-    fn source4(&self, to: IpAddr, other: IfaceId) -> Option<Ipv4Addr> {
+    fn source4(&self, to: IpAddr, other: (VrfId, IfaceId)) -> Option<Ipv4Addr> {
         self.sources(to, other).find_map(|a| match a {
             IpNet::V4(a) => Some(a.addr()),
             IpNet::V6(_) => None,
         })
     }
 
-    fn source6(&self, to: IpAddr, other: IfaceId) -> Option<Ipv6Addr> {
+    fn source6(&self, to: IpAddr, other: (VrfId, IfaceId)) -> Option<Ipv6Addr> {
         self.sources(to, other).find_map(|a| match a {
             IpNet::V4(_) => None,
             IpNet::V6(a) => Some(a.addr()),

@@ -6,12 +6,18 @@
 //! forwarding tables find their way. A far destination needs a route in the kernel all the same: a policy rule for each
 //! address, `from ADDRESS lookup 7000+IFINDEX`, and in that table a default route out of the TAP.
 //!
+//! An interface in a VRF has its TAP in a network namespace of that VRF alone, so that two VRFs may have the same addresses and
+//! no program serves another VRF by mistake (Linux's own VRF devices would do, but few kernels have them). The namespace has no
+//! name: it is there while an interface is in the VRF, and gone with this process. `trunkctl vrf show` tells where it is, for
+//! `nsenter --net=/proc/PID/fd/N`. Read network_namespaces(7).
+//!
 //! Devices and their routes go with this process, however it ends. Rules do not: they carry [`netlink::PROTOCOL`], and
 //! those whose device is gone are removed at the next start. Read ip-rule(8), Documentation/networking/ip-sysctl.rst.
 
 pub mod frames;
 pub(crate) mod links;
 mod netlink;
+mod netns;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,10 +26,11 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use dataplane::tap::{Tap, TapError};
 use ipnet::IpNet;
-use net::{IfaceId, MacAddr};
+use net::{IfaceId, MacAddr, VrfId};
 use tracing::{debug, info, warn};
 
 use netlink::{Netlink, Rule};
+use netns::Netns;
 
 /// Our tables are numbered from here, by device index.
 const FIRST_TABLE: u32 = 7000;
@@ -40,6 +47,11 @@ pub enum HostError {
         "can't talk to the kernel's routing (netlink): {0}; run as root, or give the process CAP_NET_ADMIN"
     )]
     Socket(io::Error),
+    /// No namespace for a VRF.
+    #[error(
+        "can't make a network namespace for the VRF: {0}; run as root, or give the process CAP_SYS_ADMIN"
+    )]
+    Namespace(io::Error),
     /// No TAP.
     #[error(transparent)]
     Tap(#[from] TapError),
@@ -63,6 +75,8 @@ pub enum HostError {
 /// What a TAP is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostSpec {
+    /// Whose it is: each VRF has a namespace.
+    pub vrf: VrfId,
     /// The interface's name.
     pub name: String,
     /// Its MAC address.
@@ -98,6 +112,12 @@ impl HostIface {
         self.spec.mac
     }
 
+    /// The VRF that it is in.
+    #[must_use]
+    pub fn vrf(&self) -> VrfId {
+        self.spec.vrf
+    }
+
     fn table(&self) -> u32 {
         FIRST_TABLE + self.index
     }
@@ -115,8 +135,11 @@ impl HostIface {
 /// All TAPs. Dropped, it removes their rules; the devices go with it.
 #[derive(Debug)]
 pub struct Host {
+    /// Of the namespace that is worked in.
     nl: Netlink,
     ifaces: BTreeMap<IfaceId, HostIface>,
+    /// The namespaces of VRFs that have interfaces, each with a way to the kernel there.
+    vrfs: BTreeMap<VrfId, (Netns, Netlink)>,
 }
 
 impl Host {
@@ -130,6 +153,7 @@ impl Host {
         let mut host = Self {
             nl,
             ifaces: BTreeMap::new(),
+            vrfs: BTreeMap::new(),
         };
         host.remove_stale_rules();
         Ok(host)
@@ -141,11 +165,50 @@ impl Host {
         self.ifaces.get(&id)
     }
 
+    /// Where the namespace of a VRF is, as a path.
+    #[must_use]
+    pub fn namespace(&self, vrf: VrfId) -> Option<String> {
+        self.vrfs.get(&vrf).map(|(ns, _)| ns.path())
+    }
+
+    /// Does something in the namespace of a VRF, which is made if there is none.
+    fn within<T>(
+        &mut self,
+        vrf: VrfId,
+        what: impl FnOnce(&mut Self) -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        if vrf == VrfId::GLOBAL {
+            return what(self);
+        }
+        let (ns, mut nl) = match self.vrfs.remove(&vrf) {
+            Some(there) => there,
+            None => {
+                let ns = Netns::create().map_err(HostError::Namespace)?;
+                let nl = ns.enter(Netlink::open).map_err(HostError::Namespace)?;
+                let mut nl = nl.map_err(HostError::Socket)?;
+                nl.raise_loopback().map_err(HostError::Namespace)?;
+                (ns, nl)
+            }
+        };
+        std::mem::swap(&mut self.nl, &mut nl);
+        let done = ns.enter(|| what(&mut *self));
+        std::mem::swap(&mut self.nl, &mut nl);
+        let used = self.ifaces.values().any(|i| i.spec.vrf == vrf);
+        if used {
+            self.vrfs.insert(vrf, (ns, nl));
+        }
+        done.map_err(HostError::Namespace)?
+    }
+
     /// Makes the TAP of an interface.
     ///
     /// # Errors
     /// The kernel refuses; nothing of it is left then.
     pub fn add(&mut self, id: IfaceId, spec: HostSpec) -> Result<(), HostError> {
+        self.within(spec.vrf, |host| host.add_here(id, spec))
+    }
+
+    fn add_here(&mut self, id: IfaceId, spec: HostSpec) -> Result<(), HostError> {
         let name = self.free_name(&spec.name)?;
         let tap = Tap::create(&name, spec.mac, spec.mtu)?;
         let index = tap.index().map_err(|cause| HostError::Refused {
@@ -215,6 +278,13 @@ impl Host {
     /// # Errors
     /// The kernel refuses; what was there before is back then, as far as the kernel lets it.
     pub fn change(&mut self, id: IfaceId, spec: &HostSpec) -> Result<(), HostError> {
+        let Some(vrf) = self.get(id).map(HostIface::vrf) else {
+            return Ok(());
+        };
+        self.within(vrf, |host| host.change_here(id, spec))
+    }
+
+    fn change_here(&mut self, id: IfaceId, spec: &HostSpec) -> Result<(), HostError> {
         let Some(mut iface) = self.ifaces.remove(&id) else {
             return Ok(());
         };
@@ -303,8 +373,19 @@ impl Host {
 
     /// Removes the TAP of an interface with its rules.
     pub fn remove(&mut self, id: IfaceId) {
-        if let Some(iface) = self.ifaces.remove(&id) {
-            self.remove_rules(&iface);
+        let Some(vrf) = self.get(id).map(HostIface::vrf) else {
+            return;
+        };
+        let done = self.within(vrf, |host| {
+            if let Some(iface) = host.ifaces.remove(&id) {
+                host.remove_rules(&iface);
+            }
+            Ok(())
+        });
+        if let Err(e) = done {
+            // The rules go with the namespace; the device goes here.
+            warn!("{e}");
+            self.ifaces.remove(&id);
         }
     }
 
@@ -370,7 +451,10 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         while let Some((_, iface)) = self.ifaces.pop_first() {
-            self.remove_rules(&iface);
+            // Those of a VRF go with its namespace.
+            if iface.spec.vrf == VrfId::GLOBAL {
+                self.remove_rules(&iface);
+            }
         }
     }
 }

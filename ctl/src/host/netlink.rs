@@ -25,6 +25,7 @@ const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLM_F_CAPPED: u16 = 0x100;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
+const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
@@ -258,6 +259,14 @@ impl Netlink {
             }
         })?;
         Ok(out)
+    }
+
+    /// Sets the loopback device of the namespace up: without it, nothing there reaches its own addresses.
+    pub(crate) fn raise_loopback(&mut self) -> io::Result<()> {
+        const UP: u32 = libc::IFF_UP as u32;
+        // struct ifinfomsg: family, type, index, flags, which flags to change. It is the first device of a namespace.
+        let fields = [0, 1, UP, UP].map(u32::to_ne_bytes);
+        self.order(Message::new(RTM_NEWLINK, NLM_F_ACK, &fields.concat()))
     }
 
     /// Gives a device an address. One that it has already is left as it is.

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use net::{IfaceId, Ip4Prefix, Ip6Prefix, MacAddr, ip4, ip6};
+use net::{IfaceId, Ip4Prefix, Ip6Prefix, MacAddr, VrfId, ip4, ip6};
 
 use self::address::Own;
 use self::cache::{Cache, Key};
@@ -108,6 +108,8 @@ pub struct Held {
     pub bytes: Vec<u8>,
     /// The TTL or hop limit with which it came, if it is another by now.
     pub received_ttl: Option<u8>,
+    /// Whose packet it is: an ICMP error about it is looked up there.
+    pub vrf: VrfId,
 }
 
 /// Why a held frame is given up.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use net::IfaceId;
+use net::{IfaceId, VrfId};
 
 use super::drain::Slice;
 use super::sets::SetId;
@@ -209,7 +209,8 @@ impl Rib {
                 return done;
             };
             let (p, route) = next.route;
-            changed = self.set_only(p, Source::is_bgp, route).or(changed);
+            let set = self.set_only(VrfId::GLOBAL, p, Source::is_bgp, route);
+            changed = set.or(changed);
             if let Some((_, id)) = route {
                 self.sets.release(id);
             }

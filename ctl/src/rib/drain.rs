@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use net::Label;
+use net::{Label, VrfId};
 
 use super::Rib;
 use super::adjs::{Adjs, Want};
@@ -295,15 +295,23 @@ impl Rib {
             self.refused.remove(&slot);
         }
         let entry = &self.table[slot];
-        let p = self.table.prefix(slot);
+        let (p, vrf) = (self.table.prefix(slot), self.table.vrf(slot));
+        let set = |group| match vrf {
+            VrfId::GLOBAL => Change::Set(p, group),
+            _ => Change::SetIn(vrf, p, group),
+        };
+        let del = match vrf {
+            VrfId::GLOBAL => Change::Del(p),
+            _ => Change::DelIn(vrf, p),
+        };
         let live = |id: SetId| self.sets.get(id).filter(|s| s.live()).and_then(|s| s.group);
         let routes = entry.routes.all();
         let best = routes.iter().find_map(|(_, id)| Some((*id, live(*id)?)));
         match best {
             Some((id, _)) if entry.installed == Some(id) => {}
-            Some((id, group)) => slice.push(Change::Set(p, group), Some(slot), Some(id)),
-            None if entry.installed.is_some() => slice.push(Change::Del(p), Some(slot), None),
-            None if routes.is_empty() && self.table.get(&p) == Some(slot) => {
+            Some((id, group)) => slice.push(set(group), Some(slot), Some(id)),
+            None if entry.installed.is_some() => slice.push(del, Some(slot), None),
+            None if routes.is_empty() && self.table.get_in(vrf, &p) == Some(slot) => {
                 self.table.remove(slot);
             }
             None => {}
@@ -322,11 +330,11 @@ impl Rib {
         let wanted = match (&entry.spec, group) {
             (
                 Some(LabelSpec {
-                    action: LabelAction::PopLookup,
+                    action: LabelAction::PopLookup(vrf),
                     ttl,
                 }),
                 _,
-            ) => Some((OutLabel::PopLookup(*ttl), None)),
+            ) => Some((OutLabel::PopLookup(*vrf, *ttl), None)),
             (Some(spec), Some((id, group))) => Some((OutLabel::Forward(group, spec.ttl), Some(id))),
             // The group is still to be made: the set's own refresh brings the label here again.
             (Some(_), None) => return,
@@ -372,17 +380,6 @@ impl Rib {
             self.sets.hold(id);
         }
         let old = match (change, slot) {
-            (Change::Set(..) | Change::Del(_), Some(slot)) => {
-                let entry = &mut self.table[slot];
-                entry.queued = Queued::No;
-                self.freed |= set.is_none();
-                let old = std::mem::replace(&mut entry.installed, set);
-                if set.is_none() && entry.routes.all().is_empty() {
-                    self.table.remove(slot);
-                }
-                old
-            }
-            (Change::Set(..) | Change::Del(_), None) => None,
             (Change::SetLabel(label, out), _) => {
                 let entry = self.labels.get_mut(&label);
                 let old = entry.and_then(|e| e.installed.replace((out, set)));
@@ -395,6 +392,18 @@ impl Rib {
                 }
                 old.and_then(|(_, set)| set)
             }
+            // A prefix.
+            (_, Some(slot)) => {
+                let entry = &mut self.table[slot];
+                entry.queued = Queued::No;
+                self.freed |= set.is_none();
+                let old = std::mem::replace(&mut entry.installed, set);
+                if set.is_none() && entry.routes.all().is_empty() {
+                    self.table.remove(slot);
+                }
+                old
+            }
+            (_, None) => None,
         };
         if let Some(old) = old {
             self.sets.release(old);

@@ -95,8 +95,12 @@ pub(crate) fn op(change: Change) -> Option<Op> {
         Change::Set(IpNet::V6(p), group) => Op::Set6(v6(p)?, group),
         Change::Del(IpNet::V4(p)) => Op::Del4(v4(p)?),
         Change::Del(IpNet::V6(p)) => Op::Del6(v6(p)?),
-        Change::SetLabel(label, OutLabel::PopLookup(t)) => {
-            Op::SetLabel(label, LabelEntry::pop_lookup(ttl(t)))
+        Change::SetIn(vrf, IpNet::V4(p), group) => Op::SetVrf4(vrf, v4(p)?, group),
+        Change::SetIn(vrf, IpNet::V6(p), group) => Op::SetVrf6(vrf, v6(p)?, group),
+        Change::DelIn(vrf, IpNet::V4(p)) => Op::DelVrf4(vrf, v4(p)?),
+        Change::DelIn(vrf, IpNet::V6(p)) => Op::DelVrf6(vrf, v6(p)?),
+        Change::SetLabel(label, OutLabel::PopLookup(vrf, t)) => {
+            Op::SetLabel(label, LabelEntry::pop_lookup_in(vrf, ttl(t)))
         }
         Change::SetLabel(label, OutLabel::Forward(group, t)) => {
             Op::SetLabel(label, LabelEntry::forward(group, ttl(t)))

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::Bound;
 
 use ipnet::IpNet;
-use net::{AdjId, IfaceId, Label, MacAddr};
+use net::{AdjId, IfaceId, Label, MacAddr, VrfId};
 
 use super::resolve::{Resolved, Resolver, Target, View};
 use super::sets::{self, SetId};
@@ -56,31 +56,31 @@ impl Rib {
         self.adjs.known.get(&(iface, address)).copied()
     }
 
-    /// The static route of a prefix.
+    /// The static route of a prefix in a table.
     #[must_use]
-    pub fn static_route(&self, p: &IpNet) -> Option<&PathsSpec> {
-        let e = &self.table[self.table.get(p)?];
+    pub fn static_route(&self, vrf: VrfId, p: &IpNet) -> Option<&PathsSpec> {
+        let e = &self.table[self.table.get_in(vrf, p)?];
         let (_, id) = e.routes.all().iter().find(|(s, _)| *s == Source::Static)?;
         Some(&self.sets.get(*id)?.spec)
     }
 
-    /// The route that packets to `address` follow (by way of a neighbour's own entry, or not).
+    /// The route that packets to `address` follow in a table (by way of a neighbour's own entry, or not).
     #[must_use]
-    pub fn lookup(&self, address: IpAddr) -> Option<RouteView> {
+    pub fn lookup(&self, vrf: VrfId, address: IpAddr) -> Option<RouteView> {
         let installed = |(p, e): (IpNet, &Entry)| {
             self.views(p, e)
                 .find(|v| v.installed && v.source != Source::Neighbor)
         };
-        self.table.covering(address).find_map(installed)
+        self.table.covering_in(vrf, address).find_map(installed)
     }
 
     /// The interface by which packets to `address` leave, or one of them.
     #[must_use]
-    pub fn egress(&self, address: IpAddr) -> Option<IfaceId> {
+    pub fn egress(&self, vrf: VrfId, address: IpAddr) -> Option<IfaceId> {
         let live = |id: SetId| self.sets.get(id).filter(|s| s.live());
         let installed = self
             .table
-            .covering(address)
+            .covering_in(vrf, address)
             .find_map(|(_, e)| live(e.installed?))?;
         match installed.resolved.first()?.target {
             Target::Neighbor(i, _) | Target::Glean(i) | Target::Local(i) => Some(i),
@@ -88,16 +88,18 @@ impl Rib {
         }
     }
 
-    /// The routes of a prefix, best first.
-    pub fn routes_at(&self, p: IpNet) -> impl Iterator<Item = RouteView> {
-        let slot = self.table.get(&p);
+    /// The routes of a prefix in a table, best first.
+    pub fn routes_at(&self, vrf: VrfId, p: IpNet) -> impl Iterator<Item = RouteView> {
+        let slot = self.table.get_in(vrf, &p);
         slot.into_iter()
             .flat_map(move |slot| self.views(p, &self.table[slot]))
     }
 
-    /// The routes of all prefixes from `from` on, in order, the best of each first.
-    pub fn routes_from(&self, from: Bound<IpNet>) -> impl Iterator<Item = RouteView> {
-        self.table.range(from).flat_map(|(p, e)| self.views(p, e))
+    /// The routes of all prefixes of a table from `from` on, in order, the best of each first.
+    pub fn routes_from(&self, vrf: VrfId, from: Bound<IpNet>) -> impl Iterator<Item = RouteView> {
+        self.table
+            .range_in(vrf, from)
+            .flat_map(|(p, e)| self.views(p, e))
     }
 
     /// The labels after `after`, in order.
@@ -106,6 +108,18 @@ impl Rib {
         self.labels
             .range((from, Bound::Unbounded))
             .filter_map(|(l, e)| self.label_view(*l, e))
+    }
+
+    /// The labels that lead into a VRF.
+    pub fn labels_into(&self, vrf: VrfId) -> impl Iterator<Item = Label> {
+        let into = move |e: &LabelEntry| match &e.spec {
+            Some(spec) => spec.action == LabelAction::PopLookup(vrf),
+            None => false,
+        };
+        self.labels
+            .iter()
+            .filter(move |(_, e)| into(e))
+            .map(|(l, _)| *l)
     }
 
     /// One label's entry.
@@ -145,7 +159,7 @@ impl Rib {
         let spec = e.spec.clone()?;
         let paths = match &spec.action {
             LabelAction::Forward(p) => self.explain(p),
-            LabelAction::PopLookup => Vec::new(),
+            LabelAction::PopLookup(_) => Vec::new(),
         };
         let live = e
             .set

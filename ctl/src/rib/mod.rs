@@ -7,7 +7,8 @@
 //!
 //! Kinds of routes: connected and local ones follow from the addresses of the interfaces, static ones are set, neighbours
 //! come from ARP and ND, BGP's from its Loc-RIB (`bgp`): one for a prefix at most, with the next hops that it chose.
-//! Left out: VRFs (not in this version), metrics among routes of one source.
+//! A VRF's routes are in the same table under its number, and their path sets among all others: so what depends on a next hop
+//! is found however many VRFs stand on it. Left out: metrics among routes of one source.
 
 mod adjs;
 mod bgp;
@@ -28,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use net::{IfaceId, Label, MacAddr};
+use net::{IfaceId, Label, MacAddr, VrfId};
 
 use adjs::Adjs;
 pub use adjs::Want;
@@ -153,10 +154,12 @@ pub struct Rib {
 impl View for Rib {
     fn matches(
         &self,
+        vrf: VrfId,
         address: IpAddr,
     ) -> impl Iterator<Item = (IpNet, impl Iterator<Item = (Source, &[PathSpec])>)> {
         let is_route = |(s, _): &&Route| *s != Source::Neighbor;
-        self.table.covering(address).filter_map(move |(p, entry)| {
+        let covering = self.table.covering_in(vrf, address);
+        covering.filter_map(move |(p, entry)| {
             let mut routes = entry.routes.all().iter().filter(is_route).peekable();
             routes.peek()?;
             Some((
@@ -194,15 +197,33 @@ impl Rib {
         }) {
             self.adjs.touch_iface(id);
         }
-        if before != spec.addresses {
+        let vrf = spec.vrf;
+        if let Some(old) = old.as_ref().filter(|o| o.vrf != vrf) {
+            self.move_interface(id, old, &spec);
+        } else if before != spec.addresses {
             let gone = routes_of(id, before);
             let come = routes_of(id, &spec.addresses);
             for (p, source, hop) in gone.difference(&come) {
-                self.remove_route(*p, *source, &PathsSpec::single(*hop));
+                self.remove_route(vrf, *p, *source, &PathsSpec::single(*hop));
             }
             for (p, source, hop) in come.difference(&gone) {
-                self.add_route(*p, *source, PathsSpec::single(*hop));
+                self.add_route(vrf, *p, *source, PathsSpec::single(*hop));
             }
+        }
+    }
+
+    /// What an interface makes of routes goes from one table to another.
+    fn move_interface(&mut self, id: IfaceId, old: &IfaceSpec, new: &IfaceSpec) {
+        for (p, source, hop) in routes_of(id, &old.addresses) {
+            self.remove_route(old.vrf, p, source, &PathsSpec::single(hop));
+        }
+        for (p, source, hop) in routes_of(id, &new.addresses) {
+            self.add_route(new.vrf, p, source, PathsSpec::single(hop));
+        }
+        let known = self.adjs.known.keys().filter(|k| k.0 == id);
+        for address in known.map(|k| k.1).collect::<Vec<_>>() {
+            self.neighbor_route(old.vrf, id, address, false);
+            self.neighbor_route(new.vrf, id, address, true);
         }
     }
 
@@ -220,7 +241,7 @@ impl Rib {
             return;
         };
         for (p, source, hop) in routes_of(id, &old.addresses) {
-            self.remove_route(p, source, &PathsSpec::single(hop));
+            self.remove_route(old.vrf, p, source, &PathsSpec::single(hop));
         }
         let gone: Vec<IpAddr> = self
             .adjs
@@ -230,15 +251,15 @@ impl Rib {
             .map(|k| k.1)
             .collect();
         for address in gone {
-            self.neighbor_lost(id, address);
+            self.lose_neighbor(old.vrf, id, address);
         }
         self.sets.touch_iface(id);
     }
 
-    /// Sets the static route of a prefix, or removes it.
-    pub fn set_static(&mut self, p: IpNet, spec: Option<PathsSpec>) {
+    /// Sets the static route of a prefix in a table, or removes it.
+    pub fn set_static(&mut self, vrf: VrfId, p: IpNet, spec: Option<PathsSpec>) {
         let id = spec.map(|spec| self.paths(&spec));
-        self.set_static_to(p, id);
+        self.set_static_to(vrf, p, id);
     }
 
     /// The set of these paths, for routes that are set before the next drain.
@@ -247,9 +268,9 @@ impl Rib {
     }
 
     /// Sets the static route of a prefix to paths that [`Rib::paths`] gave, or removes it.
-    pub fn set_static_to(&mut self, p: IpNet, new: Option<SetId>) {
+    pub fn set_static_to(&mut self, vrf: VrfId, p: IpNet, new: Option<SetId>) {
         let new = new.map(|id| (Source::Static, id));
-        if let Some(slot) = self.set_only(p.trunc(), |s| s == Source::Static, new) {
+        if let Some(slot) = self.set_only(vrf, p.trunc(), |s| s == Source::Static, new) {
             self.queues.later(slot, &mut self.table);
         }
     }
@@ -257,13 +278,14 @@ impl Rib {
     /// Sets the one route of a prefix whose source `is_it`, or removes it. Returns what is to be looked at then.
     fn set_only(
         &mut self,
+        vrf: VrfId,
         p: IpNet,
         is_it: impl Fn(Source) -> bool,
         new: Option<Route>,
     ) -> Option<Slot> {
         let slot = match new {
-            Some(_) => self.table.entry(p),
-            None => self.table.get(&p)?,
+            Some(_) => self.table.entry_in(vrf, p),
+            None => self.table.get_in(vrf, &p)?,
         };
         let entry = &mut self.table[slot];
         let old = entry.routes.all().iter().position(|(s, _)| is_it(*s));
@@ -285,7 +307,7 @@ impl Rib {
         if let Some((_, (_, id))) = old {
             self.leave(id);
         }
-        self.sets.touch_addresses(&p);
+        self.sets.touch_addresses(vrf, &p);
         Some(slot)
     }
 
@@ -351,31 +373,42 @@ impl Rib {
             return;
         }
         self.adjs.dirty.insert(key);
+        self.neighbor_route(self.vrf_of(iface), iface, address, true);
+    }
+
+    /// The table of an interface.
+    fn vrf_of(&self, iface: IfaceId) -> VrfId {
+        self.ifaces.get(&iface).map_or(VrfId::GLOBAL, |i| i.vrf)
+    }
+
+    /// A neighbour's own route comes, or goes.
+    fn neighbor_route(&mut self, vrf: VrfId, dev: IfaceId, address: IpAddr, comes: bool) {
         // Link-local addresses are per link, and never in the table.
-        if !matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
-            let hop = Hop::Neighbor {
-                dev: iface,
-                address,
-            };
-            self.add_route(host(address), Source::Neighbor, PathsSpec::single(hop));
+        if matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
+            return;
+        }
+        let spec = PathsSpec::single_in(vrf, Hop::Neighbor { dev, address });
+        match comes {
+            true => self.add_route(vrf, host(address), Source::Neighbor, spec),
+            false => self.remove_route(vrf, host(address), Source::Neighbor, &spec),
         }
     }
 
     /// A neighbour answers no more.
     pub fn neighbor_lost(&mut self, iface: IfaceId, address: IpAddr) {
+        self.lose_neighbor(self.vrf_of(iface), iface, address);
+    }
+
+    fn lose_neighbor(&mut self, vrf: VrfId, iface: IfaceId, address: IpAddr) {
         if self.adjs.known.remove(&(iface, address)).is_some() {
             self.adjs.dirty.insert((iface, address));
-            let hop = Hop::Neighbor {
-                dev: iface,
-                address,
-            };
-            self.remove_route(host(address), Source::Neighbor, &PathsSpec::single(hop));
+            self.neighbor_route(vrf, iface, address, false);
         }
     }
 
-    fn add_route(&mut self, p: IpNet, source: Source, spec: PathsSpec) {
+    fn add_route(&mut self, vrf: VrfId, p: IpNet, source: Source, spec: PathsSpec) {
         let id = self.sets.intern(&spec);
-        let slot = self.table.entry(p);
+        let slot = self.table.entry_in(vrf, p);
         let routes = &self.table[slot].routes;
         if routes.all().contains(&(source, id)) {
             return;
@@ -387,11 +420,11 @@ impl Rib {
             .partition_point(|(s, id)| (*s, spec_of(*id)) < (source, Some(&spec)));
         self.table[slot].routes.insert(at, (source, id));
         self.join(slot, id);
-        self.touch(slot, p, source);
+        self.touch(slot, vrf, p, source);
     }
 
-    fn remove_route(&mut self, p: IpNet, source: Source, spec: &PathsSpec) {
-        let Some(slot) = self.table.get(&p) else {
+    fn remove_route(&mut self, vrf: VrfId, p: IpNet, source: Source, spec: &PathsSpec) {
+        let Some(slot) = self.table.get_in(vrf, &p) else {
             return;
         };
         let is_it = |id: &SetId| self.sets.get(*id).is_some_and(|s| s.spec == *spec);
@@ -404,15 +437,15 @@ impl Rib {
             let (_, id) = routes.all()[at];
             routes.remove(at);
             self.leave(id);
-            self.touch(slot, p, source);
+            self.touch(slot, vrf, p, source);
         }
     }
 
     /// The routes of `p` have changed: those of a source that has few.
-    fn touch(&mut self, slot: Slot, p: IpNet, source: Source) {
+    fn touch(&mut self, slot: Slot, vrf: VrfId, p: IpNet, source: Source) {
         self.queues.soon(slot, &mut self.table[slot]);
         if source != Source::Neighbor {
-            self.sets.touch_addresses(&p);
+            self.sets.touch_addresses(vrf, &p);
         }
     }
 }

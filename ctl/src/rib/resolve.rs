@@ -7,6 +7,9 @@
 //! A next hop that is a backup makes all that it comes down to a backup; so does one that is none, of what is a backup in the
 //! route that it stands on. There are no backups of backups.
 //!
+//! Each next hop is looked up in the table that its path names: a VRF's, or for a labelled one the global table, as the way to
+//! another PE is (RFC 4364 5).
+//!
 //! Departure: the longest prefix decides even while none of its routes is usable; the next hop is then unreachable, and
 //! does not fall back to a shorter prefix. So the answer depends on the routes only, never on the order in
 //! which they came, and a host behind a dead link is not sought behind the default route.
@@ -19,7 +22,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use net::{IfaceId, LabelStack};
+use net::{IfaceId, LabelStack, VrfId};
 
 use super::spec::{Discard, Hop, PathSpec, Problem, Source};
 
@@ -61,16 +64,17 @@ pub struct Resolved {
 /// What a resolution looked at: when any of it changes, the resolution is done again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Deps {
-    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<(VrfId, IpAddr)>,
     pub(crate) ifaces: Vec<IfaceId>,
 }
 
 /// What resolution asks of the RIB.
 pub(crate) trait View {
-    /// The prefixes that contain `address` and have a route (neighbours are none), longest first, with the paths of their
+    /// The prefixes of a table that contain `address` and have a route (neighbours are none), longest first, with the paths of their
     /// routes, best first.
     fn matches(
         &self,
+        vrf: VrfId,
         address: IpAddr,
     ) -> impl Iterator<Item = (IpNet, impl Iterator<Item = (Source, &[PathSpec])>)>;
     /// Is that interface there and up?
@@ -84,7 +88,7 @@ pub(crate) struct Resolver<'a, V> {
     pub(crate) problem: Option<Problem>,
     /// How many routes stood on one another at most; 0: all is on the link.
     pub(crate) depth: u32,
-    visited: Vec<IpNet>,
+    visited: Vec<(VrfId, IpNet)>,
     /// How many of those are BGP's.
     of_bgp: usize,
     lookups: usize,
@@ -146,12 +150,12 @@ impl<'a, V: View> Resolver<'a, V> {
                 address,
                 dev: Some(i),
             } => single(Target::Neighbor(i, address)),
-            Hop::Via { address, dev: None } => self.recurse(address, true),
+            Hop::Via { address, dev: None } => self.recurse(p.vrf, address, true),
             Hop::Bgp {
                 address,
                 by_default,
-            } => self.recurse(address, by_default),
-            Hop::Neighbor { dev, address } => self.on_link(dev, address),
+            } => self.recurse(p.vrf, address, by_default),
+            Hop::Neighbor { dev, address } => self.on_link(p.vrf, dev, address),
         };
         let mut out = Vec::with_capacity(below.len());
         for mut r in below {
@@ -166,11 +170,11 @@ impl<'a, V: View> Resolver<'a, V> {
     }
 
     /// What the route to `address` comes down to.
-    fn recurse(&mut self, address: IpAddr, by_default: bool) -> Vec<Resolved> {
-        self.deps.addresses.push(address);
+    fn recurse(&mut self, vrf: VrfId, address: IpAddr, by_default: bool) -> Vec<Resolved> {
+        self.deps.addresses.push((vrf, address));
         let view = self.view;
         let mut on_link = None;
-        for (prefix, routes) in view.matches(address) {
+        for (prefix, routes) in view.matches(vrf, address) {
             if prefix.prefix_len() == 0 && !by_default {
                 break;
             }
@@ -178,7 +182,7 @@ impl<'a, V: View> Resolver<'a, V> {
             let of_bgp = routes.peek().is_some_and(|(s, _)| s.is_bgp());
             if of_bgp
                 && (self.of_bgp >= MAX_BGP
-                    || *on_link.get_or_insert_with(|| is_on_link(view, address)))
+                    || *on_link.get_or_insert_with(|| is_on_link(view, vrf, address)))
             {
                 continue;
             }
@@ -186,14 +190,14 @@ impl<'a, V: View> Resolver<'a, V> {
             if self.visited.len() >= MAX_DEPTH || self.lookups > MAX_LOOKUPS {
                 return self.fail(Problem::TooDeep(address));
             }
-            if self.visited.contains(&prefix) {
+            if self.visited.contains(&(vrf, prefix)) {
                 self.problem.get_or_insert(Problem::Loop(address));
                 match of_bgp {
                     true => continue,
                     false => return Vec::new(),
                 }
             }
-            self.visited.push(prefix);
+            self.visited.push((vrf, prefix));
             self.of_bgp += usize::from(of_bgp);
             let found = self.first(address, routes);
             self.of_bgp -= usize::from(of_bgp);
@@ -232,8 +236,8 @@ impl<'a, V: View> Resolver<'a, V> {
     }
 
     /// A neighbour is used only while the route to it is the link that it answered on.
-    fn on_link(&mut self, dev: IfaceId, address: IpAddr) -> Vec<Resolved> {
-        let reached = self.recurse(address, true);
+    fn on_link(&mut self, vrf: VrfId, dev: IfaceId, address: IpAddr) -> Vec<Resolved> {
+        let reached = self.recurse(vrf, address, true);
         let target = Target::Neighbor(dev, address);
         if reached
             .iter()
@@ -247,8 +251,8 @@ impl<'a, V: View> Resolver<'a, V> {
 }
 
 /// Is the address in the subnet of an interface?
-fn is_on_link(view: &impl View, address: IpAddr) -> bool {
-    view.matches(address)
+fn is_on_link(view: &impl View, vrf: VrfId, address: IpAddr) -> bool {
+    view.matches(vrf, address)
         .any(|(_, mut routes)| routes.any(|(s, _)| s == Source::Connected))
 }
 

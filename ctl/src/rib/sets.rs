@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use ipnet::IpNet;
-use net::{GroupId, IfaceId, Label};
+use net::{GroupId, IfaceId, Label, VrfId};
 
 use super::resolve::{Deps, Resolved};
 use super::spec::PathsSpec;
@@ -108,7 +108,7 @@ pub(crate) struct Sets {
     slots: Vec<Option<Set>>,
     free: Vec<SetId>,
     by_spec: HashMap<PathsSpec, SetId>,
-    by_address: BTreeMap<IpAddr, BTreeSet<SetId>>,
+    by_address: BTreeMap<(VrfId, IpAddr), BTreeSet<SetId>>,
     /// The first 16 bits of the addresses in `by_address`, a bit each: most changes of a full table are told apart by them.
     near: Near,
     by_iface: BTreeMap<IfaceId, BTreeSet<SetId>>,
@@ -240,7 +240,7 @@ impl Sets {
         forget(&mut self.by_address, &old.addresses, id);
         forget(&mut self.by_iface, &old.ifaces, id);
         for a in deps.addresses {
-            self.near.insert(a);
+            self.near.insert(a.1);
             self.by_address.entry(a).or_default().insert(id);
         }
         for i in deps.ifaces {
@@ -248,13 +248,14 @@ impl Sets {
         }
     }
 
-    /// Marks every set whose resolution looked up an address within `p`.
-    pub(crate) fn touch_addresses(&mut self, p: &IpNet) {
+    /// Marks every set whose resolution looked up an address within `p` in that table.
+    pub(crate) fn touch_addresses(&mut self, vrf: VrfId, p: &IpNet) {
         if !self.near.may_have(p) {
             return;
         }
         let (first, last) = bounds(p);
-        for ids in self.by_address.range(first..=last).map(|(_, ids)| ids) {
+        let within = (vrf, first)..=(vrf, last);
+        for ids in self.by_address.range(within).map(|(_, ids)| ids) {
             self.dirty.extend(ids);
         }
     }

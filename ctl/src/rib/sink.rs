@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use net::{AdjId, GroupId, IfaceId, Label, LabelStack, MacAddr, PortId};
+use net::{AdjId, GroupId, IfaceId, Label, LabelStack, MacAddr, PortId, VrfId};
 
 use super::spec::{Discard, TtlMode};
 
@@ -62,8 +62,8 @@ pub struct OutAdjacency {
 /// What happens to a packet with a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutLabel {
-    /// Pop and look up what is under it.
-    PopLookup(TtlMode),
+    /// Pop and look up what is under it in that table.
+    PopLookup(VrfId, TtlMode),
     /// Pop and forward by that group.
     Forward(GroupId, TtlMode),
 }
@@ -75,6 +75,10 @@ pub enum Change {
     Set(IpNet, GroupId),
     /// Removes a prefix.
     Del(IpNet),
+    /// Points a prefix of a VRF at a group.
+    SetIn(VrfId, IpNet, GroupId),
+    /// Removes a prefix of a VRF.
+    DelIn(VrfId, IpNet),
     /// Sets a label's entry.
     SetLabel(Label, OutLabel),
     /// Removes a label's entry.

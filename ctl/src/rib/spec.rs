@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use net::{IfaceId, Label, LabelStack, MacAddr, PortId};
+use net::{IfaceId, Label, LabelStack, MacAddr, PortId, VrfId};
 
 /// Where a route comes from. The order is the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,10 +106,12 @@ pub struct PathSpec {
     pub labels: LabelStack,
     /// Carries only while none of those that are no backups does.
     pub backup: bool,
+    /// The table in which a next hop without an interface is looked up.
+    pub vrf: VrfId,
 }
 
 impl PathSpec {
-    /// A path of weight 1 that pushes nothing.
+    /// A path of weight 1 that pushes nothing; its next hop is looked up in the global table.
     #[must_use]
     pub fn new(hop: Hop) -> Self {
         Self {
@@ -117,6 +119,7 @@ impl PathSpec {
             weight: 1,
             labels: LabelStack::new(),
             backup: false,
+            vrf: VrfId::GLOBAL,
         }
     }
 
@@ -147,13 +150,21 @@ impl PathsSpec {
             ttl: TtlMode::Uniform,
         }
     }
+
+    /// The same for a route of a VRF.
+    #[must_use]
+    pub fn single_in(vrf: VrfId, hop: Hop) -> Self {
+        let mut spec = Self::single(hop);
+        spec.paths.iter_mut().for_each(|p| p.vrf = vrf);
+        spec
+    }
 }
 
 /// What becomes of a packet that arrives with a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LabelAction {
-    /// Popped, and what is under it looked up in the global table.
-    PopLookup,
+    /// Popped, and what is under it looked up in that table.
+    PopLookup(VrfId),
     /// Popped, the labels of the path pushed (none: penultimate hop popping), and sent on.
     Forward(PathsSpec),
 }
@@ -170,6 +181,8 @@ pub struct LabelSpec {
 /// What the RIB must know of an interface to make adjacencies on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IfaceSpec {
+    /// Whose it is: its addresses make routes there.
+    pub vrf: VrfId,
     /// Its port.
     pub port: PortId,
     /// Its VLAN.

@@ -2,7 +2,8 @@
 //!
 //! IPv4: a sorted list for each value of the first 16 bits. A full table has some 18 prefixes in each, so that to find or to
 //! insert one costs two cache lines and a short move (60,000 in one list: some microseconds). IPv6: an ordered map.
-//! The slots of a family are in pieces of an array, so that whoever has a slot needs no search.
+//! A VRF has an ordered map of both families: there are many of them, and they are small.
+//! The slots of a family, and those of all VRFs, are in pieces of an array, so that whoever has a slot needs no search.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,6 +11,7 @@ use std::num::NonZeroU32;
 use std::ops::{Bound, Index, IndexMut};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use net::VrfId;
 
 /// `address/len`, host bits cleared. `len` beyond the family's is taken as the family's.
 #[must_use]
@@ -42,11 +44,13 @@ pub(crate) struct Slot(NonZeroU32);
 
 /// Set in the number of a slot of an IPv6 prefix.
 const V6: u32 = 1 << 31;
+/// Set, alone, in that of a slot of a VRF's prefix.
+const VRF: u32 = 1 << 30;
 
 impl Slot {
     fn new(at: usize, family: u32) -> Self {
-        // 2^31 - 1 prefixes do not fit in any machine's memory.
-        let number = u32::try_from(at + 1).ok().filter(|n| *n < V6);
+        // 2^30 - 1 prefixes of a family fit in no machine's memory that there is.
+        let number = u32::try_from(at + 1).ok().filter(|n| *n < VRF);
         let number = number.and_then(|n| NonZeroU32::new(n | family));
         Self(number.unwrap_or(NonZeroU32::MAX))
     }
@@ -55,8 +59,12 @@ impl Slot {
         self.0.get() & V6 != 0
     }
 
+    fn is_vrf(self) -> bool {
+        self.0.get() & VRF != 0
+    }
+
     fn index(self) -> usize {
-        (self.0.get() & !V6) as usize - 1
+        (self.0.get() & !(V6 | VRF)) as usize - 1
     }
 }
 
@@ -258,13 +266,33 @@ impl<P, T: Default> Slots<P, T> {
     }
 }
 
-/// A map of prefixes.
+/// The prefixes of a VRF, each with its slot.
+#[derive(Debug, Default)]
+struct IndexVrf {
+    map: BTreeMap<IpNet, Slot>,
+    v4: Lengths<33>,
+    v6: Lengths<129>,
+}
+
+impl IndexVrf {
+    fn length(&mut self, p: &IpNet) -> &mut u32 {
+        let len = usize::from(p.prefix_len());
+        match p {
+            IpNet::V4(_) => &mut self.v4.0[len],
+            IpNet::V6(_) => &mut self.v6.0[len],
+        }
+    }
+}
+
+/// A map of prefixes: those of the global table, and those of each VRF.
 #[derive(Debug)]
 pub(crate) struct Table<T> {
     v4: Index4,
     v6: Index6,
     slots4: Slots<Ipv4Net, T>,
     slots6: Slots<Ipv6Net, T>,
+    vrfs: BTreeMap<VrfId, IndexVrf>,
+    vrf_slots: Slots<(VrfId, IpNet), T>,
 }
 
 impl<T> Default for Table<T> {
@@ -274,6 +302,8 @@ impl<T> Default for Table<T> {
             v6: Index6::default(),
             slots4: Slots::default(),
             slots6: Slots::default(),
+            vrfs: BTreeMap::new(),
+            vrf_slots: Slots::default(),
         }
     }
 }
@@ -284,6 +314,7 @@ impl<T> Index<Slot> for Table<T> {
     #[inline]
     fn index(&self, slot: Slot) -> &T {
         match slot.is_v6() {
+            false if slot.is_vrf() => &self.vrf_slots.get(slot).1,
             false => &self.slots4.get(slot).1,
             true => &self.slots6.get(slot).1,
         }
@@ -294,6 +325,7 @@ impl<T> IndexMut<Slot> for Table<T> {
     #[inline]
     fn index_mut(&mut self, slot: Slot) -> &mut T {
         match slot.is_v6() {
+            false if slot.is_vrf() => &mut self.vrf_slots.get_mut(slot).1,
             false => &mut self.slots4.get_mut(slot).1,
             true => &mut self.slots6.get_mut(slot).1,
         }
@@ -303,15 +335,47 @@ impl<T> IndexMut<Slot> for Table<T> {
 impl<T: Default> Table<T> {
     /// How many prefixes there are.
     pub(crate) fn len(&self) -> usize {
-        self.slots4.len() + self.slots6.len()
+        self.slots4.len() + self.slots6.len() + self.vrf_slots.len()
     }
 
     /// The prefix of a slot; of one that is free, what it had last.
     pub(crate) fn prefix(&self, slot: Slot) -> IpNet {
         match slot.is_v6() {
+            false if slot.is_vrf() => self.vrf_slots.get(slot).0.1,
             false => self.slots4.get(slot).0.into(),
             true => self.slots6.get(slot).0.into(),
         }
+    }
+
+    /// Whose prefix it is.
+    pub(crate) fn vrf(&self, slot: Slot) -> VrfId {
+        match slot.is_vrf() {
+            true => self.vrf_slots.get(slot).0.0,
+            false => VrfId::GLOBAL,
+        }
+    }
+
+    /// [`get`](Self::get) in a VRF, or in the global table.
+    pub(crate) fn get_in(&self, vrf: VrfId, p: &IpNet) -> Option<Slot> {
+        match vrf {
+            VrfId::GLOBAL => self.get(p),
+            _ => self.vrfs.get(&vrf)?.map.get(p).copied(),
+        }
+    }
+
+    /// [`entry`](Self::entry) in a VRF, or in the global table.
+    pub(crate) fn entry_in(&mut self, vrf: VrfId, p: IpNet) -> Slot {
+        if vrf == VrfId::GLOBAL {
+            return self.entry(p);
+        }
+        let index = self.vrfs.entry(vrf).or_default();
+        if let Some(slot) = index.map.get(&p) {
+            return *slot;
+        }
+        let slot = self.vrf_slots.take((vrf, p), VRF);
+        index.map.insert(p, slot);
+        *index.length(&p) += 1;
+        slot
     }
 
     pub(crate) fn get(&self, p: &IpNet) -> Option<Slot> {
@@ -342,6 +406,9 @@ impl<T: Default> Table<T> {
     /// Takes a prefix out; its slot may come to another.
     pub(crate) fn remove(&mut self, slot: Slot) {
         self[slot] = T::default();
+        if slot.is_vrf() {
+            return self.remove_of_vrf(slot);
+        }
         match self.prefix(slot) {
             IpNet::V4(p) => {
                 self.v4.remove(p);
@@ -354,6 +421,54 @@ impl<T: Default> Table<T> {
                 self.slots6.free.push(slot);
             }
         }
+    }
+
+    fn remove_of_vrf(&mut self, slot: Slot) {
+        let (vrf, p) = self.vrf_slots.get(slot).0;
+        if let Some(index) = self.vrfs.get_mut(&vrf)
+            && index.map.remove(&p).is_some()
+        {
+            *index.length(&p) -= 1;
+            if index.map.is_empty() {
+                self.vrfs.remove(&vrf);
+            }
+        }
+        self.vrf_slots.free.push(slot);
+    }
+
+    /// [`covering`](Self::covering) in a VRF, or in the global table.
+    pub(crate) fn covering_in(
+        &self,
+        vrf: VrfId,
+        address: IpAddr,
+    ) -> impl Iterator<Item = (IpNet, &T)> {
+        let global = (vrf == VrfId::GLOBAL).then(|| self.covering(address));
+        let of_vrf = self.vrfs.get(&vrf).map(|index| {
+            let (v4, v6) = match address {
+                IpAddr::V4(_) => (Some(index.v4.present()), None),
+                IpAddr::V6(_) => (None, Some(index.v6.present())),
+            };
+            let lengths = v4.into_iter().flatten().chain(v6.into_iter().flatten());
+            lengths.filter_map(move |len| {
+                let p = prefix(address, len);
+                Some((p, &self[*index.map.get(&p)?]))
+            })
+        });
+        let global = global.into_iter().flatten();
+        global.chain(of_vrf.into_iter().flatten())
+    }
+
+    /// [`range`](Self::range) in a VRF, or in the global table.
+    pub(crate) fn range_in(
+        &self,
+        vrf: VrfId,
+        from: Bound<IpNet>,
+    ) -> impl Iterator<Item = (IpNet, &T)> {
+        let global = (vrf == VrfId::GLOBAL).then(|| self.range(from));
+        let of_vrf = self.vrfs.get(&vrf).into_iter();
+        let of_vrf = of_vrf.flat_map(move |index| index.map.range((from, Bound::Unbounded)));
+        let of_vrf = of_vrf.map(|(p, slot)| (*p, &self[*slot]));
+        global.into_iter().flatten().chain(of_vrf)
     }
 
     /// The entries that contain `address`, longest first.

@@ -2,6 +2,7 @@
 //! tables themselves: `repair`.
 
 mod repair;
+mod vrf;
 
 use super::resolve::Target;
 use super::sink::{Change, Full, OutPath, OutTarget, Sink};
@@ -18,6 +19,7 @@ struct Mirror {
     groups: HashMap<GroupId, Vec<OutPath>>,
     adjs: HashMap<AdjId, sink::OutAdjacency>,
     prefixes: BTreeMap<IpNet, GroupId>,
+    vrfs: BTreeMap<(VrfId, IpNet), GroupId>,
     labels: BTreeMap<Label, OutLabel>,
     next: u32,
     /// How many prefixes were written.
@@ -99,7 +101,11 @@ impl Sink for Mirror {
     fn remove_group(&mut self, id: GroupId) {
         assert!(self.groups.remove(&id).is_some());
         assert!(
-            !self.prefixes.values().any(|g| *g == id),
+            !self
+                .prefixes
+                .values()
+                .chain(self.vrfs.values())
+                .any(|g| *g == id),
             "a prefix still names the group"
         );
         assert!(
@@ -131,7 +137,7 @@ impl Sink for Mirror {
         if self.room.is_some_and(|r| self.prefixes.len() + more > r.1) && more > 0 {
             return Err(Full("prefixes".into()));
         }
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut seen_in) = (BTreeSet::new(), BTreeSet::new());
         for change in changes {
             match *change {
                 Change::Set(prefix, group) => {
@@ -144,6 +150,15 @@ impl Sink for Mirror {
                     assert!(seen.insert(prefix), "{prefix} twice in a slice");
                     self.writes += 1;
                     assert!(self.prefixes.remove(&prefix).is_some());
+                }
+                Change::SetIn(vrf, prefix, group) => {
+                    assert!(seen_in.insert((vrf, prefix)), "{prefix} twice in a slice");
+                    assert!(vrf != VrfId::GLOBAL && self.groups.contains_key(&group));
+                    self.vrfs.insert((vrf, prefix), group);
+                }
+                Change::DelIn(vrf, prefix) => {
+                    assert!(seen_in.insert((vrf, prefix)), "{prefix} twice in a slice");
+                    assert!(self.vrfs.remove(&(vrf, prefix)).is_some());
                 }
                 Change::SetLabel(label, entry) => {
                     if let OutLabel::Forward(g, _) = entry {
@@ -173,6 +188,7 @@ fn mac(n: u8) -> MacAddr {
 
 fn iface(n: u16, up: bool, addresses: &[&str]) -> IfaceSpec {
     IfaceSpec {
+        vrf: VrfId::GLOBAL,
         port: PortId(n),
         vlan: None,
         mac: mac(n as u8),
@@ -192,6 +208,7 @@ fn via(s: &str, labels: &[u32]) -> PathSpec {
         weight: 1,
         labels,
         backup: false,
+        vrf: VrfId::GLOBAL,
     }
 }
 
@@ -251,9 +268,14 @@ fn addresses_make_connected_and_local_routes() {
 #[test]
 fn next_hop_change_touches_the_group_only() {
     let (mut r, mut m) = two();
-    r.set_static(net("192.0.2.1/32"), paths(&[via("10.0.1.2", &[])]));
+    r.set_static(
+        VrfId::GLOBAL,
+        net("192.0.2.1/32"),
+        paths(&[via("10.0.1.2", &[])]),
+    );
     for n in 0..100u8 {
         r.set_static(
+            VrfId::GLOBAL,
             prefix(IpAddr::from([20, n, 0, 0]), 16),
             paths(&[via("192.0.2.1", &[])]),
         );
@@ -265,7 +287,11 @@ fn next_hop_change_touches_the_group_only() {
         .collect();
     assert_eq!(groups.len(), 1, "equal routes share a group");
     let writes = m.writes;
-    r.set_static(net("192.0.2.1/32"), paths(&[via("10.0.2.2", &[])]));
+    r.set_static(
+        VrfId::GLOBAL,
+        net("192.0.2.1/32"),
+        paths(&[via("10.0.2.2", &[])]),
+    );
     settle(&mut r, &mut m);
     assert_eq!(m.via("20.7.0.0/16"), ["10.0.2.2 on 2"]);
     assert_eq!(
@@ -278,18 +304,33 @@ fn next_hop_change_touches_the_group_only() {
 #[test]
 fn labels_of_what_is_stood_on_are_outside() {
     let (mut r, mut m) = two();
-    r.set_static(net("192.0.2.1/32"), paths(&[via("10.0.1.2", &[100, 3])]));
-    r.set_static(net("20.0.0.0/8"), paths(&[via("192.0.2.1", &[200, 201])]));
+    r.set_static(
+        VrfId::GLOBAL,
+        net("192.0.2.1/32"),
+        paths(&[via("10.0.1.2", &[100, 3])]),
+    );
+    r.set_static(
+        VrfId::GLOBAL,
+        net("20.0.0.0/8"),
+        paths(&[via("192.0.2.1", &[200, 201])]),
+    );
     settle(&mut r, &mut m);
     assert_eq!(
         m.at("20.0.0.0/8").unwrap(),
         [("10.0.1.2 on 1".into(), vec![100, 200, 201], 1)]
     );
-    r.set_static(net("20.0.0.0/8"), paths(&[via("192.0.2.1", &[1000; 8])]));
+    r.set_static(
+        VrfId::GLOBAL,
+        net("20.0.0.0/8"),
+        paths(&[via("192.0.2.1", &[1000; 8])]),
+    );
     settle(&mut r, &mut m);
     assert_eq!(m.at("20.0.0.0/8"), None, "nine labels");
     assert_eq!(
-        r.routes_at(net("20.0.0.0/8")).next().unwrap().paths,
+        r.routes_at(VrfId::GLOBAL, net("20.0.0.0/8"))
+            .next()
+            .unwrap()
+            .paths,
         [Err(Problem::TooManyLabels)]
     );
 }
@@ -297,12 +338,21 @@ fn labels_of_what_is_stood_on_are_outside() {
 #[test]
 fn link_down_takes_routes_away_and_up_brings_them_back() {
     let (mut r, mut m) = two();
-    r.set_static(net("0.0.0.0/0"), paths(&[via("10.0.2.9", &[])]));
     r.set_static(
+        VrfId::GLOBAL,
+        net("0.0.0.0/0"),
+        paths(&[via("10.0.2.9", &[])]),
+    );
+    r.set_static(
+        VrfId::GLOBAL,
         net("20.0.0.0/8"),
         paths(&[via("10.0.1.2", &[]), via("10.0.2.2", &[])]),
     );
-    r.set_static(net("30.0.0.0/8"), paths(&[via("10.0.1.2", &[])]));
+    r.set_static(
+        VrfId::GLOBAL,
+        net("30.0.0.0/8"),
+        paths(&[via("10.0.1.2", &[])]),
+    );
     settle(&mut r, &mut m);
     let all = m.all();
     let writes = m.writes;
@@ -325,21 +375,41 @@ fn link_down_takes_routes_away_and_up_brings_them_back() {
 #[test]
 fn loops_carry_nothing() {
     let (mut r, mut m) = two();
-    r.set_static(net("20.0.0.0/8"), paths(&[via("30.0.0.1", &[])]));
-    r.set_static(net("30.0.0.0/8"), paths(&[via("20.0.0.1", &[])]));
-    r.set_static(net("40.0.0.0/8"), paths(&[via("40.0.0.1", &[])]));
-    r.set_static(net("50.0.0.0/8"), paths(&[via("10.0.1.1", &[])]));
+    r.set_static(
+        VrfId::GLOBAL,
+        net("20.0.0.0/8"),
+        paths(&[via("30.0.0.1", &[])]),
+    );
+    r.set_static(
+        VrfId::GLOBAL,
+        net("30.0.0.0/8"),
+        paths(&[via("20.0.0.1", &[])]),
+    );
+    r.set_static(
+        VrfId::GLOBAL,
+        net("40.0.0.0/8"),
+        paths(&[via("40.0.0.1", &[])]),
+    );
+    r.set_static(
+        VrfId::GLOBAL,
+        net("50.0.0.0/8"),
+        paths(&[via("10.0.1.1", &[])]),
+    );
     settle(&mut r, &mut m);
     assert_eq!(m.prefixes.len(), 6);
     let problem = |p: &str| {
-        r.routes_at(net(p)).next().unwrap().paths[0]
+        r.routes_at(VrfId::GLOBAL, net(p)).next().unwrap().paths[0]
             .clone()
             .unwrap_err()
     };
     assert!(matches!(problem("20.0.0.0/8"), Problem::Loop(_)));
     assert!(matches!(problem("40.0.0.0/8"), Problem::Loop(_)));
     assert_eq!(problem("50.0.0.0/8"), Problem::OwnAddress(ip("10.0.1.1")));
-    r.set_static(net("30.0.0.0/8"), paths(&[via("10.0.1.2", &[])]));
+    r.set_static(
+        VrfId::GLOBAL,
+        net("30.0.0.0/8"),
+        paths(&[via("10.0.1.2", &[])]),
+    );
     settle(&mut r, &mut m);
     assert_eq!(m.via("20.0.0.0/8"), ["10.0.1.2 on 1"]);
 }
@@ -356,7 +426,11 @@ fn neighbours_shorten_the_way_but_override_nothing() {
         r.take_wants().is_empty(),
         "a neighbour's own route does not keep it"
     );
-    r.set_static(net("10.0.1.0/28"), paths(&[via("10.0.2.2", &[])]));
+    r.set_static(
+        VrfId::GLOBAL,
+        net("10.0.1.0/28"),
+        paths(&[via("10.0.2.2", &[])]),
+    );
     settle(&mut r, &mut m);
     assert_eq!(
         m.at("10.0.1.7/32"),
@@ -371,7 +445,7 @@ fn neighbours_shorten_the_way_but_override_nothing() {
             wanted: true
         }]
     );
-    r.set_static(net("10.0.1.0/28"), None);
+    r.set_static(VrfId::GLOBAL, net("10.0.1.0/28"), None);
     settle(&mut r, &mut m);
     assert_eq!(m.via("10.0.1.7/32"), ["10.0.1.7 on 1"]);
     r.neighbor_lost(IfaceId(1), ip("10.0.1.7"));
@@ -391,7 +465,11 @@ fn neighbours_shorten_the_way_but_override_nothing() {
 #[test]
 fn neighbour_completes_the_adjacency_in_place() {
     let (mut r, mut m) = two();
-    r.set_static(net("20.0.0.0/8"), paths(&[via("10.0.1.2", &[])]));
+    r.set_static(
+        VrfId::GLOBAL,
+        net("20.0.0.0/8"),
+        paths(&[via("10.0.1.2", &[])]),
+    );
     settle(&mut r, &mut m);
     let id = r.adjacency(IfaceId(1), ip("10.0.1.2")).unwrap();
     assert_eq!(m.adjs[&id].mac, None);
@@ -422,7 +500,7 @@ fn labels_follow_their_next_hops() {
     r.set_label(
         label(302),
         Some(LabelSpec {
-            action: LabelAction::PopLookup,
+            action: LabelAction::PopLookup(VrfId::GLOBAL),
             ttl: TtlMode::Uniform,
         }),
     );
@@ -437,7 +515,10 @@ fn labels_follow_their_next_hops() {
         [("10.0.1.2 on 1".to_owned(), vec![400, 401], 1)]
     );
     assert_eq!(group(&m, 301), [("10.0.1.2 on 1".to_owned(), vec![], 1)]);
-    assert_eq!(m.labels[&label(302)], OutLabel::PopLookup(TtlMode::Uniform));
+    assert_eq!(
+        m.labels[&label(302)],
+        OutLabel::PopLookup(VrfId::GLOBAL, TtlMode::Uniform)
+    );
     r.set_up(IfaceId(1), false);
     settle(&mut r, &mut m);
     assert_eq!(group(&m, 300), [("Unreachable".to_owned(), vec![], 1)]);
@@ -463,6 +544,7 @@ fn a_full_table_is_reported_and_tried_again() {
     m.room = Some((100, 8));
     for n in 0..4u8 {
         r.set_static(
+            VrfId::GLOBAL,
             prefix(IpAddr::from([20, n, 0, 0]), 16),
             paths(&[via("10.0.1.2", &[])]),
         );
@@ -472,8 +554,8 @@ fn a_full_table_is_reported_and_tried_again() {
         fulls += usize::from(r.drain(&mut m, 1).full.is_some());
     }
     assert_eq!((fulls, m.prefixes.len()), (2, 8));
-    r.set_static(net("20.0.0.0/16"), None);
-    r.set_static(net("20.1.0.0/16"), None);
+    r.set_static(VrfId::GLOBAL, net("20.0.0.0/16"), None);
+    r.set_static(VrfId::GLOBAL, net("20.1.0.0/16"), None);
     while r.is_dirty() {
         r.drain(&mut m, 1);
     }
@@ -484,7 +566,11 @@ fn a_full_table_is_reported_and_tried_again() {
 fn full_groups_leave_routes_out_until_there_is_room() {
     let (mut r, mut m) = two();
     m.room = Some((m.groups.len(), 100));
-    r.set_static(net("20.0.0.0/8"), paths(&[via("10.0.1.2", &[])]));
+    r.set_static(
+        VrfId::GLOBAL,
+        net("20.0.0.0/8"),
+        paths(&[via("10.0.1.2", &[])]),
+    );
     settle(&mut r, &mut m);
     assert_eq!(m.at("20.0.0.0/8"), None);
     assert!(
@@ -499,9 +585,17 @@ fn full_groups_leave_routes_out_until_there_is_room() {
 #[test]
 fn what_stands_on_a_route_of_bgp_follows_the_default_rule() {
     let (mut r, mut m) = two();
-    r.set_static(net("0.0.0.0/0"), paths(&[via("10.0.1.2", &[])]));
+    r.set_static(
+        VrfId::GLOBAL,
+        net("0.0.0.0/0"),
+        paths(&[via("10.0.1.2", &[])]),
+    );
     // Without BGP's route it stands on itself.
-    r.set_static(net("20.0.0.0/7"), paths(&[via("20.0.0.1", &[])]));
+    r.set_static(
+        VrfId::GLOBAL,
+        net("20.0.0.0/7"),
+        paths(&[via("20.0.0.1", &[])]),
+    );
     let hops = r.bgp_paths(&[followed(ip("9.9.9.9"))]);
     r.set_bgp(net("20.0.0.0/8"), Some((Source::Ebgp, hops)));
     for by_default in [true, false, true] {
@@ -518,6 +612,7 @@ fn single_changes_overtake_great_ones() {
     let (mut r, mut m) = two();
     for n in 0..=255u8 {
         r.set_static(
+            VrfId::GLOBAL,
             prefix(IpAddr::from([20, n, 0, 0]), 16),
             paths(&[via("10.0.1.2", &[])]),
         );
@@ -766,6 +861,7 @@ fn path() -> impl Strategy<Value = PathSpec> {
         weight: 1,
         labels: l.into_iter().filter_map(Label::new).collect(),
         backup,
+        vrf: VrfId::GLOBAL,
     })
 }
 
@@ -835,7 +931,7 @@ proptest! {
             }
             obvious.handle(&e);
             match e {
-                Event::Static(p, s) => rib.set_static(p, s),
+                Event::Static(p, s) => rib.set_static(VrfId::GLOBAL, p, s),
                 Event::Up(i, up) => rib.set_up(IfaceId(i), up),
                 Event::Addresses(i, addresses) => {
                     rib.set_interface(IfaceId(i), IfaceSpec { addresses, ..iface(i, true, &[]) });
@@ -874,7 +970,7 @@ proptest! {
 
         // Everything goes again, and nothing is left behind.
         for p in obvious.statics.keys() {
-            rib.set_static(*p, None);
+            rib.set_static(VrfId::GLOBAL, *p, None);
         }
         for p in obvious.bgp.keys() {
             rib.set_bgp(*p, None);

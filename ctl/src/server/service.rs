@@ -144,11 +144,6 @@ where
 }
 
 fn route_query(query: &api::RouteQuery) -> Result<RouteQuery, Refusal> {
-    if !query.vrf.is_empty() {
-        return Err(Refusal::No(
-            "VRFs are not in this version; leave \"vrf\" out".into(),
-        ));
-    }
     let protocol = match query.protocol.as_str() {
         "" => None,
         "local" => Some(Protocol::Local),
@@ -162,7 +157,11 @@ fn route_query(query: &api::RouteQuery) -> Result<RouteQuery, Refusal> {
         }
     };
     let (matching, _) = match_of(&query.destination, query.longer)?;
-    Ok(RouteQuery { matching, protocol })
+    Ok(RouteQuery {
+        vrf: query.vrf.clone(),
+        matching,
+        protocol,
+    })
 }
 
 fn family(name: &str) -> Result<Family, Refusal> {
@@ -174,7 +173,7 @@ fn bgp_route_query(query: &api::BgpRouteQuery) -> Result<BgpRouteQuery, Refusal>
     let (matching, version) = match_of(&query.destination, query.longer)?;
     if !query.vrf.is_empty() {
         return Err(Refusal::No(
-            "VRFs are not in this version; leave \"vrf\" out".into(),
+            "BGP has no routes of VRFs in this version; leave \"vrf\" out".into(),
         ));
     }
     let families = match (query.family.as_str(), version) {
@@ -371,6 +370,12 @@ impl Trunkline for Service {
         let query = call.into_inner();
         let drops = ask(&self.commits, |reply| Request::Drops { query, reply }).await?;
         Ok(Response::new(Drops { drops }))
+    }
+
+    async fn show_vrfs(&self, call: Call<api::VrfQuery>) -> Answer<api::Vrfs> {
+        let name = call.into_inner().name;
+        let vrfs = ask(&self.commits, |reply| Request::Vrfs { name, reply }).await?;
+        Ok(Response::new(api::Vrfs { vrfs }))
     }
 
     async fn show_memory(&self, _: Call<MemoryQuery>) -> Answer<Memory> {

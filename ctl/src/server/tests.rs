@@ -89,6 +89,10 @@ fn control(requests: &crossbeam::channel::Receiver<Request>, stop: &AtomicBool) 
             Request::Neighbors { reply, .. } => reply.ok(vec![]),
             Request::Workers { reply, .. } => drop(reply),
             Request::Drops { reply, .. } => reply.ok(vec![]),
+            Request::Vrfs { name, reply } => reply.ok(vec![api::Vrf {
+                name,
+                ..Default::default()
+            }]),
             Request::Memory { reply } => reply.ok(api::Memory {
                 writer_bytes: 9,
                 ..Default::default()

@@ -176,7 +176,7 @@ fn mistakes_are_named() {
         ("route show", "changes nothing"),
         ("rout add 10.0.0.0/8", "did you mean \"route\"?"),
         ("bgp summary", "run it by itself"),
-        ("vrf show", "not in this version"),
+        ("vrf show", "unknown command"),
         ("label add 300 swap 400", "needs a next hop"),
         ("label add 300 push 400", "unknown action"),
         ("label add 300 pop via 1.1.1.1 label 7", "use \"swap\""),

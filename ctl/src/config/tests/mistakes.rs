@@ -64,15 +64,61 @@ const CASES: &[(&str, &str, &str)] = &[
         "7: interface.wan1: a table is wanted",
         "[interface.NAME]",
     ),
-    // later versions
+    // VRFs
     (
-        "[vrf.blue]\nrd = \"1:1\"\n",
-        "6: vrf: VRFs are not in this version",
+        "[vrf.blue]\nrd = \"1:x\"\n",
+        "7: vrf.blue.rd: \"1:x\" is not ASN:NUMBER or ADDRESS:NUMBER",
+        "64512:1",
+    ),
+    (
+        "[vrf.red]\nrd = \"1:1\"\n[vrf.blue]\nrd = \"1:1\"\n",
+        "8: vrf.blue.rd: 1:1 is the distinguisher of red already",
+        "each VRF needs its own",
+    ),
+    (
+        "[vrf.blue]\nimport = [\"64512:1\"]\n",
+        "7: vrf.blue.import: \"64512:1\" is not a route target",
+        "target:64512:1",
+    ),
+    (
+        "[vrf.blue]\nexport = [\"target:1:1\", \"target:1:1\"]\n",
+        "7: vrf.blue.export: is there twice",
         "",
     ),
     (
+        "[vrf.global]\n",
+        "6: vrf.global: a VRF can't be called \"global\"",
+        "another name",
+    ),
+    (
+        "[vrf]\nrd = \"1:1\"\n",
+        "7: vrf.rd: a table is wanted",
+        "[vrf.NAME]",
+    ),
+    (
         "[interface.b]\ndevice = \"tap:b\"\nvrf = \"blue\"\n",
-        "8: interface.b.vrf: VRFs are not in this version",
+        "8: interface.b.vrf: there is no VRF \"blue\"",
+        "add [vrf.blue]",
+    ),
+    (
+        "[vrf.red]\n[vrf.green]\n[interface.b]\ndevice = \"tap:b\"\nvrf = \"blue\"\n",
+        "10: interface.b.vrf: there is no VRF \"blue\"",
+        "the VRFs are green, red",
+    ),
+    (
+        "[vrf.red]\n[vrf.blue]\n[interface.b]\ndevice = \"tap:b\"\nvrf = [\"red\", \"blue\"]\n",
+        "10: interface.b.vrf: one name is wanted",
+        "nothing is in two VRFs",
+    ),
+    (
+        "[vrf.blue]\n[interface.b]\ndevice = \"tap:b\"\nvrf = \"blue\"\nmpls = true\n",
+        "9: interface.b.mpls: labels are those of the whole router",
+        "leave \"mpls\" or \"vrf\" out",
+    ),
+    (
+        "[vrf.blue]\n[interface.b]\ndevice = \"tap:b\"\nvrf = \"blue\"\naddress = \"10.9.0.1/24\"\n\
+         [interface.c]\ndevice = \"tap:c\"\nvrf = \"blue\"\naddress = \"10.9.0.2/24\"\n",
+        "14: interface.c.address: its subnet 10.9.0.0/24 overlaps 10.9.0.0/24 of b",
         "",
     ),
     // interfaces
@@ -320,10 +366,26 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "[[route]]\nprefix = \"192.0.2.0/24\"\nvia = \"10.0.0.2\"\nvrf = \"blue\"\n",
-        "9: route[0].vrf: VRFs are not in this version",
+        "6: route 192.0.2.0/24 vrf blue: there is no VRF \"blue\"",
+        "add [vrf.blue]",
+    ),
+    (
+        "[vrf.blue]\n[interface.b]\ndevice = \"tap:b\"\nvrf = \"blue\"\naddress = \"10.9.0.1/24\"\n\
+         [[route]]\nprefix = \"192.0.2.0/24\"\nvia = \"10.9.0.1\"\nvrf = \"blue\"\n",
+        "11: route 192.0.2.0/24 vrf blue: next hop 10.9.0.1 is the router's own address (interface b)",
         "",
     ),
     // labels
+    (
+        "[[label]]\nin = 302\naction = \"pop\"\nvrf = \"blue\"\n",
+        "6: label 302: there is no VRF \"blue\"",
+        "",
+    ),
+    (
+        "[vrf.blue]\n[[label]]\nin = 302\naction = \"pop\"\nvia = \"10.0.0.2\"\nvrf = \"blue\"\n",
+        "11: label[0].vrf: is for \"pop\" without a next hop",
+        "",
+    ),
     (
         "[[label]]\nin = 15\naction = \"pop\"\n",
         "7: label[0].in: label 15 is reserved",

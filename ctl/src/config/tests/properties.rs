@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::super::diff::{Edit, Plan, Step};
 use super::super::model::*;
 use super::super::policy::PolicyBook;
+use super::super::vrf::{Dest, RouteTarget, Vrf, VrfName};
 use super::valid;
 
 const PORTS: [&str; 4] = ["a", "b", "wan0", "x-y_z"];
@@ -43,6 +44,7 @@ fn interface(port: usize, vlan: Option<u16>) -> impl Strategy<Value = Interface>
                 device: vlan.is_none().then(|| format!("tap:{device}{site}")),
                 vlan: vlan.map(|v| (PORTS[port].to_owned(), v)),
                 addresses,
+                vrf: (up && !mpls).then(|| "red".into()),
                 link_local,
                 mtu: if vlan.is_none() { mtu } else { 1280 },
                 mpls,
@@ -123,6 +125,32 @@ fn prefix() -> impl Strategy<Value = IpNet> {
     ]
 }
 
+fn dest() -> impl Strategy<Value = Dest> {
+    let vrf = prop::sample::select(vec![None, Some("red"), Some("blue")]);
+    (vrf, prefix()).prop_map(|(vrf, prefix)| Dest {
+        vrf: vrf.map(Into::into),
+        prefix,
+    })
+}
+
+/// Those that interfaces, routes and labels name; one of them changes.
+fn vrfs(n: u32) -> BTreeMap<VrfName, Vrf> {
+    let rd = |kind, n: u32| Some(::bgp::types::Rd([0, kind, 192, 0, 2, 1, 0, n as u8]));
+    let red = Vrf {
+        rd: rd(1, n),
+        import: vec![
+            RouteTarget([0, 2, 0, 1, 0, 0, 0, n as u8]),
+            RouteTarget([2, 2, 0, 1, 0, 0, 0, 1]),
+        ],
+        ..Vrf::default()
+    };
+    let blue = Vrf {
+        mpls_ttl: Some(TtlMode::Pipe),
+        ..Vrf::default()
+    };
+    [("red".into(), red), ("blue".into(), blue)].into()
+}
+
 fn ttl() -> impl Strategy<Value = Option<TtlMode>> {
     prop::option::of(prop_oneof![Just(TtlMode::Uniform), Just(TtlMode::Pipe)])
 }
@@ -142,7 +170,8 @@ fn target(names: Vec<String>) -> impl Strategy<Value = Arc<Target>> {
 
 fn label_route(names: Vec<String>) -> impl Strategy<Value = Arc<LabelRoute>> {
     let action = prop_oneof![
-        Just(LabelAction::PopLookup),
+        Just(LabelAction::PopLookup(None)),
+        Just(LabelAction::PopLookup(Some("blue".into()))),
         hops(names, true).prop_map(LabelAction::Forward)
     ];
     (action, ttl()).prop_map(|(action, mpls_ttl)| Arc::new(LabelRoute { action, mpls_ttl }))
@@ -209,7 +238,8 @@ fn config() -> impl Strategy<Value = Valid> {
             };
             (
                 Just((system, neighbor, dataplane, interfaces)),
-                btree_map(prefix(), target(names.clone()), 0..6),
+                btree_map(dest(), target(names.clone()), 0..6),
+                (1_u32..9).prop_map(vrfs),
                 btree_map(
                     (16_u32..40).prop_map(|l| Label::new(l).unwrap()),
                     label_route(names),
@@ -218,12 +248,19 @@ fn config() -> impl Strategy<Value = Valid> {
                 fixed,
             )
                 .prop_map(
-                    |((system, neighbor, dataplane, interfaces), routes, labels, neighbors)| {
+                    |(
+                        (system, neighbor, dataplane, interfaces),
+                        routes,
+                        vrfs,
+                        labels,
+                        neighbors,
+                    )| {
                         Valid {
                             system,
                             dataplane,
                             neighbor,
                             interfaces,
+                            vrfs,
                             routes,
                             route_file: None,
                             labels,
@@ -262,6 +299,7 @@ fn carry_out(from: &Valid, plan: &Plan) -> Valid {
             Step::System(to) => now.system = to.clone(),
             Step::Dataplane(to) => now.dataplane = to.clone(),
             Step::Neighbor(to) => now.neighbor = *to,
+            Step::RemoveVrf(e) | Step::SetVrf(e) => edit_map(&mut now.vrfs, e),
             Step::RemoveRoute(e) | Step::SetRoute(e) => edit_map(&mut now.routes, e),
             Step::RemoveLabel(e) | Step::SetLabel(e) => edit_map(&mut now.labels, e),
             Step::RemoveNeighbor(e) | Step::SetNeighbor(e) => edit_map(&mut now.neighbors, e),

@@ -261,7 +261,7 @@ fn a_refused_change_changes_nothing() {
         ),
         (
             &["route add 203.0.113.0/24 via 10.0.0.2 vrf blue"],
-            "route 203.0.113.0/24: VRFs are not in this version",
+            "route 203.0.113.0/24 vrf blue: there is no VRF \"blue\"; add [vrf.blue]",
         ),
         (
             &["route del 203.0.113.0/24"],

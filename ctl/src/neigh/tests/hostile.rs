@@ -92,6 +92,7 @@ impl Ledger {
                         ethertype: 0x0800,
                         bytes: self.serial.to_be_bytes().to_vec(),
                         received_ttl: None,
+                        vrf: net::VrfId::GLOBAL,
                     }
                 });
                 n.resolve(now, IF, a, held, out);

@@ -46,6 +46,7 @@ pub(super) fn frame(n: u8) -> Held {
         ethertype: 0x0800,
         bytes: vec![n; 60],
         received_ttl: None,
+        vrf: net::VrfId::GLOBAL,
     }
 }
 

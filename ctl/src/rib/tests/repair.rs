@@ -39,7 +39,8 @@ impl Sink for Counted<'_> {
         self.sink.remove_adjacency(id);
     }
     fn apply(&mut self, changes: &[Change]) -> Result<(), Full> {
-        let prefix = |c: &&Change| matches!(c, Change::Set(..) | Change::Del(_));
+        let prefix =
+            |c: &&Change| matches!(c, Change::Set(..) | Change::Del(_) | Change::SetIn(..));
         self.writes.prefixes += changes.iter().filter(prefix).count();
         self.sink.apply(changes)
     }
@@ -94,8 +95,8 @@ fn tables(n: u32) -> (Rib, FibWriter) {
     ];
     for i in 0..n {
         let p = |first: u32| prefix(IpAddr::from((first + (i << 8)).to_be_bytes()), 24);
-        r.set_static(p(NEAR), paths(&hops));
-        r.set_static(p(FAR), paths(&[via("20.0.0.9", &[])]));
+        r.set_static(VrfId::GLOBAL, p(NEAR), paths(&hops));
+        r.set_static(VrfId::GLOBAL, p(FAR), paths(&[via("20.0.0.9", &[])]));
     }
     for (i, a) in NEIGHBOURS {
         r.neighbor(IfaceId(i), ip(a), mac(9));
@@ -161,20 +162,29 @@ fn a_lost_neighbour_moves_its_flows() {
     lose(&mut r, "10.0.1.3");
     drain(&mut r, &mut w);
     assert_eq!(ways(&mut w, FAR), set(&["10.0.2.2"]));
-    let view = r.routes_at(net("20.0.0.0/24")).next().unwrap();
+    let view = r
+        .routes_at(VrfId::GLOBAL, net("20.0.0.0/24"))
+        .next()
+        .unwrap();
     assert!(view.installed);
     assert_eq!(view.active, [false, false, true]);
     r.neighbor(IfaceId(1), ip("10.0.1.2"), mac(9));
     drain(&mut r, &mut w);
     assert_eq!(ways(&mut w, FAR), set(&["10.0.1.2"]));
-    let view = r.routes_at(net("20.0.0.0/24")).next().unwrap();
+    let view = r
+        .routes_at(VrfId::GLOBAL, net("20.0.0.0/24"))
+        .next()
+        .unwrap();
     assert_eq!(view.active, [true, false, false]);
     // When nobody is there, the first choice is asked for.
     r.neighbor_lost(IfaceId(2), ip("10.0.2.2"));
     lose(&mut r, "10.0.1.2");
     drain(&mut r, &mut w);
     assert_eq!(ways(&mut w, NEAR), set(&["10.0.1.2", "10.0.1.3"]));
-    let view = r.routes_at(net("20.0.0.0/24")).next().unwrap();
+    let view = r
+        .routes_at(VrfId::GLOBAL, net("20.0.0.0/24"))
+        .next()
+        .unwrap();
     assert_eq!(view.active, [true, true, false]);
 }
 
@@ -186,7 +196,7 @@ fn a_backup_with_labels_and_weights() {
         ..behind("10.0.2.3")
     };
     let hops = [via("10.0.1.2", &[100]), behind("10.0.2.2"), more];
-    r.set_static(net("30.0.0.0/24"), paths(&hops));
+    r.set_static(VrfId::GLOBAL, net("30.0.0.0/24"), paths(&hops));
     r.neighbor(IfaceId(2), ip("10.0.2.3"), mac(8));
     drain(&mut r, &mut w);
     assert_eq!(ways(&mut w, 0x1e00_0000), set(&["10.0.1.2"]));
@@ -219,7 +229,7 @@ fn a_full_table_is_loaded() {
         let start = std::time::Instant::now();
         for i in 0..1_170_000u32 {
             let p = IpAddr::from((0x1400_0000 + (i << 8)).to_be_bytes());
-            r.set_static(prefix(p, 24), hops[i as usize % 64].clone());
+            r.set_static(VrfId::GLOBAL, prefix(p, 24), hops[i as usize % 64].clone());
         }
         let set = start.elapsed();
         let (mut slices, mut longest) = (0, std::time::Duration::ZERO);
