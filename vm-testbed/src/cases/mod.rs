@@ -17,6 +17,7 @@ pub mod mpls_ttl;
 pub mod nd;
 pub mod peers;
 pub mod vlan;
+pub mod vrf;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -338,6 +339,7 @@ pub fn groups() -> Vec<Group> {
         nd::group(),
         peers::group(),
         vlan::group(),
+        vrf::group(),
         mpls::group(),
         mpls_ttl::uniform(),
         mpls_ttl::pipe(),

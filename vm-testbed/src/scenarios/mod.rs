@@ -16,6 +16,7 @@ pub mod topology;
 pub mod traffic;
 pub mod updown;
 pub mod vm;
+pub mod vrf;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
@@ -119,6 +120,16 @@ pub const ALL: &[Scenario] = &[
         "hosts/busy-poll",
         "the same with workers that never sleep",
         hosts::busy,
+    ),
+    quick(
+        "vrf/hosts",
+        "hosts of two VRFs with the same addresses; VRFs, interfaces and routes come, move and go meanwhile",
+        vrf::hosts,
+    ),
+    quick(
+        "l3vpn/static",
+        "two PEs and two customers with the same addresses: static labels and routes, both families",
+        vrf::l3vpn_static,
     ),
     quick(
         "path/labels",

@@ -121,9 +121,24 @@ const MISTAKES: &[Mistake] = &[
         &["bad.toml:", "import", "no policy", "nobody"],
     ),
     mistake(
-        "a VRF, which is not there yet",
-        "[vrf.blue]\nrd = \"64512:1\"",
-        &["bad.toml:", "vrf", "not in this version"],
+        "two VRFs with one distinguisher",
+        "[vrf.blue]\nrd = \"64512:1\"\n[vrf.red]\nrd = \"64512:1\"",
+        &["bad.toml:", "vrf.red.rd", "64512:1", "blue already"],
+    ),
+    mistake(
+        "an interface in two VRFs",
+        "[vrf.blue]\n[vrf.red]\n[interface.x]\ndevice = \"tap:x\"\nvrf = [\"blue\", \"red\"]",
+        &["bad.toml:", "interface.x.vrf", "nothing is in two VRFs"],
+    ),
+    mistake(
+        "a VRF that there is not",
+        "[vrf.blue]\n[interface.x]\ndevice = \"tap:x\"\nvrf = \"green\"",
+        &[
+            "bad.toml:",
+            "interface.x.vrf",
+            "no VRF",
+            "the VRFs are blue",
+        ],
     ),
     Mistake {
         name: "a missing device",
@@ -346,7 +361,12 @@ const COMMANDS: &[(&str, &[&str])] = &[
         &["198.51.100.0/24"],
     ),
     ("route add 198.51.100.0/24 via 10.0.2.2 dev nope", &["nope"]),
-    ("route add 198.51.100.0/24 via 10.0.2.2 vrf blue", &["vrf"]),
+    (
+        "route add 198.51.100.0/24 via 10.0.2.2 vrf blue",
+        &["no VRF", "blue"],
+    ),
+    ("label add 300 pop vrf blue", &["no VRF", "blue"]),
+    ("label add 300 pop via 10.0.2.2 vrf blue", &["vrf"]),
     ("route del 198.51.100.0/24", &["198.51.100.0/24"]),
     ("label add 3 swap 400 via 10.0.2.2", &["3"]),
     ("label del 300", &["300"]),
