@@ -77,6 +77,9 @@ enum Verb {
         /// Only what has this in its name
         #[arg(long)]
         only: Option<String>,
+        /// Run the scenarios that fail on purpose, and nothing else
+        #[arg(long, hide = true)]
+        on_purpose: bool,
         /// Print the names of all tests and do nothing
         #[arg(long)]
         list: bool,
@@ -209,6 +212,7 @@ fn go(verb: Verb) -> Result<bool> {
             on,
             tier,
             only,
+            on_purpose,
             list,
             save,
             hostile,
@@ -217,6 +221,7 @@ fn go(verb: Verb) -> Result<bool> {
             suite::run(&Options {
                 tier,
                 only,
+                on_purpose,
                 list,
                 programs: on.programs(),
                 flavor,

@@ -367,22 +367,50 @@ impl Appliance {
 }
 
 impl Appliance {
-    /// Puts into the log what an unhappy end may have had to do with.
-    fn last_words(&self) {
-        let Ok(mut log) = File::options().append(true).open(&self.log) else {
+    /// `NAME-trunkctl.log`, beside `NAME.log`.
+    fn dump_file(&self) -> Result<PathBuf> {
+        let name = self.log.file_stem().context("a name")?.to_string_lossy();
+        Ok(self.log.with_file_name(format!("{name}-trunkctl.log")))
+    }
+
+    /// Writes down what an unhappy end may have had to do with, beside the log. Its end does that, if it was not done before.
+    pub(crate) fn last_words(&self) {
+        let Ok(mut file) = self.dump_file().and_then(|f| Ok(File::create(f)?)) else {
             return;
         };
-        for line in ["interface show", "drop show", "neigh show", "worker show"] {
+        for line in LAST_WORDS {
             if let Ok(done) = self.ctl(line) {
-                let _ = writeln!(log, "--- trunkctl {line}\n{}", done.text());
+                let text = done.text();
+                let lines: Vec<&str> = text.lines().take(LAST_LINES).collect();
+                let _ = writeln!(file, "--- trunkctl {line}\n{}", lines.join("\n"));
             }
         }
     }
 }
 
+/// What is asked of an appliance that runs when its scenario has failed.
+const LAST_WORDS: &[&str] = &[
+    "status",
+    "interface show",
+    "drop show",
+    "neigh show",
+    "worker show",
+    "rcu show",
+    "memory show",
+    "route show",
+    "label show",
+    "bgp summary",
+    "bgp neighbor",
+    "bgp route",
+    "config show",
+];
+/// Lines that are kept of each: a table can have a million.
+const LAST_LINES: usize = 2000;
+
 impl Drop for Appliance {
     fn drop(&mut self) {
-        if self.alive() {
+        let told = self.dump_file().is_ok_and(|f| f.exists());
+        if self.alive() && !told {
             self.last_words();
         }
         if let Some(mut c) = self.child.take() {

@@ -20,6 +20,7 @@
 //! `tl-PID-`. The router's ends of veths have no addresses, no ARP and no IPv6: the kernel is not to answer in its place.
 
 pub mod appliance;
+pub mod capture;
 pub mod cmd;
 pub mod config;
 pub mod counters;
@@ -90,6 +91,7 @@ pub struct Lab {
     prefix: String,
     folder: PathBuf,
     spaces: Vec<Netns>,
+    captures: Vec<capture::Capture>,
     devices: u8,
     /// Where the logs go when the lab is taken down.
     logs: PathBuf,
@@ -129,6 +131,7 @@ impl Lab {
             prefix: prefix.to_owned(),
             folder,
             spaces: vec![],
+            captures: vec![],
             devices: 0,
             logs,
             keep: false,
@@ -158,6 +161,8 @@ impl Lab {
     /// When it can't be made.
     pub fn space(&mut self, role: &str) -> Result<Netns> {
         let ns = Netns::create(&format!("{}{role}", self.prefix))?;
+        let capture = capture::Capture::start(&ns, &self.folder, role);
+        self.captures.extend(capture);
         self.spaces.push(ns.clone());
         Ok(ns)
     }
@@ -353,6 +358,8 @@ impl Drop for Lab {
         if self.keep {
             return;
         }
+        // They hold the namespaces, and their files are to be whole.
+        self.captures.clear();
         for ns in &self.spaces {
             netns::remove(ns.name());
         }

@@ -8,6 +8,7 @@ pub mod hosts;
 pub mod life;
 pub mod local;
 pub mod neighbours;
+pub mod on_purpose;
 pub mod path;
 pub mod pcap;
 pub mod refusal;
@@ -496,10 +497,30 @@ pub const ALL: &[Scenario] = &[
         "what an `up` that was killed left is taken down; one that is interrupted takes itself down",
         topology::killed,
     ),
+    full(
+        "topology/triangle-af_xdp",
+        "the triangle over AF_XDP",
+        topology::triangle_af_xdp,
+    ),
+    full(
+        "topology/triangle-hugepages",
+        "the triangle on huge pages",
+        topology::triangle_hugepages,
+    ),
+    full(
+        "failure/folder",
+        "a scenario that fails leaves configurations, logs, what trunkctl shows and captures in a folder, and says where",
+        on_purpose::folder,
+    ),
     vm(
         "vm/boot",
         "a machine with two NUMA nodes, an IOMMU and four cards; the doctor finds them",
         vm::boot,
+    ),
+    vm(
+        "vm/doctor-fix",
+        "the doctor mends a bare machine: huge pages on each node, modules, cards to vfio-pci; an appliance then forwards; a second run does nothing",
+        vm::vfio::doctor,
     ),
     vm(
         "vm/vfio",
@@ -570,6 +591,11 @@ pub const ALL: &[Scenario] = &[
         "vm/topology",
         "a topology of virtual machines and namespaces: hosts, FRR with kernel MPLS and a VRF, BIRD, GoBGP around the appliance; its links are cut and slow",
         vm::network::guests,
+    ),
+    vm(
+        "vm/failure-folder",
+        "a scenario in virtual machines that fails leaves consoles, QEMU's words and captures of all cables as well",
+        on_purpose::folder_of_machines,
     ),
     full(
         "vm/topology-commands",

@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::reach;
+use super::{pages, reach};
 use crate::lab::cmd::{self, Done};
 use crate::lab::wait::{secs, until};
-use crate::lab::{Faults, Flavor, Lab, netns};
+use crate::lab::{Driver, Faults, Flavor, Lab, Memory, netns};
 use crate::suite::Options;
 use crate::topology::{self, Made, Topology, build, state};
 
@@ -37,7 +37,34 @@ pub(super) fn via(made: &Made, node: &str, prefix: &str) -> Result<String> {
 /// # Errors
 /// When it fails.
 pub fn triangle(o: &Options) -> Result<()> {
-    let made = make("triangle", &o.flavor)?;
+    triangle_on(&o.flavor)
+}
+
+/// See the list of scenarios.
+///
+/// # Errors
+/// When it fails.
+pub fn triangle_af_xdp(_: &Options) -> Result<()> {
+    triangle_on(&Flavor {
+        driver: Driver::AfXdp,
+        ..Flavor::default()
+    })
+}
+
+/// See the list of scenarios.
+///
+/// # Errors
+/// When it fails.
+pub fn triangle_hugepages(_: &Options) -> Result<()> {
+    triangle_on(&Flavor {
+        memory: Memory::Hugepages,
+        ..Flavor::default()
+    })
+}
+
+fn triangle_on(flavor: &Flavor) -> Result<()> {
+    let _pages = pages(flavor, 3)?;
+    let made = make("triangle", flavor)?;
     // h2 is behind r2: straight, by the link that can be cut.
     let straight = "10.0.4.2";
     ensure!(

@@ -19,10 +19,11 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
+use crate::lab::wait::secs;
 use crate::lab::{Appliance, Lab, Netns};
 use crate::progress;
 use crate::suite::Options;
-use crate::vm::{Spec, Station, TWO_NODES, Vm, router};
+use crate::vm::{Router, Spec, Station, TWO_NODES, Vm, router, station};
 
 /// The host at the card on node 0.
 const A: Station = Station {
@@ -94,6 +95,21 @@ fn with(story: impl Fn(&mut Vm) -> Result<()>) -> Result<()> {
     };
     *place = Some(tell(vm, story)?);
     Ok(())
+}
+
+/// Fails, or not, in the machine with an appliance that has forwarded something.
+pub(super) fn with_router(story: impl Fn() -> Result<()>) -> Result<()> {
+    with(|vm| {
+        vm.guest.run("modprobe vfio-pci")?;
+        let config = config(vm);
+        let router = Router::start(vm, &config)?;
+        for s in [A, B] {
+            router.link(vm, s.card, "up")?;
+        }
+        station::cross(vm, &A, &B, secs(30))?;
+        story()?;
+        router.stop(vm)
+    })
 }
 
 /// The same in a machine of its own.

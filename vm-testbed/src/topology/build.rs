@@ -367,7 +367,12 @@ impl Drop for Made {
         if self.over {
             return;
         }
-        // Something went wrong: what the machines know of it is kept with the logs. Appliances see to it themselves.
+        // Something went wrong: what appliances and machines know of it is kept with the logs, before any of them ends.
+        for r in &self.running {
+            if let Runs::Appliance(a) = r {
+                a.last_words();
+            }
+        }
         for mut vm in self.machines() {
             let state = guest::state(&mut vm);
             vm.keep("state", &state);

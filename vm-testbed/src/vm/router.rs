@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::numa_maps::{self, Placed};
 use super::{Guest, Vm};
 use crate::lab::cmd::Done;
-use crate::lab::wait::{eventually, secs, until};
+use crate::lab::wait::{secs, until};
 
 const CONFIG: &str = "/tmp/trunkline.toml";
 const LOG: &str = "/tmp/trunkline.log";
@@ -39,26 +39,49 @@ impl State {
     /// # Errors
     /// When the guest does not answer.
     pub fn take(vm: &mut Vm) -> Result<Self> {
-        let mut cards = vec![];
-        for card in vm.spec.cards {
-            let address = vm.address(card.name).to_owned();
-            let driver = driver(&mut vm.guest, &address)?;
-            let dir = format!("/sys/bus/pci/devices/{address}");
-            let net = vm
-                .guest
-                .finish(&format!("ls -d {dir}/net/* {dir}/virtio*/net/* | grep ."))?;
-            cards.push((address, driver, net.ok()));
+        // One command: each costs an emulated machine some tenths of a second.
+        let cards: Vec<&str> = vm.spec.cards.iter().map(|c| vm.address(c.name)).collect();
+        let nodes: Vec<String> = (0..vm.spec.nodes).map(|n| n.to_string()).collect();
+        let script = format!(
+            "for a in {}; do d=/sys/bus/pci/devices/$a; l=$(readlink $d/driver); n=no
+                for i in $d/net/* $d/virtio*/net/*; do [ -e $i ] && n=yes; done
+                echo \"card|$a|${{l##*/}}|$n\"
+             done
+             for n in {}; do read -r p </sys/devices/system/node/node$n/hugepages/hugepages-2048kB/nr_hugepages; echo \"pages|$p\"; done
+             echo \"interfaces|$(ls /sys/class/net | wc -l)\"; echo \"files|\"; ls -A /run/trunkline; echo \"rules|\"; ip rule; ip -6 rule",
+            cards.join(" "),
+            nodes.join(" ")
+        );
+        Self::read(&vm.guest.run(&script)?)
+    }
+
+    fn read(said: &str) -> Result<Self> {
+        let (head, rest) = said.split_once("files|\n").context("no files")?;
+        let (files, rules) = rest.split_once("rules|\n").context("no rules")?;
+        let mut state = Self {
+            cards: vec![],
+            pages: vec![],
+            interfaces: 0,
+            files: files.to_owned(),
+            rules: rules.to_owned(),
+        };
+        for line in head.lines() {
+            match line.split('|').collect::<Vec<_>>()[..] {
+                ["card", address, driver, net] => {
+                    state
+                        .cards
+                        .push((address.to_owned(), driver.to_owned(), net == "yes"));
+                }
+                ["pages", n] => state
+                    .pages
+                    .push(n.parse().with_context(|| line.to_owned())?),
+                ["interfaces", n] => {
+                    state.interfaces = n.parse().with_context(|| line.to_owned())?
+                }
+                _ => bail!("`{line}` of a guest's state"),
+            }
         }
-        let files = vm.guest.run("ls -A /run/trunkline")?;
-        Ok(Self {
-            cards,
-            pages: (0..vm.spec.nodes)
-                .map(|n| pages(&mut vm.guest, n))
-                .collect::<Result<_>>()?,
-            interfaces: vm.guest.run("ls /sys/class/net")?.lines().count(),
-            files,
-            rules: vm.guest.run("ip rule; ip -6 rule")?,
-        })
+        Ok(state)
     }
 }
 
@@ -117,13 +140,18 @@ impl Router {
         let router = Self {
             pid: pid.trim().parse().context("no pid")?,
         };
-        let ready = eventually("the appliance is ready", secs(60), || {
-            let log = vm.guest.read(LOG)?;
-            if log.contains("ready in") {
-                return Ok(Some(true));
-            }
-            Ok((!router.alive(&mut vm.guest)?).then_some(false))
-        })?;
+        // The guest looks itself: an emulated machine has better to do than to answer.
+        let wait = format!(
+            "n=0; while [ $n -lt 600 ]; do kill -0 {0} || exit 1; grep -q 'ready in' {LOG} && exit 0; sleep 0.1; n=$((n+1)); done; exit 2",
+            router.pid
+        );
+        let ready = vm.guest.finish_within(&wait, secs(120))?.status;
+        ensure!(
+            ready != Some(2),
+            "it is not ready in a minute:\n{}",
+            vm.guest.read(LOG)?
+        );
+        let ready = ready == Some(0);
         ensure!(ready, "the appliance ended:\n{}", vm.guest.read(LOG)?);
         Ok(router)
     }
@@ -144,10 +172,6 @@ impl Router {
             done.text()
         );
         Ok(done.stderr)
-    }
-
-    fn alive(&self, guest: &mut Guest) -> Result<bool> {
-        Ok(guest.finish(&format!("kill -0 {}", self.pid))?.ok())
     }
 
     /// Where its memory lies.
@@ -251,12 +275,30 @@ impl Router {
     }
 
     fn gone(&self, vm: &mut Vm) -> Result<()> {
-        let ended = until("the appliance has ended", secs(30), || {
-            Ok(!self.alive(&mut vm.guest)?)
-        });
-        if ended.is_err() {
+        let wait = format!(
+            "n=0; while kill -0 {}; do [ $n -lt 600 ] || exit 1; sleep 0.05; n=$((n+1)); done",
+            self.pid
+        );
+        let ended = vm.guest.finish_within(&wait, secs(60))?;
+        if !ended.ok() {
             bail!("it does not end; its log:\n{}", self.log(vm)?);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_a_guest_is_read() {
+        let said = "card|0000:40:00.0|e1000e|yes\ncard|0000:60:00.0||no\npages|128\npages|0\ninterfaces|3\nfiles|\nrules|\n0: from all\n";
+        let s = State::read(said).unwrap();
+        assert_eq!(s.cards[0], ("0000:40:00.0".into(), "e1000e".into(), true));
+        assert_eq!(s.cards[1], ("0000:60:00.0".into(), String::new(), false));
+        assert_eq!((s.pages.as_slice(), s.interfaces), ([128, 0].as_slice(), 3));
+        assert_eq!((s.files.as_str(), s.rules.as_str()), ("", "0: from all\n"));
+        assert!(State::read("odd\nfiles|\nrules|\n").is_err());
     }
 }

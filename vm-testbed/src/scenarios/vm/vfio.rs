@@ -84,9 +84,14 @@ fn links(vm: &mut Vm, router: &Router) -> Result<()> {
     for s in [A, B, C] {
         vm.qmp.set_link(s.card, false)?;
         router.link(vm, s.card, "down")?;
-        for other in [A, B, C].iter().filter(|o| o.card != s.card) {
-            let shown = router.interface(vm, other.card)?;
-            ensure!(shown["link"] == "up", "{} was pulled: {shown}", s.card);
+        let all = router.json(vm, "interface show")?;
+        for shown in all.as_array().into_iter().flatten() {
+            let wanted = if shown["name"] == s.card {
+                "down"
+            } else {
+                "up"
+            };
+            ensure!(shown["link"] == wanted, "{} was pulled: {shown}", s.card);
         }
         vm.qmp.set_link(s.card, true)?;
         router.link(vm, s.card, "up")?;
@@ -94,6 +99,83 @@ fn links(vm: &mut Vm, router: &Router) -> Result<()> {
     for (from, to) in [(A, B), (B, C), (C, A)] {
         cross(vm, &from, &to, THROUGH)?;
     }
+    Ok(())
+}
+
+/// The doctor looks and changes nothing; told to, it mends what the machine lacks, and says each step before. An appliance finds
+/// all as it wants it, and leaves it so. A second run, also beside the appliance, does nothing.
+///
+/// # Errors
+/// When one of this is not so.
+pub fn doctor(_: &Options) -> Result<()> {
+    const FIX: &str = "trunkctl doctor --fix -c /tmp/doctor.toml --pages 128";
+    const BALANCING: &str = "/proc/sys/kernel/numa_balancing";
+    with(|vm| {
+        vm.guest
+            .finish("modprobe -r vfio-pci vfio_iommu_type1 vfio")?;
+        vm.guest.run(&format!("echo 1 >{BALANCING}"))?;
+        let before = State::take(vm)?;
+        vm.guest.run("trunkctl doctor")?;
+        same(&before, &State::take(vm)?, "it was only asked")?;
+        let config = config(vm);
+        vm.guest.write("/tmp/doctor.toml", &config)?;
+        let said = vm.guest.run(FIX)?;
+        let mut wanted = vec![
+            "modprobe vfio-pci".to_owned(),
+            "modprobe vfio_iommu_type1".to_owned(),
+            "echo 128 >/sys/devices/system/node/node0/".to_owned(),
+            "echo 128 >/sys/devices/system/node/node1/".to_owned(),
+            "sysctl -w kernel.numa_balancing=0".to_owned(),
+        ];
+        wanted.extend([A, B, C].map(|s| format!("pci:{} is to be driven", vm.address(s.card))));
+        for w in &wanted {
+            ensure!(said.contains(w), "no `{w}` in: {said}");
+        }
+        let mended = said.matches("\n         done\n").count();
+        ensure!(
+            mended == wanted.len(),
+            "{mended} of {}: {said}",
+            wanted.len()
+        );
+        ensure!(vm.guest.read(BALANCING)? == "0");
+        on_vfio(vm)?;
+        let after = State::take(vm)?;
+        ensure!(after.pages == [128, 128], "{after:?}");
+        nothing_to_mend(vm, FIX)?;
+
+        let router = Router::start(vm, &config)?;
+        for s in [A, B] {
+            router.link(vm, s.card, "up")?;
+        }
+        cross(vm, &A, &B, THROUGH)?;
+        cross(vm, &B, &A, THROUGH)?;
+        nothing_to_mend(vm, FIX)?;
+        router.stop(vm)?;
+        same(&after, &State::take(vm)?, "an appliance leaves it")?;
+
+        // What can't be done is said, and told by the status.
+        let done = vm
+            .guest
+            .finish("trunkctl --json doctor --fix --nic 99:00.0 --pages 0")?;
+        ensure!(
+            done.status == Some(1) && done.stdout.contains("0000:99:00.0: no such device"),
+            "{done:?}"
+        );
+        vm.guest.run(&format!(
+            "for a in {} {} {}; do d=/sys/bus/pci/devices/$a; echo $a >$d/driver/unbind; echo >$d/driver_override
+                echo $a >/sys/bus/pci/drivers_probe; done
+             for n in 0 1; do echo 0 >/sys/devices/system/node/node$n/hugepages/hugepages-2048kB/nr_hugepages; done",
+            vm.address(A.card),
+            vm.address(B.card),
+            vm.address(C.card)
+        ))?;
+        same(&before, &State::take(vm)?, "all of it undone by hand")
+    })
+}
+
+fn nothing_to_mend(vm: &mut Vm, fix: &str) -> Result<()> {
+    let said = vm.guest.run(fix)?;
+    ensure!(said.starts_with("nothing to mend\n"), "{said}");
     Ok(())
 }
 
