@@ -137,6 +137,12 @@ impl PeerState {
         true
     }
 
+    /// Would one more epoch leave none for the end of the session, before a walk has been over what is gone?
+    pub(super) fn is_short(&self) -> bool {
+        let count = |of| self.status.iter().filter(|s| **s == of).count();
+        count(Status::Free) < 2 && count(Status::Gone) > 0
+    }
+
     /// A path of that epoch is there no more; was the epoch gone?
     pub(super) fn removed(&mut self, epoch: u8) -> bool {
         let e = usize::from(epoch);

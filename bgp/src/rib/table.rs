@@ -73,7 +73,7 @@ pub enum Announced {
     Replaced,
     /// It had just that path.
     Same,
-    /// Not taken: the prefix has as many paths as it can have (some 8,000), or the table as many prefixes (2^26).
+    /// Not taken: the prefix has as many paths as it can have (some 13,000), or the table as many prefixes (2^26).
     Full,
 }
 
@@ -120,6 +120,8 @@ pub struct Table<K: Key> {
     /// Prefixes with a best path.
     pub(super) chosen: usize,
     pub(super) paths: usize,
+    /// Paths that were not taken for want of room.
+    refused: u64,
 }
 
 impl<K: Key> Default for Table<K> {
@@ -146,6 +148,7 @@ impl<K: Key> Table<K> {
             best: Vec::new(),
             chosen: 0,
             paths: 0,
+            refused: 0,
         }
     }
 
@@ -209,7 +212,9 @@ impl<K: Key> Table<K> {
     ) {
         self.by_lots(common, keys, |table, common, id, key| {
             let announce = each(common, id, key);
-            table.announce(common, key, announce);
+            if table.announce(common, key, announce) == Announced::Full {
+                table.refused += 1;
+            }
         });
     }
 
@@ -633,6 +638,12 @@ impl<K: Key> Table<K> {
         self.groups.iter_mut().flatten().for_each(|g| g.forget(e));
         self.tree.remove(self.slab.get(e).key);
         self.slab.release(e);
+    }
+
+    /// How many paths [`Table::announce_all`] could not take: see [`Announced::Full`].
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// The paths of a neighbour.

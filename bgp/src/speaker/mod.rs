@@ -262,6 +262,12 @@ impl Speaker {
         self.core.journal.as_mut()
     }
 
+    /// How many paths were not taken since a table, or what it can hold for one prefix, was full.
+    #[must_use]
+    pub fn refused_paths(&self) -> u64 {
+        self.core.rib.v4.refused() + self.core.rib.v6.refused()
+    }
+
     /// When to call [`Speaker::tick`], if nothing else happens before.
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {

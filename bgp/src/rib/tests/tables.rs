@@ -412,6 +412,58 @@ fn a_path_that_comes_back_before_it_was_taken_out_is_used_again() {
     pair.check();
 }
 
+/// However often it has its routes refreshed, the end of its session waits for no walk.
+#[test]
+fn the_end_of_a_session_finds_an_epoch() {
+    let mut w = Pair::new(Options::default());
+    let pre = w.rib.common.store.intern(from(1, 0).attrs().view());
+    let rib = &mut w.rib;
+    for k in 0..8 {
+        let a = Announce {
+            peer: PeerId(0),
+            path_id: 0,
+            pre,
+            post: Some(pre),
+            now: 0,
+        };
+        rib.v4.announce(&mut rib.common, key(k), a);
+        rib.v4.refresh_begin(PeerId(0));
+        rib.v4.refresh_end(PeerId(0));
+    }
+    rib.v4.peer_down(&mut rib.common, PeerId(0));
+    let counts = rib.v4.counts(PeerId(0));
+    assert_eq!(
+        (counts.received, counts.gone),
+        (0, 8),
+        "none was looked for"
+    );
+    w.work(usize::MAX);
+    assert_eq!(w.rib.v4.counts(PeerId(0)).gone, 0);
+    w.rib.common.store.release(pre);
+}
+
+#[test]
+fn what_a_prefix_has_no_room_for_is_counted() {
+    let mut w = Pair::new(Options::default());
+    let pre = w.rib.common.store.intern(from(1, 0).attrs().view());
+    let most = super::super::slab::MOST_PATHS as u32;
+    let ids = || (1..=most + 7).map(|id| (id, key(0)));
+    let rib = &mut w.rib;
+    rib.v4
+        .announce_all(&mut rib.common, ids(), |_, path_id, _| Announce {
+            peer: PeerId(0),
+            path_id,
+            pre,
+            post: Some(pre),
+            now: 0,
+        });
+    let (held, refused) = (rib.v4.counts(PeerId(0)).received, rib.v4.refused());
+    assert_eq!((held, refused), (most, 7));
+    rib.v4.withdraw_all(&mut rib.common, PeerId(0), ids());
+    assert_eq!(rib.v4.counts(PeerId(0)).received, 0);
+    rib.common.store.release(pre);
+}
+
 #[test]
 fn a_lower_med_of_the_same_neighbour_is_noticed_even_if_all_else_is_worse() {
     let mut pair = Pair::new(Options::default());
