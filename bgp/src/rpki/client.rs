@@ -462,7 +462,15 @@ impl Client {
                 self.note("the cache began a new session", out);
                 out.push(Output::Close);
                 self.state = State::Idle;
-                self.next = Some(now);
+                // At once, as nothing that it said counts until then; but not one after the other.
+                let last = self.since.map(|at| now.saturating_duration_since(at));
+                let hurry = last.is_none_or(|ago| ago >= FIRST_RETRY);
+                let retry = Duration::from_secs(self.timers.retry.into());
+                self.next = Some(if hurry {
+                    now
+                } else {
+                    now + FIRST_RETRY.min(retry)
+                });
                 return;
             }
             Failure::Downgrade => {

@@ -286,14 +286,24 @@ fn a_new_session_starts_anew() {
     lab.notify();
     assert_eq!(lab.has(), lab.want());
     assert_eq!(lab.client.status().session, Some((8, 1)));
-    // One that answers an old session's question with its own.
-    lab.client.session = Some((3, 1));
-    lab.now += Duration::from_secs(1);
-    let response = lab.cache.pdus(&[Pdu::CacheResponse { session: 8 }]);
-    lab.client.state = State::Asked;
-    lab.event(Event::Received(&response));
-    assert!(lab.has().is_empty() && !lab.connected);
+    // One that answers an old session's question with its own: it is asked at once.
+    let other = |lab: &mut Lab| {
+        lab.client.session = Some((3, 1));
+        let response = lab.cache.pdus(&[Pdu::CacheResponse { session: 8 }]);
+        lab.client.state = State::Asked;
+        lab.event(Event::Received(&response));
+        assert!(lab.has().is_empty() && !lab.connected);
+    };
+    lab.now += Duration::from_secs(10);
+    other(&mut lab);
     lab.pass(0);
+    assert_eq!(lab.has(), lab.want());
+    // One that does so each time is asked every other second.
+    lab.now += Duration::from_secs(1);
+    other(&mut lab);
+    lab.pass(1);
+    assert!(!lab.connected);
+    lab.pass(1);
     assert_eq!(lab.has(), lab.want());
 }
 
