@@ -366,3 +366,139 @@ impl Connection {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Store;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    /// A station that listens on the loopback, and what is told to it, at a time that the test sets.
+    struct Bed {
+        poll: mio::Poll,
+        speaker: Speaker,
+        station: Station,
+        listener: TcpListener,
+    }
+
+    fn bed(now: Instant) -> Bed {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let at = listener.local_addr().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.toml");
+        let text = format!(
+            "[system]\nrouter-id = \"192.0.2.1\"\n[bgp]\nas = 64512\n[bmp.near]\naddress = \"{}\"\nport = {}\nstatistics = 0\n",
+            at.ip(),
+            at.port()
+        );
+        std::fs::write(&path, text).unwrap();
+        let store = Store::load(&path).unwrap();
+        let config = super::super::translate::speaker(store.running(), &|_| None).unwrap();
+        let told = &store.running().watch.bmp["near"];
+        Bed {
+            poll: mio::Poll::new().unwrap(),
+            speaker: Speaker::new(config, 1, now),
+            station: Station::new("near", told, Token(1), now),
+            listener,
+        }
+    }
+
+    impl Bed {
+        fn turn(&mut self, now: Instant) {
+            let registry = self.poll.registry();
+            let who = ("r1", "test");
+            self.station
+                .turn(&mut self.speaker, registry, who, |_| None, now);
+        }
+
+        fn shown(&self, now: Instant) -> api::BmpStation {
+            self.station.show(Some(&self.speaker), now)
+        }
+
+        /// Turns until it is connected, at that time; the other end.
+        fn connected(&mut self, now: Instant) -> TcpStream {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            let mut far = None;
+            while far.is_none() || self.shown(now).state != "connected" {
+                assert!(Instant::now() < deadline, "{:?}", self.shown(now));
+                self.turn(now);
+                far = far.or_else(|| self.listener.accept().ok().map(|(s, _)| s));
+            }
+            let far = far.unwrap();
+            far.set_nonblocking(true).unwrap();
+            far
+        }
+
+        fn connection(&mut self) -> &mut Connection {
+            match &mut self.station.state {
+                State::Connected(c) => c,
+                _ => panic!("there is no connection"),
+            }
+        }
+
+        /// Fills what the kernel holds for a station that does not read, and has something wait behind that.
+        fn stuff(&mut self) {
+            let c = self.connection();
+            while (&c.socket).write(&[0; 65536]).is_ok() {}
+            c.buffer.extend([0; 1000]);
+            c.writable = true;
+        }
+    }
+
+    /// Reads what there is; was that the end?
+    fn drain(far: &mut TcpStream) -> bool {
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match far.read(&mut buffer) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(e) => return e.kind() != ErrorKind::WouldBlock,
+            }
+        }
+    }
+
+    #[test]
+    fn who_takes_nothing_is_cut_off_and_tried_again() {
+        let t0 = Instant::now();
+        let at = |s: f64| t0 + Duration::from_secs_f64(s);
+        let mut bed = bed(t0);
+        let mut far = bed.connected(t0);
+        // With nothing that waits it may be silent for as long as it likes.
+        bed.turn(at(1000.0));
+        assert_eq!(bed.shown(at(1000.0)).state, "connected");
+        bed.stuff();
+        bed.turn(at(1000.0));
+        bed.turn(at(1059.0));
+        assert_eq!(bed.shown(at(1059.0)).queued_bytes, 1000);
+        assert_eq!(bed.station.poll_at(), at(1060.0));
+        // It reads in the last moment: all is well, and the minute begins anew.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while bed.shown(at(1059.5)).queued_bytes > 0 {
+            assert!(Instant::now() < deadline, "{:?}", bed.shown(at(1059.5)));
+            assert!(!drain(&mut far), "it was cut off");
+            bed.station.ready(false, true);
+            bed.turn(at(1059.5));
+        }
+        bed.turn(at(1100.0));
+        bed.stuff();
+        bed.turn(at(1100.0));
+        bed.turn(at(1159.9));
+        assert_eq!(bed.shown(at(1159.9)).state, "connected");
+        bed.turn(at(1160.0));
+        let shown = bed.shown(at(1160.0));
+        assert_eq!(shown.state, "waiting");
+        let why = "it took nothing for 60 s while 1000 octets waited";
+        assert_eq!(shown.last_error, why);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !drain(&mut far) {
+            assert!(Instant::now() < deadline, "its connection stays");
+        }
+        // The next one is tried a second later, not before.
+        assert_eq!(bed.station.poll_at(), at(1161.0));
+        bed.turn(at(1160.9));
+        assert_eq!(bed.shown(at(1160.9)).state, "waiting");
+        let _far = bed.connected(at(1161.0));
+        assert_eq!(bed.shown(at(1161.0)).connections, 2);
+    }
+}

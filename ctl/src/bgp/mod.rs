@@ -61,8 +61,8 @@ const PREFIXES: (usize, usize) = (256, 8192);
 /// Between two router advertisements on a link with a neighbour at the other end.
 const ADVERTS: Duration = Duration::from_secs(5);
 
-/// How long at most others are not told of routes after a restart, RFC 4724 4.1.
-const DEFERRAL: Duration = Duration::from_secs(120);
+/// How long at most others are not told of routes after a restart, RFC 4724 4.1, where nothing is said.
+const DEFERRAL: u64 = 120;
 
 /// A socket that listens.
 struct Listener {
@@ -96,6 +96,8 @@ pub(crate) struct Driver {
     caches: Caches,
     pace: Pace,
     refusals: Limit,
+    /// Paths that the speaker could not take, as far as the log has them.
+    refused: u64,
     /// When the links with a neighbour at the other end are told again that a router is there.
     next_advert: Option<Instant>,
     watchers: watch::Watchers,
@@ -136,6 +138,7 @@ impl Driver {
             caches: Caches::new(CACHES),
             pace: Pace::new(SLICE, PREFIXES.0, PREFIXES.1),
             refusals: Limit::new(1, 5),
+            refused: 0,
             next_advert: None,
             watchers: watch::Watchers::default(),
             marker: restart::Marker::default(),
@@ -268,6 +271,7 @@ impl Driver {
         rib.set_next_hop_by_default(s.next_hop_by_default);
         self.hops.install = s.install;
         self.hops.last = Some(config.clone());
+        let before = self.wires_in_use(now);
         self.wires(bgp);
         let over_link = |k: &speaker::PeerKey| matches!(k, speaker::PeerKey::Interface(_));
         self.next_advert = self.wires.keys().any(over_link).then_some(now);
@@ -285,18 +289,19 @@ impl Driver {
                     u64::from(std::process::id()) << 32 | u64::from(now.elapsed().subsec_nanos());
                 let mut speaker = Speaker::new(config, seed, now);
                 let time = Duration::from_secs(s.restart_time.map_or(RESTART_TIME, |n| n.0.into()));
+                let deferral = s.restart_deferral.map_or(DEFERRAL, |n| n.0.into());
                 if self.marker.is_fresh(time) {
-                    speaker.restarted(!s.install, DEFERRAL, now);
+                    speaker.restarted(!s.install, Duration::from_secs(deferral), now);
                 }
                 if speaker.is_restarting() {
                     info!(
-                        "BGP was spoken here before: neighbours are told of routes when all that wait for us have told theirs, or after {} s",
-                        DEFERRAL.as_secs()
+                        "BGP was spoken here before: neighbours are told of routes when all that wait for us have told theirs, or after {deferral} s"
                     );
                 }
                 self.speaker = Some(speaker);
             }
         }
+        self.reset_rewired(&before, now);
         if let Some(speaker) = &mut self.speaker {
             speaker.set_own_addresses(links.addresses());
         }
@@ -346,6 +351,33 @@ impl Driver {
         }
         self.prefixes
             .sort_by_key(|(p, _)| std::cmp::Reverse(p.prefix_len()));
+    }
+
+    /// What the sockets of each neighbour that there is were given.
+    fn wires_in_use(&mut self, now: Instant) -> Vec<(speaker::PeerKey, Wire)> {
+        let all = self.speaker.as_mut().map(|s| s.neighbors(now));
+        let one = |v: PeerView| Some((v.key.clone(), self.wire_of_peer(&v.key)?.clone()));
+        all.into_iter().flatten().filter_map(one).collect()
+    }
+
+    /// Ends the sessions whose sockets would be made in another way now, by another key say: what is configured is in force, and
+    /// whoever is to have the new key shows that it has.
+    fn reset_rewired(&mut self, before: &[(speaker::PeerKey, Wire)], now: Instant) {
+        for (key, old) in before {
+            let other = self.wire_of_peer(key).is_some_and(|new| new != old);
+            if other && let Some(speaker) = &mut self.speaker {
+                info!(neighbor = %key, "its connection is configured anew: the session is reset");
+                // One that has gone with this configuration needs none.
+                let _ = speaker.reset(key, "the connection is configured anew", now);
+            }
+        }
+    }
+
+    fn wire_of_peer(&self, key: &speaker::PeerKey) -> Option<&Wire> {
+        match key {
+            speaker::PeerKey::Address(a, dev) => self.wire_of(*a, dev.as_deref()),
+            speaker::PeerKey::Interface(_) => self.wires.get(key),
+        }
     }
 
     /// Tells the listening sockets whose connections are to be signed.
@@ -464,6 +496,15 @@ impl Driver {
         let Some(speaker) = &mut self.speaker else {
             return false;
         };
+        let refused = speaker.refused_paths();
+        if refused > self.refused && self.refusals.take(now) {
+            error!(
+                "bgp: {} paths were not taken: a table holds 67 million prefixes at most, and a prefix some 13,000 paths; who \
+                 sends so many needs a max-prefix or another policy",
+                refused - self.refused
+            );
+            self.refused = refused;
+        }
         if speaker.poll_at().is_some_and(|at| at <= now) {
             speaker.tick(now);
         }
@@ -501,6 +542,7 @@ impl Driver {
     fn end(&mut self, rib: &mut Rib) {
         self.end_watch();
         self.speaker = None;
+        self.refused = 0;
         self.caches.clear(&self.registry);
         self.ending = false;
         self.hops.clear(rib);

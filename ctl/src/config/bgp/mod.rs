@@ -63,6 +63,8 @@ pub struct Speaker {
     pub connect_retry: Option<Number<1, 65535>>,
     /// Seconds that neighbours are asked to wait for us to restart (RFC 4724).
     pub restart_time: Option<Number<1, 4095>>,
+    /// Seconds for which others are told nothing at most after a restart of ours, while those that waited tell their routes.
+    pub restart_deferral: Option<Number<1, 3600>>,
     /// The cluster that we reflect for (RFC 4456); left out: our identifier.
     pub cluster_id: Option<Ipv4Addr>,
     /// RFC 5065.
@@ -97,6 +99,7 @@ impl Speaker {
             hold_time: None,
             connect_retry: None,
             restart_time: None,
+            restart_deferral: None,
             cluster_id: None,
             confederation: None,
             multipath: Multipath::default(),

@@ -30,7 +30,7 @@ pub(in crate::config) struct Draft {
     pub(super) places: HashMap<Scope, (usize, HashMap<&'static str, usize>)>,
 }
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "as",
     "listen",
     "port",
@@ -38,6 +38,7 @@ const KEYS: [&str; 20] = [
     "hold-time",
     "connect-retry",
     "restart-time",
+    "restart-deferral",
     "cluster-id",
     "confederation",
     "multipath",
@@ -121,6 +122,7 @@ fn speaker(table: &Table<'_>, places: &mut Places, log: &mut Log<'_>) -> Speaker
         hold_time: value(table, "hold-time", &mut own, log),
         connect_retry: value(table, "connect-retry", &mut own, log),
         restart_time: value(table, "restart-time", &mut own, log),
+        restart_deferral: value(table, "restart-deferral", &mut own, log),
         cluster_id: value(table, "cluster-id", &mut own, log),
         confederation: value(table, "confederation", &mut own, log),
         multipath: value(table, "multipath", &mut own, log).unwrap_or_default(),

@@ -41,6 +41,7 @@ fn speaker(s: &Speaker) -> Table {
         ("hold-time", s.hold_time.map(|v| v.write())),
         ("connect-retry", s.connect_retry.map(|v| v.write())),
         ("restart-time", s.restart_time.map(|v| v.write())),
+        ("restart-deferral", s.restart_deferral.map(|v| v.write())),
         ("cluster-id", s.cluster_id.map(|v| v.write())),
         ("confederation", s.confederation.as_ref().map(Word::write)),
         (

@@ -34,6 +34,7 @@ port = 1179
 install = false
 hold-time = 30
 restart-time = 60
+restart-deferral = 30
 cluster-id = "192.0.2.9"
 confederation = { id = 64999, members = [64514, 64513] }
 multipath = { ebgp = 4, ibgp = 2, relaxed = true }
@@ -508,6 +509,7 @@ pub(in crate::config) fn some_bgp() -> impl Strategy<Value = Bgp> {
                     missing_as_worst: c,
                 },
                 restart_time: restart.filter(|r| *r < 4096).map(Number),
+                restart_deferral: restart.filter(|r| *r <= 3600).map(Number),
                 ..Speaker::new(asn)
             };
             Bgp {
