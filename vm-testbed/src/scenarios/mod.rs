@@ -318,6 +318,11 @@ pub const ALL: &[Scenario] = &[
         bgp::features::md5,
     ),
     quick(
+        "bgp/md5-change",
+        "a neighbour's key is added, changed and taken away while the appliance runs: only who has the right one gets a session, others keep theirs",
+        bgp::keys::changed,
+    ),
+    quick(
         "bgp/ttl-security",
         "GTSM with all four; no session from farther away",
         bgp::features::ttl_security,
@@ -341,6 +346,11 @@ pub const ALL: &[Scenario] = &[
         "bgp/graceful-restart",
         "the appliance dies and is back: FRR, BIRD and GoBGP keep its routes until it has said all again",
         bgp::restart::restarter,
+    ),
+    quick(
+        "bgp/restart-not-kept",
+        "after a restart FRR and BIRD let go what was kept: at once where the tables went with the appliance, after the deferral where the source is silent",
+        bgp::restart::not_kept,
     ),
     quick(
         "bgp/long-lived-graceful-restart",
@@ -416,6 +426,11 @@ pub const ALL: &[Scenario] = &[
         "bgp/rpki",
         "StayRTR says what BIRD may announce: the policy follows, also when it changes its mind, goes away and comes back; no session is reset",
         bgp::rpki::rpki,
+    ),
+    quick(
+        "bgp/rpki-hostile",
+        "caches that break RFC 8210 in twenty ways, again and again: a good one counts, they do not, no session is reset, nothing grows",
+        bgp::caches::hostile,
     ),
     quick(
         "bgp/policy",

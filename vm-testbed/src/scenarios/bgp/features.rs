@@ -90,7 +90,7 @@ fn failures(lab: &super::Around) -> Result<u64> {
 }
 
 /// A counter of /proc/net/netstat: names on one line, values on the next.
-fn counter(text: &str, name: &str) -> u64 {
+pub(super) fn counter(text: &str, name: &str) -> u64 {
     let lines: Vec<&str> = text.lines().collect();
     let value = lines.chunks(2).find_map(|pair| {
         let [names, values] = pair else { return None };

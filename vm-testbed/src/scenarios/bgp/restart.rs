@@ -198,6 +198,52 @@ pub fn restarter(o: &Options) -> Result<()> {
     party.end(vec![])
 }
 
+/// The other side of [`restarter`]: what is kept there goes at once where the appliance cannot say that forwarding went on, and
+/// after its deferral where it says so, but its source never speaks again.
+///
+/// # Errors
+/// When it fails.
+pub fn not_kept(o: &Options) -> Result<()> {
+    for (name, bgp) in [
+        ("bb-lost", "restart-time = 60"),
+        (
+            "bb-defer",
+            "install = false\nrestart-time = 60\nrestart-deferral = 3",
+        ),
+    ] {
+        let full = "graceful-restart = \"full\"";
+        let makes = [Make::Frr, Make::Bird];
+        let source = makes.len() as u8 + 1;
+        let bgp = format!("{bgp}\n{}", neighbor(source, asn(source), full));
+        let mut party = Party::start(name, o, &makes, &bgp, |make, n| Special {
+            asn: asn(n),
+            ours: full.into(),
+            theirs: graceful_setup(make, n, 60, None),
+        })?;
+        let s = graceful_setup(Make::Bird, source, 60, None).announce(Announce::new(V4));
+        let bird = party.lab.start(source, Make::Bird, &s)?;
+        party.lab.established(bird.as_ref(), &s)?;
+        for g in &party.guests {
+            g.speaker.wait_path(V4)?;
+        }
+        bird.daemon().signal(Signal::SIGSTOP)?;
+        party.lab.a.kill()?;
+        party.lab.a.start_again()?;
+        party.lab.a.ready()?;
+        for g in &party.guests {
+            let gone = g.speaker.wait_gone(V4);
+            gone.with_context(|| format!("{name}: {:?} keeps it", g.make))?;
+            party.lab.established(g.speaker.as_ref(), &g.setup)?;
+        }
+        bird.daemon().signal(Signal::SIGCONT)?;
+        for g in &party.guests {
+            g.speaker.wait_path(V4)?;
+        }
+        party.end(vec![bird])?;
+    }
+    Ok(())
+}
+
 /// See the list of scenarios.
 ///
 /// # Errors

@@ -298,25 +298,37 @@ pub fn max_prefix(o: &Options) -> Result<()> {
 /// # Errors
 /// When it fails.
 pub fn no_policy(o: &Options) -> Result<()> {
-    let bare =
-        neighbor(1, asn(1), "").replace("import = \"accept-all\"\nexport = \"accept-all\"\n", "");
-    let bgp = sections(&[bare, neighbor(2, asn(2), "")]);
-    let lab = around("bb-8212", &o.flavor, 2, &bgp)?;
-    let s1 = setup(1).announce(Announce::new(V4));
-    let s2 = setup(2).announce(Announce::new("203.0.113.0/24"));
-    let p1 = lab.start(1, Make::Frr, &s1)?;
-    let p2 = lab.start(2, Make::Bird, &s2)?;
-    lab.established(p1.as_ref(), &s1)?;
-    lab.established(p2.as_ref(), &s2)?;
-    lab.wait_routes("203.0.113.0/24", 1)?;
-    until("what it announces is received", secs(10), || {
-        let n = lab.neighbor(&s1.local.to_string())?;
-        Ok(n["received"] == 1 && n["accepted"] == 0)
-    })?;
-    ensure!(
-        p1.paths("203.0.113.0/24")?.is_empty(),
-        "it was told something"
-    );
-    ensure!(p2.paths(V4)?.is_empty(), "what it announced was passed on");
-    lab.end(vec![p1, p2])
+    let makes = makes("bgp/no-policy", "8212");
+    let more = makes.len() as u8 + 1;
+    let bare = |n: u8| {
+        let lines = "import = \"accept-all\"\nexport = \"accept-all\"\n";
+        neighbor(n, asn(n), "").replace(lines, "")
+    };
+    let mut bgp: Vec<String> = (1..more).map(bare).collect();
+    bgp.push(neighbor(more, asn(more), ""));
+    let lab = around("bb-8212", &o.flavor, more, &sections(&bgp))?;
+    let told = "203.0.113.0/24";
+    let s = setup(more).announce(Announce::new(told));
+    let witness = lab.start(more, Make::Bird, &s)?;
+    lab.established(witness.as_ref(), &s)?;
+    lab.wait_routes(told, 1)?;
+    let mut guests = vec![];
+    for (make, n) in makes.iter().zip(1u8..) {
+        let s = setup(n).announce(Announce::new(&prefix(n)));
+        let p = lab.start(n, *make, &s)?;
+        lab.established(p.as_ref(), &s)?;
+        until("what it announces is received", secs(10), || {
+            let n = lab.neighbor(&s.local.to_string())?;
+            Ok(n["received"] == 1 && n["accepted"] == 0)
+        })
+        .with_context(|| format!("{make:?}"))?;
+        guests.push(p);
+    }
+    for (p, (make, n)) in guests.iter().zip(makes.iter().zip(1u8..)) {
+        ensure!(p.paths(told)?.is_empty(), "{make:?} was told something");
+        let heard = witness.paths(&prefix(n))?;
+        ensure!(heard.is_empty(), "what {make:?} announced was passed on");
+    }
+    guests.push(witness);
+    lab.end(guests)
 }

@@ -1,6 +1,6 @@
 //! Origin validation with a cache that nobody here wrote (StayRTR), BIRD as who announces, FRR as who is told.
 //!
-//! What needs hours to pass, and caches that send nonsense, are in `ctl`'s own tests.
+//! What needs hours to pass is in `ctl`'s own tests, caches that send nonsense in `caches`.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;

@@ -57,7 +57,7 @@ pub const TABLE: &[Feature] = {
         row("IPv4 and IPv6 unicast, both ways", "4271, 4760", EACH, ALL),
         row("AS numbers of four octets", "6793", EACH, ALL),
         row("communities, large communities", "1997, 8092", EACH, ALL),
-        row("an old speaker, of two octets", "6793", &["bgp/two-octets"], [No("not tried"), Yes, NONE, Yes]),
+        row("an old speaker, of two octets", "6793", &["bgp/two-octets"], [No("reads no AS4_PATH then"), Yes, NONE, Yes]),
         row("TCP MD5", "2385", &["bgp/md5"], ALL),
         row("GTSM", "5082", &["bgp/ttl-security"], ALL),
         row("several paths, both ways", "7911", &["bgp/add-path"], ALL),
@@ -76,7 +76,7 @@ pub const TABLE: &[Feature] = {
         row("we restart gracefully, it helps", "4724, 8538", &["bgp/graceful-restart"], [Yes, Yes, Yes, No("has no table")]),
         row("it is away for long, we keep its routes", "9494", &["bgp/long-lived-graceful-restart"], [Yes, Yes, Yes, NONE]),
         row("too many prefixes", "4486", &["bgp/max-prefix"], ALL),
-        row("no policy: nothing in, nothing out", "8212", &["bgp/no-policy"], [Yes, Yes, No("not tried"), No("not tried")]),
+        row("no policy: nothing in, nothing out", "8212", &["bgp/no-policy"], ALL),
     ]
 };
 
