@@ -131,7 +131,7 @@ fn moves(a: &crate::lab::Appliance, hosts: &[(Netns, Netns)]) -> Result<()> {
     let steady = red
         .0
         .command("ping")
-        .args(["-n", "-i", "0.01", "-c", "200", "-W", "2", "10.0.2.2"])
+        .args(["-n", "-i", "0.01", "-c", "400", "-W", "2", "10.0.2.2"])
         .stdout(Stdio::piped())
         .spawn()?;
     a.must("route add 198.51.100.0/24 via 10.0.2.2 vrf blue")?;
@@ -168,16 +168,17 @@ fn moves(a: &crate::lab::Appliance, hosts: &[(Netns, Netns)]) -> Result<()> {
     ensure!(a.json("interface show blue2")?[0]["vrf"] == "green");
     std::fs::write(&file, &text)?;
     a.must(&format!("config apply {}", file.display()))?;
-    apart(hosts, 5)?;
-    let vrfs = a.json("vrf show")?;
-    ensure!(vrfs.as_array().is_some_and(|v| v.len() == 2), "{vrfs}");
-
+    // Before others ping from the same host: they count all answers.
     let out = steady.wait_with_output()?;
     let said = String::from_utf8_lossy(&out.stdout);
     ensure!(
         said.contains(" 0% packet loss"),
         "red lost packets meanwhile: {said}"
     );
+    apart(hosts, 5)?;
+    let vrfs = a.json("vrf show")?;
+    ensure!(vrfs.as_array().is_some_and(|v| v.len() == 2), "{vrfs}");
+
     Ok(())
 }
 
