@@ -13,6 +13,8 @@ mod bgp;
 pub mod config;
 pub mod control;
 pub mod host;
+pub mod labels;
+mod ldp;
 pub mod neigh;
 pub mod request;
 pub mod rib;

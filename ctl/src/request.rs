@@ -102,6 +102,27 @@ pub enum Request {
         /// The rows, and where to go on.
         reply: Reply<Page<api::LabelRoute, Label>>,
     },
+    /// Which labels are for what.
+    LabelRanges {
+        /// It.
+        reply: Reply<api::LabelRanges>,
+    },
+    /// Neighbours and interfaces of LDP.
+    Ldp {
+        /// It.
+        reply: Reply<Box<api::Ldp>>,
+    },
+    /// A page of LDP's FECs and their labels.
+    LdpBindings {
+        /// This one only.
+        prefix: Option<IpNet>,
+        /// Only those after this one.
+        after: Option<IpNet>,
+        /// At most this many rows.
+        limit: usize,
+        /// The rows, and where to go on.
+        reply: Reply<Page<api::LdpBinding, IpNet>>,
+    },
     /// The interfaces, by name.
     Interfaces {
         /// Empty: all. Refused when there is none of that name.
@@ -284,6 +305,8 @@ pub enum Protocol {
     Local,
     /// A subnet of an interface.
     Connected,
+    /// LDP.
+    Ldp,
     /// The configuration.
     Static,
     /// BGP.
@@ -297,6 +320,7 @@ impl Protocol {
         match self {
             Self::Local => "local",
             Self::Connected => "connected",
+            Self::Ldp => "ldp",
             Self::Static => "static",
             Self::Bgp => "bgp",
         }

@@ -200,6 +200,15 @@ impl Lib {
         }
     }
 
+    /// Prefixes that end here are told with an explicit null from now on, or with an implicit one.
+    pub fn set_explicit_null(&mut self, on: bool) {
+        if std::mem::replace(&mut self.explicit_null, on) != on {
+            let ends_here = |e: &Entry| e.route == Some(Route::Local);
+            let all = self.entries.iter().filter(|(_, e)| ends_here(e));
+            self.dirty.extend(all.map(|(net, _)| *net));
+        }
+    }
+
     /// The route of a prefix is this now.
     pub fn set_route(&mut self, net: IpNet, route: Option<Route>) {
         let net = net.trunc();

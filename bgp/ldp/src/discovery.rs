@@ -253,6 +253,13 @@ impl Discovery {
         &self.config
     }
 
+    /// Hellos on links are good for so many seconds from now on; neighbours see that the configuration has changed.
+    pub fn set_link_hold(&mut self, hold: u16) {
+        if std::mem::replace(&mut self.config.link_hold, hold) != hold {
+            self.config.sequence = self.config.sequence.wrapping_add(1);
+        }
+    }
+
     /// Hellos go out of this interface from now on, in those families of which there is a transport address; with none, no
     /// more. Adjacencies over what is off end; they are returned.
     pub fn set_interface(&mut self, now: Instant, iface: IfaceId, families: Families) -> Vec<Key> {

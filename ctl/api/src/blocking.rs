@@ -100,6 +100,10 @@ impl Client {
         bgp_command(BgpCommand) -> BgpCommandReply via command_bgp;
         /// What a policy would do with a route.
         test_bgp_policy(BgpPolicyQuery) -> BgpPolicyTest via test_bgp_policy;
+        /// Which labels are for what.
+        label_ranges(LabelRangeQuery) -> LabelRanges via show_label_ranges;
+        /// Neighbours and interfaces of LDP.
+        ldp(LdpQuery) -> Ldp via show_ldp;
         /// The caches of the RPKI.
         rpki(RpkiQuery) -> Rpki via show_rpki;
             /// Who is told what BGP hears: BMP stations, MRT files.
@@ -209,6 +213,27 @@ impl Client {
             Ok(())
         })?;
         Ok(all)
+    }
+
+    /// LDP's prefixes and their labels.
+    ///
+    /// # Errors
+    /// As [`Self::for_each_route`].
+    pub fn ldp_bindings(&mut self, query: LdpBindingQuery) -> Answer<Vec<LdpBinding>> {
+        let request = self.timed(query);
+        self.runtime.block_on(async {
+            let mut stream = self
+                .inner
+                .show_ldp_bindings(request)
+                .await
+                .map_err(Box::new)?
+                .into_inner();
+            let mut all = Vec::new();
+            while let Some(chunk) = stream.message().await.map_err(Box::new)? {
+                all.extend(chunk.bindings);
+            }
+            Ok(all)
+        })
     }
 
     /// The label table, or one label of it.

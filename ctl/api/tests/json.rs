@@ -130,7 +130,13 @@ fn the_other_shows() {
     );
     has(
         &api::LabelRoute::default(),
-        &[("label", "number"), ("action", "string"), ("via", "array")],
+        &[
+            ("label", "number"),
+            ("action", "string"),
+            ("via", "array"),
+            ("owner", "string"),
+            ("fec", "string"),
+        ],
     );
     has(
         &api::NextHop::default(),

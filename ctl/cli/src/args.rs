@@ -81,6 +81,12 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: Option<BgpVerb>,
     },
+    /// LDP: neighbours, interfaces, labels
+    #[command(infer_subcommands = true)]
+    Ldp {
+        #[command(subcommand)]
+        verb: Option<LdpVerb>,
+    },
     /// RPKI: the caches that say which AS may originate what
     #[command(infer_subcommands = true)]
     Rpki {
@@ -212,7 +218,7 @@ pub(crate) enum RouteVerb {
     /// Shows the routing table
     #[command(
         visible_alias = "list",
-        override_usage = "trunkctl route show [PREFIX|ADDRESS] [longer] [protocol bgp|static|connected|local]"
+        override_usage = "trunkctl route show [PREFIX|ADDRESS] [longer] [protocol bgp|ldp|static|connected|local]"
     )]
     #[command(
         after_help = "An address shows the one route that it takes; a prefix that very route, with \"longer\" also all within it.\n\n\
@@ -249,13 +255,32 @@ pub(crate) enum LabelVerb {
     /// Deletes an entry
     #[command(visible_alias = "delete", override_usage = "trunkctl label del LABEL")]
     Del(Words),
-    /// Shows the label table, or one label of it
+    /// Shows the label table, or one label of it: what becomes of frames, whose the label is, and what it stands for
     #[command(visible_alias = "list")]
     Show {
         /// Only this label
         #[arg(value_parser = clap::value_parser!(u32).range(0..1 << 20))]
         label: Option<u32>,
     },
+    /// Shows which labels are for what ([label-range]), and how many are in use, held and free
+    Ranges,
+}
+
+/// What to see of LDP.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LdpVerb {
+    /// Shows how much there is of everything
+    Summary,
+    /// Shows the neighbours and their sessions
+    #[command(visible_aliases = ["neighbor", "neighbours"])]
+    Neighbors,
+    /// Shows prefixes with the labels that we tell and are told, and which of them packets get
+    Bindings {
+        /// Only this one
+        prefix: Option<String>,
+    },
+    /// Shows the interfaces that LDP is spoken on
+    Interfaces,
 }
 
 /// What to do with interfaces.

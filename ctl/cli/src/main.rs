@@ -8,6 +8,7 @@ mod args;
 mod bgp;
 mod doctor;
 mod failure;
+mod ldp;
 mod offline;
 mod policy;
 mod rpki;
@@ -101,6 +102,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
             Some(LabelVerb::Replace(words)) => change(cli, out, &["label", "replace"], words),
             Some(LabelVerb::Del(words)) => change(cli, out, &["label", "del"], words),
             Some(LabelVerb::Show { label }) => labels(cli, out, LabelQuery { label: *label }),
+            Some(LabelVerb::Ranges) => label_ranges(cli, out),
             None => labels(cli, out, LabelQuery::default()),
         },
         Noun::Interface { verb } => match verb {
@@ -116,6 +118,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
             None => neighbors(cli, out, NeighborQuery::default()),
         },
         Noun::Bgp { verb } => bgp::run(cli, out, verb.as_ref()),
+        Noun::Ldp { verb } => ldp::run(cli, out, verb.as_ref()),
         Noun::Rpki { .. } => rpki::run(cli, out),
         Noun::Vrf { verb } => match verb {
             Some(VrfVerb::Show { name }) => vrfs(cli, out, name.as_deref()),
@@ -327,6 +330,14 @@ fn labels(cli: &Cli, out: &mut dyn Write, query: LabelQuery) -> Outcome {
         return show::json_rows(out, &rows);
     }
     Ok(rows.iter().try_for_each(|row| show::label(out, row))?)
+}
+
+fn label_ranges(cli: &Cli, out: &mut dyn Write) -> Outcome {
+    let all = Client::connect(&cli.socket)?.label_ranges(Default::default())?;
+    if cli.json {
+        return show::json_rows(out, &all.ranges);
+    }
+    Ok(show::label_ranges(out, &all)?)
 }
 
 fn interfaces(cli: &Cli, out: &mut dyn Write, name: Option<&str>) -> Outcome {

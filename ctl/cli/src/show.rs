@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use api::{
-    Drop, Interface, LabelRoute, Memory, Neighbor, NextHop, Rcu, Route, Status, Vrf, Worker,
+    Drop, Interface, LabelRanges, LabelRoute, Memory, Neighbor, NextHop, Rcu, Route, Status, Vrf,
+    Worker,
 };
 use serde::Serialize;
 
@@ -147,8 +148,29 @@ pub(crate) fn label(out: &mut dyn Write, label: &LabelRoute) -> io::Result<()> {
     if !label.mpls_ttl.is_empty() {
         tail = format!("ttl {} {tail}", label.mpls_ttl);
     }
+    if !matches!(label.owner.as_str(), "" | "static") {
+        tail = format!("({} {}) {tail}", label.owner, label.fec);
+    }
     let first = if label.via.is_empty() { "lookup" } else { "" };
     entry(out, &head, first, &label.via, tail.trim_end())
+}
+
+/// The ranges of labels.
+pub(crate) fn label_ranges(out: &mut dyn Write, all: &LabelRanges) -> io::Result<()> {
+    let mut table = Table::new(&[
+        ("RANGE", Left),
+        ("FIRST", Right),
+        ("LAST", Right),
+        ("USED", Right),
+        ("HELD", Right),
+        ("FREE", Right),
+    ]);
+    for r in &all.ranges {
+        let numbers = [r.first, r.last, r.used, r.held, r.free].map(|n| n.to_string());
+        let [first, last, used, held, free] = numbers;
+        table.row([r.range.clone(), first, last, used, held, free]);
+    }
+    table.print(out)
 }
 
 /// The interfaces.

@@ -128,6 +128,63 @@ impl Trunkline for Appliance {
         }))
     }
 
+    async fn show_label_ranges(&self, _: Request<LabelRangeQuery>) -> Answer<LabelRanges> {
+        let range = LabelRange {
+            range: "dynamic".into(),
+            first: 100_000,
+            last: 100_009,
+            used: 2,
+            held: 1,
+            free: 7,
+        };
+        Ok(Response::new(LabelRanges {
+            ranges: vec![range],
+            hold_s: 60.0,
+        }))
+    }
+
+    async fn show_ldp(&self, _: Request<LdpQuery>) -> Answer<Ldp> {
+        Ok(Response::new(Ldp {
+            summary: Some(LdpSummary {
+                router_id: "192.0.2.1".into(),
+                neighbors: 2,
+                operational: 1,
+                ..Default::default()
+            }),
+            neighbors: vec![LdpNeighbor {
+                neighbor: "192.0.2.2:0".into(),
+                state: "operational".into(),
+                uptime_s: 61.0,
+                address: "192.0.2.2".into(),
+                received: 7,
+                ..Default::default()
+            }],
+            interfaces: vec![LdpInterface {
+                interface: "wan0".into(),
+                up: true,
+                hello_hold_s: 15,
+                adjacencies: 1,
+            }],
+        }))
+    }
+
+    type ShowLdpBindingsStream = Stream<LdpBindings>;
+
+    async fn show_ldp_bindings(
+        &self,
+        call: Request<LdpBindingQuery>,
+    ) -> Answer<Self::ShowLdpBindingsStream> {
+        let binding = LdpBinding {
+            fec: call.into_inner().prefix,
+            local: Some(3),
+            ..Default::default()
+        };
+        let bindings = vec![binding];
+        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(
+            LdpBindings { bindings },
+        )]))))
+    }
+
     async fn show_rpki(&self, _: Request<RpkiQuery>) -> Answer<Rpki> {
         let cache = RpkiCache {
             cache: "192.0.2.10".into(),
@@ -814,6 +871,29 @@ fn bgp_is_shown_and_ordered_about() {
     );
     let (code, _, error) = lab.run("bgp policy test known 10.0.0.0/8 colour red");
     assert!(code == 2 && error.contains("unexpected"), "{error}");
+    let (code, out, _) = lab.run("label ranges");
+    assert!(
+        code == 0 && out.contains("dynamic  100000  100009     2     1     7"),
+        "{out}"
+    );
+    let (_, out, _) = lab.run("label ranges --json");
+    let ranges: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(ranges[0]["free"], 7);
+    let (code, out, _) = lab.run("ldp");
+    assert!(
+        code == 0 && out.contains("2 neighbours, 1 of them operational"),
+        "{out}"
+    );
+    let (_, out, _) = lab.run("ldp neighbors");
+    assert!(out.contains("192.0.2.2:0  operational  1m 1s"), "{out}");
+    let (_, out, _) = lab.run("ldp neighbors --json");
+    let rows: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(rows[0]["received"], 7);
+    let (_, out, _) = lab.run("ldp interfaces --json");
+    let rows: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(rows[0]["interface"], "wan0");
+    let (_, out, _) = lab.run("ldp bindings 10.1.0.0/16");
+    assert!(out.contains("10.1.0.0/16  implicit-null"), "{out}");
     let (code, out, _) = lab.run("rpki show");
     assert!(
         code == 0 && out.contains("can't connect: Connection refused"),

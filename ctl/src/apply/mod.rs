@@ -9,7 +9,7 @@
 //! does not keep neighbours and timers waiting; a later plan first sees to the end of an earlier one.
 
 mod capacity;
-mod translate;
+pub(crate) mod translate;
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -23,6 +23,7 @@ use crate::config::{self, Forget, Plan};
 use crate::control::router::{Iface, OpenPort, Router};
 use crate::host::Host;
 use crate::rib::SetId;
+use crate::{labels, ldp};
 
 /// Interfaces at most: their ids are below this.
 const MAX_IFACES: u16 = 1024;
@@ -63,6 +64,7 @@ impl Router {
             self.start(&plan)?;
         }
         self.number_vrfs(plan.next.vrfs.keys());
+        labels::check_static(&self.labels, &plan.labels, now)?;
         if let Some(dp) = &mut self.dp {
             let vrfs = &self.vrfs;
             let vrf_id = |name: &str| vrfs.get(name).copied();
@@ -70,7 +72,10 @@ impl Router {
         }
         let mut undo = Vec::new();
         let reserved = self.reserve(&plan, &mut undo);
-        let prepared = reserved.and_then(|()| self.bgp.prepare(&plan.next));
+        let prepared = reserved
+            .and_then(|()| self.ldp.prepare(&plan.next))
+            // Last, as nothing takes back what it does but itself.
+            .and_then(|ldp| Ok((self.bgp.prepare(&plan.next)?, ldp)));
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(cause) => {
@@ -176,7 +181,7 @@ impl Router {
     }
 
     /// Does what cannot fail.
-    fn commit(&mut self, plan: Box<Plan>, prepared: bgp::Prepared, now: Instant) {
+    fn commit(&mut self, plan: Box<Plan>, prepared: (bgp::Prepared, ldp::Prepared), now: Instant) {
         for old in plan
             .interfaces_removed
             .iter()
@@ -207,9 +212,13 @@ impl Router {
                 None => drop(self.neigh.del_static(now, id, *address, &mut self.acts)),
             }
         }
+        self.labels.set_ranges(&plan.next.label_ranges);
+        labels::commit_static(&mut self.labels, &plan.labels, now);
         self.running = plan.next.clone();
         let (bgp, rib, links) = self.bgp_parts();
-        bgp.apply(&plan.next, prepared, rib, &links, now);
+        bgp.apply(&plan.next, prepared.0, rib, &links, now);
+        let (ldp, mut around) = self.ldp_parts();
+        ldp.apply(&plan.next, prepared.1, &mut around, now);
         self.backlog.push_back(Backlog {
             plan,
             labels: 0,

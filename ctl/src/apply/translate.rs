@@ -9,7 +9,7 @@ use crate::rib::spec::{self, Hop, LabelSpec, PathSpec, PathsSpec, TtlMode};
 /// An id that no interface has: a path there is down.
 const NOWHERE: IfaceId = IfaceId(u16::MAX);
 
-pub(super) fn ttl(t: config::TtlMode) -> TtlMode {
+pub(crate) fn ttl(t: config::TtlMode) -> TtlMode {
     match t {
         config::TtlMode::Uniform => TtlMode::Uniform,
         config::TtlMode::Pipe => TtlMode::Pipe,

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use net::{Label, MacAddr};
 
 use super::bgp::{self, BgpStep};
+use super::labels::RangeStep;
+use super::ldp::{self, LdpStep};
 use super::model::{
     Dataplane, Interface, LabelRoute, NeighborParams, RouteFile, System, Target, Valid,
 };
@@ -69,6 +71,8 @@ pub struct Plan {
     pub neighbors: Vec<Edit<(String, IpAddr), MacAddr>>,
     /// Learned neighbours to forget. Refused with the rest of the plan when there is no such neighbour.
     pub forgotten: Vec<Forget>,
+    /// The new `[label-range]`, if it changes.
+    pub label_ranges: Option<RangeStep>,
     /// Static labels.
     pub labels: Vec<Edit<Label, Arc<LabelRoute>>>,
     /// VRFs by name. One that goes is named by nothing else any more.
@@ -77,6 +81,8 @@ pub struct Plan {
     pub routes: Vec<Edit<Dest, Arc<Target>>>,
     /// What changes in `[bgp]`; `next` has the whole of it.
     pub bgp: Vec<BgpStep>,
+    /// `[ldp]`, if it changes.
+    pub ldp: Option<LdpStep>,
     /// What changes in policies, their sets, and `[rpki]`; `next` has the whole of it.
     pub policy: Vec<PolicyStep>,
     /// What changes in `[bmp.*]` and `[mrt]`; `next` has the whole of it.
@@ -124,6 +130,10 @@ pub enum Step<'a> {
     Policy(&'a PolicyStep),
     /// Change who is told what BGP hears.
     Watch(&'a WatchStep),
+    /// Change LDP.
+    Ldp(&'a LdpStep),
+    /// Take over `[label-range]`.
+    LabelRanges(&'a RangeStep),
 }
 
 impl Plan {
@@ -153,6 +163,8 @@ impl Plan {
             + self.interfaces_changed.len()
             + self.neighbors.len()
             + self.forgotten.len()
+            + usize::from(self.label_ranges.is_some())
+            + usize::from(self.ldp.is_some())
             + self.labels.len()
             + self.vrfs.len()
             + self.routes.len()
@@ -167,6 +179,7 @@ impl Plan {
             self.system.as_ref().map(Step::System),
             self.dataplane.as_ref().map(Step::Dataplane),
             self.neighbor.as_ref().map(Step::Neighbor),
+            self.label_ranges.as_ref().map(Step::LabelRanges),
         ];
         settings
             .into_iter()
@@ -229,6 +242,7 @@ impl Plan {
             )
             .chain(self.policy.iter().map(Step::Policy))
             .chain(self.bgp.iter().map(Step::Bgp))
+            .chain(self.ldp.iter().map(Step::Ldp))
             .chain(self.watch.iter().map(Step::Watch))
     }
 }
@@ -250,10 +264,13 @@ fn diff(from: &Valid, next: Arc<Valid>) -> Plan {
         restart: restarts(from, to),
         neighbor: changed(from.neighbor != to.neighbor).map(|()| to.neighbor),
         neighbors: edits(&from.neighbors, &to.neighbors),
+        label_ranges: changed(from.label_ranges != to.label_ranges)
+            .map(|()| RangeStep(to.label_ranges.clone())),
         labels: edits(&from.labels, &to.labels),
         vrfs: edits(&from.vrfs, &to.vrfs),
         routes: route_edits(from, to),
         bgp: bgp::steps(from.bgp.as_ref(), to.bgp.as_ref()),
+        ldp: ldp::step(from.ldp.as_ref(), to.ldp.as_ref()),
         policy: policy::steps(from, to),
         watch: watch::steps(&from.watch, &to.watch),
         ..Plan::default()

@@ -13,6 +13,8 @@ pub mod bgp;
 mod diff;
 mod edit;
 mod error;
+pub mod labels;
+pub mod ldp;
 mod model;
 mod parse;
 pub mod policy;

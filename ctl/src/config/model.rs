@@ -12,6 +12,8 @@ use ipnet::IpNet;
 use net::{Label, LabelStack, MacAddr};
 
 use super::bgp::Bgp;
+use super::labels::LabelRanges;
+use super::ldp::Ldp;
 use super::policy::{PolicyBook, Rpki};
 use super::vrf::{Dest, Vrf, VrfName};
 use super::watch::Watch;
@@ -35,10 +37,14 @@ pub struct Valid {
     pub route_file: Option<Arc<RouteFile>>,
     /// `[[label]]` by incoming label.
     pub labels: BTreeMap<Label, Arc<LabelRoute>>,
+    /// `[label-range]`
+    pub label_ranges: LabelRanges,
     /// `[[neighbor.static]]` by interface and address.
     pub neighbors: BTreeMap<(String, IpAddr), MacAddr>,
     /// `[bgp]`, if BGP is spoken at all.
     pub bgp: Option<Arc<Bgp>>,
+    /// `[ldp]`, if LDP is spoken at all.
+    pub ldp: Option<Arc<Ldp>>,
     /// `[policy.*]` and the sets that they name.
     pub policy: PolicyBook,
     /// `[rpki]`, if caches are asked.

@@ -19,7 +19,7 @@ use super::model::{
 };
 use super::reader::{At, Key, Log, Table, mistyped, number, string};
 use super::vrf::{self, Dest, VrfName};
-use super::{bgp, policy, terms, watch};
+use super::{bgp, labels, ldp, policy, terms, watch};
 
 /// A configuration whose parts are well formed, with their places.
 #[derive(Debug, Default)]
@@ -32,8 +32,10 @@ pub(super) struct Candidate {
     pub(super) vrfs: Vec<At<(VrfName, vrf::Vrf)>>,
     pub(super) routes: Vec<At<(Dest, Target)>>,
     pub(super) labels: Vec<At<(Label, LabelRoute)>>,
+    pub(super) label_ranges: labels::LabelRanges,
     pub(super) neighbors: Vec<At<(String, IpAddr, MacAddr)>>,
     pub(super) bgp: Option<bgp::Draft>,
+    pub(super) ldp: Option<ldp::Draft>,
     pub(super) policy: policy::Draft,
     pub(super) watch: watch::Watch,
 }
@@ -71,7 +73,9 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Candidate, ConfigError> {
         "vrf",
         "route",
         "label",
+        "label-range",
         "bgp",
+        "ldp",
         "policy",
         "prefix-set",
         "as-set",
@@ -95,8 +99,10 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Candidate, ConfigError> {
         _ => Ok(text.to_owned()),
     });
     out.bgp = bgp::section(&root, &mut log);
+    out.ldp = ldp::section(&root, &mut log);
     out.policy = policy::sections(&root, &mut log);
     out.watch = watch::sections(&root, &mut log);
+    out.label_ranges = labels::section(&root, &mut log);
     for (index, at, entries) in root.tables("route", &mut log) {
         let list = Key::Of(&root.key, "route");
         if let Some(value) = route(entries, at, Key::Nth(&list, index), &mut log) {
@@ -247,7 +253,7 @@ pub(super) fn lladdr(text: &str) -> Result<MacAddr, String> {
 }
 
 /// A time in seconds, to the millisecond.
-fn seconds(table: &Table<'_>, name: &str, log: &mut Log<'_>) -> Option<Duration> {
+pub(super) fn seconds(table: &Table<'_>, name: &str, log: &mut Log<'_>) -> Option<Duration> {
     let value = table.get(name)?;
     let found = match value.get_ref() {
         DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix())

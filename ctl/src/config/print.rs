@@ -313,8 +313,12 @@ impl Valid {
             .map(|(at, route)| label(*at, route))
             .collect();
         doc.insert("label", Item::ArrayOfTables(labels));
+        self.label_ranges.print(&mut doc);
         if let Some(bgp) = &self.bgp {
             doc.insert("bgp", Item::Table(bgp.to_table()));
+        }
+        if let Some(ldp) = &self.ldp {
+            ldp.print(&mut doc);
         }
         policy::print(self, &mut doc);
         self.watch.print(&mut doc);
@@ -462,6 +466,8 @@ impl fmt::Display for Step<'_> {
             Self::Bgp(step) => step.fmt(f),
             Self::Policy(step) => step.fmt(f),
             Self::Watch(step) => step.fmt(f),
+            Self::Ldp(step) => step.fmt(f),
+            Self::LabelRanges(step) => step.fmt(f),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::model::{Interface, LabelAction, NextHop, RouteFile, Target, Valid};
 use super::parse::{Candidate, InterfaceDraft};
 use super::reader::{At, Log};
 use super::vrf::{self, Dest, Vrf, VrfName};
-use super::{bgp, policy, routefile, terms};
+use super::{bgp, ldp, policy, routefile, terms};
 
 /// Where the routes of a `route-file` come from.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,7 @@ impl Candidate {
             dataplane: self.dataplane,
             neighbor: self.neighbor,
             watch: self.watch,
+            label_ranges: self.label_ranges,
             ..Valid::default()
         };
         valid.vrfs = vrf::validate(self.vrfs, &mut log);
@@ -85,6 +86,18 @@ impl Candidate {
                 },
             };
             valid.bgp = Some(Arc::new(bgp::validate(draft, &around, &mut log)));
+        }
+        if let Some(draft) = self.ldp {
+            let around = ldp::Around {
+                file,
+                router_id: valid.system.router_id,
+                interfaces: &interfaces,
+                keep: match files {
+                    Files::Keep(running) => running.ldp.as_deref(),
+                    Files::Read => None,
+                },
+            };
+            valid.ldp = Some(Arc::new(ldp::validate(draft, &around, &mut log)));
         }
         valid.interfaces = interfaces;
         log.verdict(valid)
@@ -572,6 +585,9 @@ fn labels(
                 format!("is there twice, first in line {line}; several next hops go into one via"),
             );
             continue;
+        }
+        if let Err(message) = valid.label_ranges.check_static(label) {
+            log.at(at, &key, message);
         }
         if let LabelAction::PopLookup(Some(vrf)) = &route.action
             && let Err(message) = own.has_vrf(vrf)

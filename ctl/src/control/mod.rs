@@ -28,6 +28,7 @@ use tracing::{debug, error, info, warn};
 use crate::bgp::LISTENERS;
 use crate::config::{Plan, Store};
 use crate::host::links::LinkWatch;
+use crate::labels::StateFile;
 use crate::neigh::{Neighbours, Params};
 use crate::request::{self, Reply, Request};
 use crate::server::{Instance, Server};
@@ -92,8 +93,14 @@ pub fn run(options: &Options) -> Result<(), String> {
     let mut marker = options.socket.clone().into_os_string();
     marker.push(".restart");
     control.router.bgp.set_marker(std::path::Path::new(&marker));
+    let mut state = store.path().as_os_str().to_owned();
+    state.push(".labels");
+    control.router.label_file = StateFile::new(std::path::Path::new(&state));
     let plan = Box::new(Plan::initial(store.running().clone()));
     control.router.apply(plan, Instant::now())?;
+    // After the static ones: what contradicts the configuration is nobody's any more.
+    let (file, labels) = (&control.router.label_file, &mut control.router.labels);
+    file.restore(labels, Instant::now());
     let waker = Waker::new(control.poll.registry(), Token(tokens::REQUESTS))
         .map_err(|e| format!("can't make a waker: {e}"))?;
     let (asker, requests) = request::channel(move || {
@@ -195,11 +202,14 @@ impl Control {
                 self.next_all_links = Instant::now();
             }
             for event in &events {
-                if event.token().0 >= LISTENERS {
-                    let over = event.is_error() || event.is_read_closed();
-                    let readable = event.is_readable() || over;
-                    let writable = event.is_writable() || over;
-                    self.router.bgp.event(event.token().0, readable, writable);
+                let token = event.token().0;
+                let over = event.is_error() || event.is_read_closed();
+                let readable = event.is_readable() || over;
+                let writable = event.is_writable() || over;
+                if token >= crate::ldp::FIRST {
+                    self.router.ldp.event(token, readable, writable);
+                } else if token >= LISTENERS {
+                    self.router.bgp.event(token, readable, writable);
                 }
             }
             let taps = tokens.range(tokens::FIRST_TAP..LISTENERS);
@@ -234,6 +244,7 @@ impl Control {
         more |= learning;
         let draining = self.router.drain(now, learning);
         more |= self.router.bgp_resolved();
+        more |= self.router.ldp_turn(now);
         self.router.carry_out(now);
         self.router.flush();
         if !draining {
@@ -267,7 +278,8 @@ impl Control {
             self.next_all_links
         };
         let mut t = LONGEST.min(due(links)).min(due(self.next_chores));
-        let timers = [self.router.neigh.poll_at(), self.router.bgp.poll_at()];
+        let r = &self.router;
+        let timers = [r.neigh.poll_at(), r.bgp.poll_at(), r.ldp.poll_at()];
         for at in timers.into_iter().flatten() {
             t = t.min(due(at));
         }
@@ -320,6 +332,20 @@ impl Control {
                 limit,
                 reply,
             } => reply.ok(r.show_labels(label, after, limit)),
+            Request::LabelRanges { reply } => reply.ok(r.show_label_ranges()),
+            Request::Ldp { reply } => {
+                let (ldp, around) = r.ldp_parts();
+                reply.send(ldp.show(&around.links, now).map(Box::new));
+            }
+            Request::LdpBindings {
+                prefix,
+                after,
+                limit,
+                reply,
+            } => {
+                let (ldp, around) = r.ldp_parts();
+                reply.send(ldp.show_bindings(prefix, after, limit, &around.links));
+            }
             Request::Interfaces { query, reply } => reply.send(r.show_interfaces(&query.name)),
             Request::Neighbors { query, reply } => reply.send(r.show_neighbors(&query, now)),
             Request::Workers { reset, reply } => reply.ok(r.show_workers(reset)),
@@ -393,6 +419,10 @@ impl Router {
             warn!("DPDK: {line}");
         }
         self.rib.retry();
+        if self.labels.tick(now) {
+            self.ldp.labels_available();
+        }
+        self.label_file.turn(&mut self.labels);
         let Some(dp) = &mut self.dp else { return };
         let stalls = self.watchdog.observe(now, &dp.rcu_status());
         for s in &stalls.began {
@@ -422,6 +452,9 @@ impl Router {
     /// Takes everything down, in order.
     fn end(&mut self) {
         self.bgp_shut_down(Instant::now());
+        let (ldp, mut around) = self.ldp_parts();
+        ldp.shut_down(&mut around, Instant::now());
+        self.label_file.finish(&mut self.labels);
         if let Some(dp) = &mut self.dp
             && let Err(e) = dp.shutdown()
         {

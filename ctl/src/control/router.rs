@@ -28,6 +28,7 @@ use crate::request::Refused;
 use crate::rib::Rib;
 use crate::rib::fib::FibSink;
 use crate::rib::spec::IfaceSpec;
+use crate::{labels, ldp};
 
 /// How long tables may be written, and how long a plan's edits taken up, between two looks at everything else: frames
 /// that wait for a neighbour, timers, requests.
@@ -73,6 +74,10 @@ pub(crate) struct Router {
     pub(crate) rib: Rib,
     pub(crate) neigh: Neighbours,
     pub(crate) bgp: Driver,
+    pub(crate) ldp: ldp::Driver,
+    /// Who has which label, and the file that has it.
+    pub(crate) labels: labels::Manager,
+    pub(crate) label_file: labels::StateFile,
     pub(crate) acts: Vec<Act>,
     pub(crate) ifaces: BTreeMap<String, Iface>,
     pub(crate) names: BTreeMap<IfaceId, String>,
@@ -113,6 +118,9 @@ impl Router {
     pub(crate) fn new(registry: Registry, neigh: Neighbours) -> io::Result<Self> {
         Ok(Self {
             bgp: Driver::new(registry.try_clone()?),
+            ldp: ldp::Driver::new(registry.try_clone()?),
+            labels: labels::Manager::default(),
+            label_file: labels::StateFile::default(),
             host: None,
             dp: None,
             machine: Machine::default(),
@@ -382,7 +390,34 @@ impl Router {
             bgp.links_changed(&links, now);
         }
         let valid = Arc::clone(links.valid);
-        bgp.turn(now, rib, &valid, &links)
+        let more = bgp.turn(now, rib, &valid, &links);
+        if changed {
+            let (ldp, mut around) = self.ldp_parts();
+            ldp.links_changed(&mut around, now);
+        }
+        more
+    }
+
+    /// LDP's piece of a turn, after the tables were written: it hears of next hops that are found. True: there is more.
+    pub(crate) fn ldp_turn(&mut self, now: Instant) -> bool {
+        let (ldp, mut around) = self.ldp_parts();
+        ldp.turn(&mut around, now)
+    }
+
+    /// LDP, and what it looks at.
+    pub(crate) fn ldp_parts(&mut self) -> (&mut ldp::Driver, ldp::Around<'_>) {
+        let around = ldp::Around {
+            rib: &mut self.rib,
+            labels: &mut self.labels,
+            links: Links {
+                ifaces: &self.ifaces,
+                names: &self.names,
+                host: self.host.as_ref(),
+                neigh: &self.neigh,
+                valid: &self.running,
+            },
+        };
+        (&mut self.ldp, around)
     }
 
     /// What the RIB has found out goes to BGP. True: there was something.

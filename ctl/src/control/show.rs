@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use net::{IfaceId, Label, VrfId};
 
 use super::router::{Iface, Router};
+use crate::labels::{Fec, Owner, Usage};
 use crate::request::{Page, Protocol, Refused, RouteMatch, RouteQuery};
 use crate::rib::resolve::{Resolved, Target};
 use crate::rib::spec::{self, Hop, LabelAction, PathSpec, PathsSpec, Problem, Source, TtlMode};
@@ -243,15 +244,45 @@ impl Router {
             .iter()
             .find_map(|p| p.as_ref().err())
             .filter(|_| !v.installed);
+        let itself = Fec::Label(v.label);
+        let (owner, fec) = self
+            .labels
+            .user(v.label)
+            .unwrap_or((Owner::Static, &itself));
         api::LabelRoute {
             label: v.label.get(),
             action: action.into(),
             vrf: self.vrf_name(vrf).to_owned(),
             mpls_ttl: mode_name(v.spec.ttl).into(),
-            protocol: "static".into(),
+            // Of BGP's several uses of labels one word is shown, as of its routes.
+            protocol: match owner {
+                Owner::Static => "static",
+                Owner::Ldp => "ldp",
+                _ => "bgp",
+            }
+            .into(),
+            owner: owner.name().into(),
+            fec: fec.to_string(),
             installed: v.installed,
             via,
             problem: failed.map(|p| self.problem(*p)).unwrap_or_default(),
+        }
+    }
+
+    /// Which labels are for what, and how full those ranges are.
+    pub(crate) fn show_label_ranges(&self) -> api::LabelRanges {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let one = |u: Usage| api::LabelRange {
+            range: u.name.into(),
+            first: u.range.first.get(),
+            last: u.range.last.get(),
+            used: number(u.used),
+            held: number(u.held),
+            free: u.range.size().saturating_sub(number(u.used + u.held)),
+        };
+        api::LabelRanges {
+            ranges: self.labels.usage().into_iter().map(one).collect(),
+            hold_s: self.labels.hold().as_secs_f64(),
         }
     }
 }
@@ -260,6 +291,7 @@ fn is_shown(source: Source, only: Option<Protocol>) -> bool {
     let protocol = match source {
         Source::Local => Protocol::Local,
         Source::Connected => Protocol::Connected,
+        Source::Ldp => Protocol::Ldp,
         Source::Static => Protocol::Static,
         Source::Ebgp | Source::Ibgp => Protocol::Bgp,
         Source::Neighbor => return false,

@@ -86,7 +86,8 @@ impl Rib {
     pub fn distance(&self, source: Source) -> u8 {
         match source {
             Source::Local | Source::Connected => 0,
-            Source::Static => 1,
+            // As far as the route whose next hops it has.
+            Source::Ldp | Source::Static => 1,
             Source::Ebgp => self.distances.ebgp,
             Source::Ibgp => self.distances.ibgp,
             Source::Neighbor => 255,

@@ -213,6 +213,18 @@ impl Rib {
             self.dirty_labels.extend(&set.labels);
         }
         let old = std::mem::replace(&mut set.resolved, resolved);
+        // BGP's prefixes have no labels of LDP's, and there are many.
+        if !set
+            .spec
+            .paths
+            .iter()
+            .any(|p| matches!(p.hop, Hop::Bgp { .. }))
+        {
+            let global = |s: &Slot| self.table.vrf(*s) == VrfId::GLOBAL;
+            for slot in set.members.iter().filter(global) {
+                self.fecs.mark(self.table.prefix(slot));
+            }
+        }
         if was_live != set.live() {
             let few = set.members.len() <= FEW;
             for slot in set.members.iter() {

@@ -15,6 +15,7 @@ mod bgp;
 mod drain;
 pub mod fib;
 mod incoming;
+mod ldp;
 mod look;
 mod queues;
 pub mod resolve;
@@ -36,6 +37,7 @@ pub use adjs::Want;
 pub use bgp::{BgpRoute, Distances, FollowedHop};
 pub use drain::Progress;
 use incoming::Incoming;
+pub use ldp::{FecHop, FecRoute};
 pub use look::{LabelView, RouteView};
 use queues::{Queued, Queues};
 use resolve::View;
@@ -149,6 +151,8 @@ pub struct Rib {
     freed: bool,
     followed: bgp::Followed,
     distances: Distances,
+    /// What LDP is to hear of.
+    fecs: ldp::Fecs,
 }
 
 impl View for Rib {
@@ -308,6 +312,11 @@ impl Rib {
             self.leave(id);
         }
         self.sets.touch_addresses(vrf, &p);
+        // Of BGP's routes there are many, and none has a label of LDP's; those of VRFs are not in the core.
+        let of = new.or(old.map(|o| o.1)).map(|r| r.0);
+        if vrf == VrfId::GLOBAL && of.is_some_and(|s| !s.is_bgp() && s != Source::Ldp) {
+            self.fecs.mark(p);
+        }
         Some(slot)
     }
 
@@ -446,6 +455,9 @@ impl Rib {
         self.queues.soon(slot, &mut self.table[slot]);
         if source != Source::Neighbor {
             self.sets.touch_addresses(vrf, &p);
+            if vrf == VrfId::GLOBAL {
+                self.fecs.mark(p);
+            }
         }
     }
 }

@@ -12,6 +12,8 @@ pub enum Source {
     Local,
     /// The prefix of an address of an interface.
     Connected,
+    /// LDP: a static route with the labels that its next hops told for it.
+    Ldp,
     /// The configuration or `trunkctl route add`.
     Static,
     /// BGP, from a neighbour in another AS.
@@ -35,6 +37,7 @@ impl Source {
         match self {
             Self::Local => "local",
             Self::Connected => "connected",
+            Self::Ldp => "ldp",
             Self::Static => "static",
             Self::Ebgp | Self::Ibgp => "bgp",
             Self::Neighbor => "neighbor",

@@ -10,7 +10,8 @@ use api::{
     BgpCommand, BgpCommandReply, BgpDump, BgpDumpQuery, BgpNeighborQuery, BgpNeighbors,
     BgpPolicyQuery, BgpPolicyTest, BgpRoutes, BgpWatch, BgpWatchQuery, Change, CommitReply,
     CommitRequest, ConfigReply, ConfigRequest, ConfigText, DropQuery, Drops, InterfaceQuery,
-    Interfaces, LabelQuery, LabelRoute, Labels, Memory, MemoryQuery, NeighborQuery, Neighbors, Rcu,
+    Interfaces, LabelQuery, LabelRangeQuery, LabelRanges, LabelRoute, Labels, Ldp, LdpBinding,
+    LdpBindingQuery, LdpBindings, LdpQuery, Memory, MemoryQuery, NeighborQuery, Neighbors, Rcu,
     RcuQuery, Route, Routes, Rpki, RpkiQuery, ShowConfigRequest, Status as ApplianceStatus,
     StatusRequest, WorkerQuery, Workers,
 };
@@ -148,11 +149,12 @@ fn route_query(query: &api::RouteQuery) -> Result<RouteQuery, Refusal> {
         "" => None,
         "local" => Some(Protocol::Local),
         "connected" => Some(Protocol::Connected),
+        "ldp" => Some(Protocol::Ldp),
         "static" => Some(Protocol::Static),
         "bgp" => Some(Protocol::Bgp),
         other => {
             return Err(Refusal::Unclear(format!(
-                "unknown protocol {other:?}; the protocols are bgp, connected, local, static"
+                "unknown protocol {other:?}; the protocols are bgp, connected, ldp, local, static"
             )));
         }
     };
@@ -232,6 +234,7 @@ fn reply(done: Done) -> ConfigReply {
 impl Trunkline for Service {
     type ShowRoutesStream = Stream<Routes>;
     type ShowLabelsStream = Stream<Labels>;
+    type ShowLdpBindingsStream = Stream<LdpBindings>;
     type ShowBgpRoutesStream = Stream<BgpRoutes>;
     type DumpBgpStream = Stream<BgpDump>;
 
@@ -426,6 +429,37 @@ impl Trunkline for Service {
         let query = Box::new(call.into_inner());
         let test = ask(&self.commits, |reply| Request::BgpPolicy { query, reply }).await?;
         Ok(Response::new(*test))
+    }
+
+    async fn show_label_ranges(&self, _: Call<LabelRangeQuery>) -> Answer<LabelRanges> {
+        let ranges = ask(&self.commits, |reply| Request::LabelRanges { reply }).await?;
+        Ok(Response::new(ranges))
+    }
+
+    async fn show_ldp(&self, _: Call<LdpQuery>) -> Answer<Ldp> {
+        let ldp = ask(&self.commits, |reply| Request::Ldp { reply }).await?;
+        Ok(Response::new(*ldp))
+    }
+
+    async fn show_ldp_bindings(
+        &self,
+        call: Call<LdpBindingQuery>,
+    ) -> Answer<Self::ShowLdpBindingsStream> {
+        let prefix = match call.into_inner().prefix.as_str() {
+            "" => None,
+            text => Some(api::grammar::prefix(text).map_err(|e| Status::invalid_argument(e.0))?),
+        };
+        let request = move |after: Option<IpNet>, reply: Reply<Page<LdpBinding, IpNet>>| {
+            Request::LdpBindings {
+                prefix,
+                after,
+                limit: PAGE,
+                reply,
+            }
+        };
+        Ok(Response::new(stream(&self.commits, request, |bindings| {
+            LdpBindings { bindings }
+        })))
     }
 
     async fn show_rpki(&self, _: Call<RpkiQuery>) -> Answer<Rpki> {

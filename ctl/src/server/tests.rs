@@ -58,6 +58,9 @@ fn control(requests: &crossbeam::channel::Receiver<Request>, stop: &AtomicBool) 
             Request::BgpCommand { reply, .. } => reply.refuse("not now"),
             Request::BgpPolicy { reply, .. } => reply.refuse("not now"),
             Request::Rpki { reply } => reply.ok(vec![]),
+            Request::Ldp { reply } => reply.ok(Box::default()),
+            Request::LdpBindings { reply, .. } => reply.refuse("not now"),
+            Request::LabelRanges { reply } => reply.ok(api::LabelRanges::default()),
             Request::BgpDump { reply, .. } => reply.refuse("not now"),
             Request::BgpWatch { reply } => reply.ok(api::BgpWatch::default()),
             Request::Apply { plan, reply } => {

@@ -201,6 +201,18 @@ impl Speaker {
         self.hellos(now, out);
     }
 
+    /// From now on Hellos on links are good for so many seconds, and sessions offer to end after so many without a word;
+    /// those that are there stay as they were agreed on.
+    pub fn set_times(&mut self, link_hold: u16, keepalive: u16) {
+        self.discovery.set_link_hold(link_hold);
+        self.config.session.keepalive = keepalive;
+    }
+
+    /// Prefixes that end here are told with an explicit null from now on, or with an implicit one.
+    pub fn set_explicit_null(&mut self, on: bool) {
+        self.lib.set_explicit_null(on);
+    }
+
     /// This address is ours, or no more. Link-local ones are told nobody (RFC 7552 7.1).
     pub fn set_address(&mut self, addr: IpAddr, on: bool) {
         let local = matches!(addr, IpAddr::V6(a) if a.is_unicast_link_local());

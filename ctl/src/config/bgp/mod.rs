@@ -215,6 +215,15 @@ impl Bgp {
     }
 }
 
+/// Reads the file of a key of TCP MD5.
+///
+/// # Errors
+/// What is wrong with it; never what is in it.
+pub(super) fn md5_key(written: &str, config: &std::path::Path) -> Result<Secret, String> {
+    let key = keys::read(written, config)?;
+    keys::check_md5(&key, written).map(|()| key)
+}
+
 /// Is it the same configuration, shared or not?
 pub(super) fn same(a: Option<&Arc<Bgp>>, b: Option<&Arc<Bgp>>) -> bool {
     match (a, b) {

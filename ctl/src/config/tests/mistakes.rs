@@ -426,6 +426,98 @@ const CASES: &[(&str, &str, &str)] = &[
         "9: label 16: is there twice, first in line 6",
         "",
     ),
+    // LDP
+    (
+        "[ldp]\ninterfaces = [\"wan0\"]\n",
+        "6: ldp.router-id: is missing",
+        "such as \"192.0.2.1\"",
+    ),
+    (
+        "[ldp]\nrouter-id = \"10.0.0.1\"\n",
+        "6: ldp.interfaces: is missing",
+        "interfaces = [\"wan0\"]",
+    ),
+    (
+        "[ldp]\nrouter-id = \"192.0.2.1\"\ninterfaces = [\"wan0\"]\n",
+        "6: ldp.transport-address: 192.0.2.1 is no address of the router",
+        "give \"192.0.2.1/32\" to one",
+    ),
+    (
+        "[ldp]\nrouter-id = \"10.0.0.1\"\ninterfaces = [\"wan0\"]\n",
+        "8: ldp.interfaces: interface wan0 takes no labelled frames",
+        "mpls = true in [interface.wan0]",
+    ),
+    (
+        "[ldp]\nrouter-id = \"10.0.0.1\"\ninterfaces = [\"wan1\"]\n",
+        "8: ldp.interfaces: there is no interface \"wan1\"",
+        "did you mean \"wan0\"?",
+    ),
+    (
+        "[ldp]\nrouter-id = \"10.0.0.1\"\ntransport-address = \"2001:db8::1\"\ninterfaces = [\"wan0\"]\n",
+        "8: ldp.transport-address: 2001:db8::1 is an IPv6 address",
+        "LDP is spoken over IPv4 here",
+    ),
+    (
+        "[ldp]\nrouter-id = \"10.0.0.1\"\nhello-hold-time = 2\n",
+        "8: ldp.hello-hold-time: 2 is not a number from 3 to 65534",
+        "",
+    ),
+    (
+        "[ldp]\nrouter-id = \"10.0.0.1\"\nprefixes = [\"192.0.2.1/24\"]\n",
+        "8: ldp.prefixes: \"192.0.2.1/24\" has bits set after its length",
+        "the prefix is 192.0.2.0/24",
+    ),
+    (
+        "[ldp]\nrouter-id = \"10.0.0.1\"\n[ldp.neighbor.\"10.0.0.2\"]\n",
+        "8: ldp.neighbor.\"10.0.0.2\".password-file: is missing",
+        "leave the neighbour out",
+    ),
+    (
+        "[ldp]\ncontrol = \"ordered\"\n",
+        "7: ldp.control: unknown key",
+        "the keys here are router-id",
+    ),
+    // ranges of labels
+    (
+        "[label-range]\ndynamic = \"16-\"\n",
+        "7: label-range.dynamic: \"16-\" is no range of labels",
+        "write it like \"16000-23999\"",
+    ),
+    (
+        "[label-range]\ndynamic = \"15-100\"\n",
+        "7: label-range.dynamic: label 15 is reserved",
+        "begin at 16",
+    ),
+    (
+        "[label-range]\nvrf = \"200-100\"\n",
+        "7: label-range.vrf: \"200-100\" counts down",
+        "\"100-200\"",
+    ),
+    (
+        "[label-range]\ndynamic = \"100-1048576\"\n",
+        "7: label-range.dynamic: 1048576 is not a label",
+        "",
+    ),
+    (
+        "[label-range]\ndynamic = \"100-199\"\nsrgb = \"199-300\"\n",
+        "8: label-range.srgb: 199-300 overlaps dynamic (100-199)",
+        "a label is for one use",
+    ),
+    (
+        "[label-range]\nsrgb = \"90000-100000\"\n",
+        "7: label-range.srgb: 90000-100000 overlaps dynamic (100000-1048575, where nothing is said)",
+        "",
+    ),
+    (
+        "[label-range]\nstatic = \"16-99\"\n[[label]]\nin = 100\naction = \"pop\"\n",
+        "8: label 100: is not in label-range.static (16-99)",
+        "change the range",
+    ),
+    (
+        "[label-range]\nvrf = \"16-99\"\n[[label]]\nin = 50\naction = \"pop\"\n",
+        "8: label 50: is in label-range.vrf (16-99)",
+        "take one outside of it",
+    ),
     // neighbours
     (
         "[[neighbor.static]]\naddress = \"10.0.0.2\"\nlladdr = \"x\"\ndev = \"wan0\"\n",

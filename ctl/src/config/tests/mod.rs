@@ -198,6 +198,8 @@ fn every_key_is_documented() {
         "[[route]]",
         "[[label]]",
         "[[neighbor.static]]",
+        "[label-range]",
+        "[ldp]",
         "[bgp]",
         "[bgp.group.g]",
         "[bgp.neighbor.\"192.0.2.9\"]",

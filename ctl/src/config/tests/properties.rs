@@ -11,6 +11,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use super::super::diff::{Edit, Plan, Step};
+use super::super::labels::{LabelRanges, Range};
 use super::super::model::*;
 use super::super::policy::PolicyBook;
 use super::super::vrf::{Dest, RouteTarget, Vrf, VrfName};
@@ -201,6 +202,33 @@ fn dataplane() -> impl Strategy<Value = Dataplane> {
     )
 }
 
+/// Static labels of the cases are 16 to 39.
+fn label_ranges() -> impl Strategy<Value = LabelRanges> {
+    let range = |first: u32| {
+        let to = first..first + 999;
+        to.prop_map(move |last| Range {
+            first: Label::new(first).unwrap(),
+            last: Label::new(last).unwrap(),
+        })
+    };
+    let [dynamic, vrf, srgb] = [range(1000), range(2000), range(3000)].map(prop::option::of);
+    let fixed = any::<bool>();
+    (fixed, dynamic, vrf, srgb, 10_u64..100_000).prop_map(|(fixed, dynamic, vrf, srgb, hold)| {
+        let all = LabelRanges::default();
+        LabelRanges {
+            fixed: fixed.then(|| Range {
+                first: Label::new(16).unwrap(),
+                last: Label::new(999).unwrap(),
+            }),
+            said: dynamic.is_some(),
+            dynamic: dynamic.unwrap_or(all.dynamic),
+            vrf,
+            srgb,
+            hold: Duration::from_millis(hold),
+        }
+    })
+}
+
 fn config() -> impl Strategy<Value = Valid> {
     let system =
         (prop::option::of("[ -~é]{1,12}"), prop::option::of(1_u32..)).prop_map(|(name, id)| {
@@ -237,7 +265,10 @@ fn config() -> impl Strategy<Value = Valid> {
                 .boxed()
             };
             (
-                Just((system, neighbor, dataplane, interfaces)),
+                (
+                    Just((system, neighbor, dataplane, interfaces)),
+                    label_ranges(),
+                ),
                 btree_map(dest(), target(names.clone()), 0..6),
                 (1_u32..9).prop_map(vrfs),
                 btree_map(
@@ -249,7 +280,7 @@ fn config() -> impl Strategy<Value = Valid> {
             )
                 .prop_map(
                     |(
-                        (system, neighbor, dataplane, interfaces),
+                        ((system, neighbor, dataplane, interfaces), label_ranges),
                         routes,
                         vrfs,
                         labels,
@@ -264,8 +295,10 @@ fn config() -> impl Strategy<Value = Valid> {
                             routes,
                             route_file: None,
                             labels,
+                            label_ranges,
                             neighbors,
                             bgp: None,
+                            ldp: None,
                             policy: PolicyBook::default(),
                             rpki: None,
                             watch: Default::default(),
@@ -306,6 +339,8 @@ fn carry_out(from: &Valid, plan: &Plan) -> Valid {
             Step::ForgetNeighbor(what) => panic!("{what}: no part of a configuration"),
             Step::Bgp(step) => panic!("{step}: there is none"),
             Step::Policy(step) => panic!("{step}: there is none"),
+            Step::Ldp(step) => panic!("{step}: there is none"),
+            Step::LabelRanges(step) => now.label_ranges = step.0.clone(),
             Step::Watch(step) => panic!("{step}: there is none"),
             Step::RemoveInterface(old) => {
                 assert_eq!(now.interfaces.remove(&old.name).as_ref(), Some(old));

@@ -387,6 +387,84 @@ fn what_is_installed_follows_labels_and_routes() {
     }));
 }
 
+/// The neighbour from whose address Hellos come is who a next hop is, as long as it has a session; then it is who says that
+/// the address is its own. The end of a session is enough for that to be found out, though no label went with it.
+#[test]
+fn a_next_hop_is_found_again_when_a_session_ends() {
+    let mut rig = Rig::up(|_| {});
+    let fec = net("10.0.0.7/32");
+    rig.route("10.0.0.7/32", Some("192.0.2.2"));
+    let first = rig.conn.expect("a session");
+    rig.them = id(3);
+    rig.hello(
+        OTHER,
+        Hello {
+            hold: 0xffff,
+            ..Hello::default()
+        },
+    );
+    rig.open(init());
+    let own = Body::Address(Addresses {
+        family: Family::V4,
+        list: vec![addr("192.0.2.2")],
+    });
+    rig.get(&[own, map("10.0.0.7/32", 33)]);
+    rig.out.clear();
+    rig.drain();
+    assert!(rig.installs().is_empty(), "the one on the link told none");
+    rig.s.closed(rig.now, first, &mut rig.out);
+    rig.drain();
+    let paths = vec![Path {
+        next_hop: NextHop {
+            addr: addr("192.0.2.2"),
+            iface: LINK,
+        },
+        out: OutLabel::Label(label(33)),
+    }];
+    let label = label(100);
+    let ilm = Install::Ilm {
+        label,
+        fec,
+        paths: paths.clone(),
+    };
+    assert_eq!(rig.installs(), [ilm, Install::Ftn { fec, paths }]);
+    // It comes back, and the next hop is its own again, which has no label for it.
+    rig.out.clear();
+    rig.them = id(2);
+    rig.wait(RETRY);
+    rig.open(init());
+    let back = rig.installs();
+    assert!(back.contains(&Install::NoFtn { fec }), "{back:?}");
+}
+
+#[test]
+fn another_null_is_told_while_sessions_go_on() {
+    let mut rig = Rig::up(|_| {});
+    rig.s.set_route(net("192.0.2.0/24"), Some(Route::Local));
+    rig.drain();
+    rig.said();
+    rig.s.set_explicit_null(true);
+    rig.drain();
+    let said = rig.said();
+    let old = bindings("192.0.2.0/24", 3);
+    assert_eq!(said, [Body::Withdraw(old.clone()), map("192.0.2.0/24", 0)]);
+    rig.s.set_explicit_null(true);
+    rig.drain();
+    assert!(rig.said().is_empty(), "nothing has changed");
+    rig.s.set_times(9, 60);
+    assert_eq!(rig.state(), State::Operational);
+    rig.get(&[Body::Release(old)]);
+    rig.s.set_explicit_null(false);
+    rig.drain();
+    assert_eq!(
+        rig.said(),
+        [
+            Body::Withdraw(bindings("192.0.2.0/24", 0)),
+            map("192.0.2.0/24", 3)
+        ]
+    );
+}
+
 #[test]
 fn a_label_is_free_when_it_is_released() {
     let mut rig = Rig::up(|_| {});
