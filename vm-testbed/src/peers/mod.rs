@@ -11,6 +11,7 @@ mod exabgp;
 pub mod feeder;
 mod frr;
 mod gobgp;
+mod ldpd;
 pub mod mrt;
 pub mod raw;
 mod stayrtr;
@@ -25,6 +26,7 @@ pub use daemon::{Daemon, Usage};
 pub use exabgp::Exabgp;
 pub use frr::Frr;
 pub use gobgp::Gobgp;
+pub use ldpd::Ldpd;
 pub use stayrtr::{Roa, Stayrtr};
 
 use crate::lab::Netns;

@@ -5,6 +5,7 @@ pub mod backup;
 pub mod bgp;
 pub mod faults;
 pub mod hosts;
+pub mod ldp;
 pub mod life;
 pub mod local;
 pub mod neighbours;
@@ -136,6 +137,16 @@ pub const ALL: &[Scenario] = &[
         "path/labels",
         "host - LER - LSR - LER - host; tcpdump and traceroute read the labels",
         path::labels,
+    ),
+    quick(
+        "ldp/frr",
+        "LDP with FRR's ldpd: sessions, labels both ways, push and swap read by tcpdump, a cut link, a killed ldpd, a reload, a restart",
+        ldp::frr,
+    ),
+    quick(
+        "ldp/hostile",
+        "garbage on LDP's ports: the process and the sessions of others go on",
+        ldp::hostile::garbage,
     ),
     quick(
         "local/services",
