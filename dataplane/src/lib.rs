@@ -21,6 +21,7 @@ pub mod runtime;
 mod select;
 pub mod stats;
 pub mod tap;
+pub mod trace;
 pub mod worker;
 
 pub use rcu::{Changes, ReaderStatus, Stall, Watchdog};

@@ -3,6 +3,7 @@
 //! One thread uses a [`Dataplane`]: the one that started it, which is the EAL's main lcore and the only writer of tables.
 //! Nothing here waits for the control thread: while it is busy elsewhere, or gone, workers forward by the tables they have.
 
+pub mod explain;
 mod handle;
 mod ports;
 #[cfg(test)]
@@ -136,6 +137,7 @@ pub struct Dataplane {
     /// Where the next round over the punt rings begins.
     punt_turn: usize,
     poll: Poll,
+    pipeline: PipelineConfig,
     pools: Pools,
     /// `None` once it must not be cleaned up, because a worker that hangs still uses it.
     eal: Option<Eal>,
@@ -202,6 +204,7 @@ impl Dataplane {
             baselines: BTreeMap::new(),
             punt_turn: 0,
             poll: config.poll,
+            pipeline: config.pipeline,
             pools,
             eal: Some(eal),
             stopped: false,

@@ -13,4 +13,5 @@ mod mpls;
 mod packets;
 mod rig;
 mod speed;
+mod trace;
 mod vrf;

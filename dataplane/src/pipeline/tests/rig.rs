@@ -16,6 +16,7 @@ use crate::mbuf::Mbuf;
 use crate::mempool::Mempool;
 use crate::pipeline::{Env, Output, Pipeline, PipelineConfig};
 use crate::punt::{Inject, PuntReason, Punted};
+use crate::trace::{Arrival, Trace, trace};
 use fib::{Adjacency, Discard, FibWriter, LabelEntry, Path, Tables, Target, TcMode, TtlMode};
 use net::{AdjId, GroupId, IfaceId, Label, MacAddr, PortId, VrfId};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -475,6 +476,12 @@ impl Rig {
     #[track_caller]
     pub(super) fn one(&mut self, port: u16, frame: &[u8]) -> Seen {
         self.run(port, &[frame])
+    }
+
+    /// What [`trace`](crate::trace) says of a packet.
+    pub(super) fn traced(&self, arrival: Arrival<'_>) -> Trace {
+        let view = self.tables.read(&self.reader);
+        trace(view, &self.table, TtlMode::Uniform, arrival)
     }
 
     /// Runs a frame from the control thread.

@@ -1,0 +1,649 @@
+//! What the data path does with one packet, told step by step, and the frame that it sends.
+//!
+//! Read [`crate::pipeline`] first: this is the same way once more, for one packet at a time, without mbufs, without haste,
+//! and with every choice written down. It shares the tables and the flow hash with the stages, and no other code, so that a
+//! test can hold the two against each other, byte for byte (`pipeline/tests/trace.rs`). `trunkctl explain` shows it.
+//!
+//! Left out on purpose: what a receiving port checks (MAC addresses, runts), options and extension headers, groups and
+//! broadcasts, how a packet is cut into fragments, and the text of ICMP errors. A trace says that these happen, no more.
+
+use std::net::IpAddr;
+
+use fib::{Discard, Group, LabelOp, Path, Target, TtlMode, View};
+use net::eth::ethertype::{IPV4, IPV6, MPLS};
+use net::ip4::{self, Ip4, Ip4Mut};
+use net::ip6::{self, Ip6, Ip6Mut};
+use net::mpls::{Under, under, walk};
+use net::{AdjId, GroupId, IfaceId, Label, Lse, PortId, VrfId, flow};
+
+use crate::drops::Drop;
+use crate::interface::{InterfaceTable, Own4};
+
+/// Where a packet comes from, and what it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// The interface that it came in by; `None`: this host sends it, so its TTL stays.
+    pub from: Option<IfaceId>,
+    /// Whose table it is looked up in, if this host sends it; else the interface says.
+    pub vrf: VrfId,
+    /// Does it begin with a label stack?
+    pub labelled: bool,
+    /// The packet, from its network header or its first label on.
+    pub packet: &'a [u8],
+}
+
+/// The whole way.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// What was decided, in order.
+    pub steps: Vec<Step>,
+    /// What became of it.
+    pub end: End,
+}
+
+/// One decision.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A label was looked at.
+    Label {
+        /// As it was received, but for a TTL that the labels before it bring down.
+        lse: Lse,
+        /// What is done with it.
+        act: LabelAct,
+    },
+    /// An address was looked up.
+    Lookup {
+        /// In the table of this VRF.
+        vrf: VrfId,
+        /// The address.
+        destination: IpAddr,
+        /// The group of the longest prefix; [`GroupId::NONE`] when none covers it.
+        group: GroupId,
+    },
+    /// A group had one path for the flow.
+    Choice {
+        /// The group.
+        group: GroupId,
+        /// The hash of the flow; `None` where there is one path, and nothing to choose.
+        hash: Option<u32>,
+        /// The bucket that the hash falls into.
+        bucket: usize,
+        /// How many there are.
+        buckets: usize,
+        /// What the bucket names.
+        path: Path,
+        /// The neighbour that the path leads to, by interface and address; `None` where it leads to none.
+        neighbor: Option<(IfaceId, IpAddr)>,
+    },
+}
+
+/// What is done with a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelAct {
+    /// It is taken off, and what lies under it is looked at: in that table, if the label says so.
+    Pop(Option<VrfId>),
+    /// It is passed over, and put back: the router alert.
+    PassOver,
+    /// It and the entropy label after it are taken off.
+    PopEntropy,
+    /// The group says where to.
+    Forward(GroupId),
+    /// Nothing: it is not ours.
+    Refuse,
+}
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A frame left.
+    Sent {
+        /// By this port,
+        port: PortId,
+        /// counted on this interface,
+        iface: IfaceId,
+        /// to this neighbour,
+        adj: AdjId,
+        /// whose address this is.
+        next_hop: IpAddr,
+        /// The frame, from its link header on.
+        frame: Vec<u8>,
+    },
+    /// The link address of the next hop is not known: the control thread asks for it, and sends the packet then.
+    Unresolved {
+        /// The interface.
+        iface: IfaceId,
+        /// Who is asked for.
+        next_hop: IpAddr,
+    },
+    /// It is longer than the link takes, and cut.
+    Cut {
+        /// The interface that the pieces leave by, if the next hop is known.
+        iface: Option<IfaceId>,
+        /// Bytes of IP packet that fit.
+        room: usize,
+    },
+    /// It is for the router itself, on this interface.
+    Local(IfaceId),
+    /// It is dropped.
+    Dropped(Drop),
+}
+
+/// Follows a packet through the tables.
+#[must_use]
+pub fn trace(
+    fib: View<'_>,
+    ifaces: &InterfaceTable,
+    mpls_ttl: TtlMode,
+    arrival: Arrival<'_>,
+) -> Trace {
+    let mut way = Way {
+        fib,
+        ifaces,
+        mpls_ttl,
+        from: arrival.from,
+        vrf: arrival.vrf,
+        steps: Vec::new(),
+    };
+    let end = way.follow(arrival).unwrap_or_else(|end| end);
+    Trace {
+        steps: way.steps,
+        end,
+    }
+}
+
+struct Way<'a> {
+    fib: View<'a>,
+    ifaces: &'a InterfaceTable,
+    mpls_ttl: TtlMode,
+    from: Option<IfaceId>,
+    /// Whose packet it is, until a label says other.
+    vrf: VrfId,
+    steps: Vec<Step>,
+}
+
+/// The end of the way, found early or late.
+type Done = Result<End, End>;
+
+fn dropped<T>(why: Drop) -> Result<T, End> {
+    Err(End::Dropped(why))
+}
+
+/// What a stack asks for when it is read to where something is to be done.
+struct Operation {
+    /// Entries that go.
+    pop: usize,
+    received: Lse,
+    mode: TtlMode,
+    alert: Option<Lse>,
+    path: Path,
+}
+
+impl Way<'_> {
+    fn follow(&mut self, arrival: Arrival<'_>) -> Done {
+        let iface = self.from.map(|i| self.ifaces.get(i));
+        if let Some(iface) = iface {
+            let Some(iface) = iface.filter(|i| i.up) else {
+                return dropped(Drop::InterfaceDown);
+            };
+            if arrival.packet.len() > usize::from(iface.mtu) {
+                return dropped(Drop::Giant);
+            }
+            if arrival.labelled && !iface.mpls {
+                return dropped(Drop::MplsDisabled);
+            }
+            self.vrf = iface.vrf;
+        }
+        match (arrival.labelled, under(arrival.packet)) {
+            (true, _) => self.labelled(arrival.packet),
+            (false, Under::Ip6) => self.ip6(arrival.packet, u8::MAX),
+            (false, _) => self.ip4(arrival.packet, u8::MAX),
+        }
+    }
+
+    /// The path that a flow takes out of a group.
+    fn choose(&mut self, id: GroupId, hash: impl FnOnce() -> u32) -> Option<Path> {
+        let group: &Group = self.fib.group(id)?;
+        let hash = (!group.is_single()).then(hash);
+        let buckets = group.buckets();
+        let path = group.select(hash.unwrap_or(0)).clone();
+        self.steps.push(Step::Choice {
+            group: id,
+            hash,
+            bucket: hash.unwrap_or(0) as usize % buckets,
+            buckets,
+            path: path.clone(),
+            neighbor: match path.target {
+                Target::Adjacency(id) => self.fib.adj(id).map(|a| (a.iface, a.next_hop)),
+                _ => None,
+            },
+        });
+        Some(path)
+    }
+
+    // ---- labels: RFC 3031 3, RFC 3032 2, RFC 3443 ----
+
+    fn labelled(&mut self, packet: &[u8]) -> Done {
+        let Ok(stack) = walk(packet) else {
+            return dropped(Drop::MplsNoBottom);
+        };
+        let payload = &packet[stack.len()..];
+        let (mut at, mut cap, mut alert, mut named) = (0, u8::MAX, None, None);
+        while let Some(lse) = stack.entries.get(at) {
+            let lse = lse.with_ttl(lse.ttl().min(cap));
+            let (act, mode, says) = self.label(lse);
+            self.steps.push(Step::Label { lse, act });
+            if let LabelAct::Pop(Some(vrf)) = act {
+                self.vrf = vrf;
+            }
+            let mut pop = |n: usize, mode| {
+                at += n;
+                named = says;
+                cap = match (lse.ttl(), mode) {
+                    _ if at > stack.entries.len() => return dropped(Drop::MplsReservedLabel),
+                    (0, _) | (1, TtlMode::Pipe) => return dropped(Drop::MplsTtlExpired),
+                    (left, TtlMode::Uniform) => left,
+                    (_, TtlMode::Pipe) => u8::MAX,
+                };
+                Ok(())
+            };
+            match act {
+                LabelAct::Refuse if lse.label().is_reserved() => {
+                    return dropped(Drop::MplsReservedLabel);
+                }
+                LabelAct::Refuse => return dropped(Drop::UnknownLabel),
+                LabelAct::Pop(_) => pop(1, mode)?,
+                LabelAct::PopEntropy => pop(2, mode)?,
+                LabelAct::PassOver => {
+                    (cap, alert) = (lse.ttl(), Some(lse));
+                    at += 1;
+                }
+                LabelAct::Forward(group) => {
+                    let Some(path) = self.choose(group, || flow::hash_mpls(packet)) else {
+                        return dropped(Drop::UnknownLabel);
+                    };
+                    match path.target {
+                        Target::Local(i) => {
+                            pop(1, mode)?;
+                            self.vrf = self.ifaces.vrf_of(i).unwrap_or(self.vrf);
+                            continue;
+                        }
+                        Target::Discard(kind) => return dropped(discarded(kind)),
+                        Target::Adjacency(_) | Target::Glean(_) => {}
+                    }
+                    if lse.ttl() <= 1 {
+                        return dropped(Drop::MplsTtlExpired);
+                    }
+                    let op = Operation {
+                        pop: at + 1,
+                        received: lse,
+                        mode,
+                        alert,
+                        path,
+                    };
+                    return self.switched(&op, &stack.entries, payload);
+                }
+            }
+        }
+        match named.unwrap_or(under(payload)) {
+            _ if payload.is_empty() => dropped(Drop::MplsTruncated),
+            Under::Ip4 => self.ip4(payload, cap),
+            Under::Ip6 => self.ip6(payload, cap),
+            Under::Other => dropped(Drop::MplsUnknownPayload),
+        }
+    }
+
+    /// What is done with a label, what becomes of its TTL, and what it says lies under it.
+    fn label(&self, lse: Lse) -> (LabelAct, TtlMode, Option<Under>) {
+        let global = self.mpls_ttl;
+        match lse.label() {
+            Label::IPV4_EXPLICIT_NULL => (LabelAct::Pop(None), global, Some(Under::Ip4)),
+            Label::IPV6_EXPLICIT_NULL => (LabelAct::Pop(None), global, Some(Under::Ip6)),
+            Label::ENTROPY_INDICATOR if !lse.bottom() => (LabelAct::PopEntropy, global, None),
+            Label::ROUTER_ALERT if !lse.bottom() => (LabelAct::PassOver, global, None),
+            label if label.is_reserved() => (LabelAct::Refuse, global, None),
+            label => {
+                let entry = self.fib.label(label);
+                let act = match entry.op() {
+                    LabelOp::Unknown => LabelAct::Refuse,
+                    LabelOp::PopLookup => LabelAct::Pop(Some(entry.vrf())),
+                    LabelOp::Forward => LabelAct::Forward(entry.group()),
+                };
+                (act, entry.ttl(), None)
+            }
+        }
+    }
+
+    /// A label became others, or none.
+    fn switched(&mut self, op: &Operation, entries: &[Lse], payload: &[u8]) -> Done {
+        let ttl = op.received.ttl() - 1;
+        let rest = &entries[op.pop..];
+        let mut labels = Vec::new();
+        if !(op.path.push.is_empty() && rest.is_empty()) {
+            labels.extend(op.alert.map(|alert| alert.with_ttl(ttl)));
+        }
+        for (i, &label) in op.path.push.iter().enumerate() {
+            let innermost = i + 1 == op.path.push.len();
+            let fresh = !innermost && op.path.ttl == TtlMode::Pipe;
+            labels.push(Lse::new(
+                label,
+                op.received.tc(),
+                innermost && rest.is_empty(),
+                if fresh { u8::MAX } else { ttl },
+            ));
+        }
+        let uncovers = op.path.push.is_empty() && op.mode == TtlMode::Uniform;
+        for (i, lse) in rest.iter().enumerate() {
+            let capped = lse.with_ttl(lse.ttl().min(ttl));
+            labels.push(if i == 0 && uncovers { capped } else { *lse });
+        }
+        if payload.is_empty() {
+            return dropped(Drop::MplsTruncated);
+        }
+        let destination = match under(payload) {
+            Under::Ip4 => Ip4::new(payload).ok().map(|h| h.dst().into()),
+            Under::Ip6 => Ip6::new(payload).ok().map(|h| h.dst().into()),
+            Under::Other => None,
+        };
+        // On a connected network only a bare IP packet names the host.
+        let hop = self.hop(&op.path, destination.filter(|_| labels.is_empty()))?;
+        let mut payload = payload.to_vec();
+        let kind = if labels.is_empty() {
+            bared(&mut payload)?
+        } else {
+            MPLS
+        };
+        let room = hop.mtu.saturating_sub(labels.len() * Lse::LEN);
+        if payload.len() > room {
+            return match under(&payload) {
+                Under::Ip4 if !Ip4::new(&payload).is_ok_and(|h| h.dont_fragment()) => {
+                    Err(End::Cut {
+                        iface: hop.iface(),
+                        room,
+                    })
+                }
+                Under::Ip4 => dropped(Drop::FragNeeded),
+                Under::Ip6 => dropped(Drop::PacketTooBig),
+                Under::Other => dropped(Drop::MplsTooBig),
+            };
+        }
+        if labels.is_empty() && op.mode == TtlMode::Uniform {
+            lower_ttl(&mut payload, ttl);
+        }
+        self.sent(hop, &labels, kind, &payload)
+    }
+
+    // ---- IP: RFC 1812 5.2, RFC 8200 ----
+
+    fn ip4(&mut self, packet: &[u8], cap: u8) -> Done {
+        let Ok(p) = ip4::check(packet) else {
+            return dropped(if under(packet) == Under::Ip4 {
+                Drop::Ip4BadLength
+            } else {
+                Drop::Ip4BadVersion
+            });
+        };
+        let (h, mut packet) = (p.header(), p.bytes().to_vec());
+        if self.from.is_some() {
+            let ours = self.ifaces.own4(self.vrf, h.src_bits()) != Own4::None;
+            if ours || !ip4::is_host_source(h.src_bits()) {
+                return dropped(Drop::MartianSource);
+            }
+            if matches!(h.dst_bits() >> 24, 0 | 127 | 240..) {
+                return dropped(Drop::MartianDestination);
+            }
+        }
+        let destination = IpAddr::V4(h.dst());
+        let group = self.fib.lookup4_in(self.vrf, h.dst_bits());
+        self.steps.push(Step::Lookup {
+            vrf: self.vrf,
+            destination,
+            group,
+        });
+        let path = self.choose(group, || flow::hash_ip4(&packet));
+        let path = usable(path)?;
+        let own = self.ifaces.own4(self.vrf, h.dst_bits());
+        match (path.target, own) {
+            (Target::Local(_) | Target::Glean(_), Own4::Broadcast(i)) => {
+                return match self.from {
+                    Some(from) if from != i => dropped(Drop::Broadcast),
+                    _ => Err(End::Local(i)),
+                };
+            }
+            (Target::Local(i), _) | (Target::Glean(_), Own4::Address(i)) => {
+                return Err(End::Local(i));
+            }
+            _ => {}
+        }
+        let mut ttl = h.ttl();
+        if self.from.is_some() {
+            if [h.src_bits(), h.dst_bits()]
+                .iter()
+                .any(|a| a >> 16 == 0xa9fe)
+            {
+                return dropped(Drop::LinkLocalScope);
+            }
+            ttl = one_less(ttl.min(cap))?;
+        }
+        let labels = imposed(&path, ttl, h.dscp());
+        let hop = self.hop(&path, Some(destination))?;
+        let room = hop.mtu.saturating_sub(labels.len() * Lse::LEN);
+        match packet.len() > room {
+            true if h.dont_fragment() => return dropped(Drop::FragNeeded),
+            true => {
+                return Err(End::Cut {
+                    iface: hop.iface(),
+                    room,
+                });
+            }
+            false => {}
+        }
+        if let Ok(mut h) = Ip4Mut::new(&mut packet) {
+            h.set_ttl(ttl);
+        }
+        self.sent(hop, &labels, IPV4, &packet)
+    }
+
+    fn ip6(&mut self, packet: &[u8], cap: u8) -> Done {
+        let Ok(p) = ip6::check(packet) else {
+            return dropped(if under(packet) == Under::Ip6 {
+                Drop::Ip6BadLength
+            } else {
+                Drop::Ip6BadVersion
+            });
+        };
+        let (h, mut packet) = (p.header(), p.bytes().to_vec());
+        let link_local = |a: u128| a >> 118 == 0xfe80 >> 6;
+        if let Some(iface) = self.from.and_then(|i| self.ifaces.get(i)) {
+            let src = h.src_bits();
+            let ours =
+                self.ifaces.own6(self.vrf, src).is_some() || src == u128::from(iface.link_local);
+            if ours || !ip6::is_host_source(src) || src >> 32 == 0xffff {
+                return dropped(Drop::MartianSource);
+            }
+            if h.dst_bits() <= 1 || h.dst_bits() >> 32 == 0xffff {
+                return dropped(Drop::MartianDestination);
+            }
+            if link_local(h.dst_bits()) {
+                let ours = h.dst_bits() == u128::from(iface.link_local) && iface.vrf == self.vrf;
+                return match ours {
+                    true => Err(End::Local(iface.id)),
+                    false => dropped(Drop::LinkLocalScope),
+                };
+            }
+        }
+        let destination = IpAddr::V6(h.dst());
+        let group = self.fib.lookup6_in(self.vrf, h.dst_bits());
+        self.steps.push(Step::Lookup {
+            vrf: self.vrf,
+            destination,
+            group,
+        });
+        let path = self.choose(group, || flow::hash_ip6(&packet));
+        let path = usable(path)?;
+        if let Target::Local(i) = path.target {
+            return Err(End::Local(i));
+        }
+        let mut hops = h.hop_limit();
+        if self.from.is_some() {
+            if link_local(h.src_bits()) {
+                return dropped(Drop::LinkLocalScope);
+            }
+            hops = one_less(hops.min(cap))?;
+        }
+        let labels = imposed(&path, hops, h.dscp());
+        let hop = self.hop(&path, Some(destination))?;
+        if packet.len() > hop.mtu.saturating_sub(labels.len() * Lse::LEN) {
+            return dropped(Drop::PacketTooBig);
+        }
+        if let Ok(mut h) = Ip6Mut::new(&mut packet) {
+            h.set_hop_limit(hops);
+        }
+        self.sent(hop, &labels, IPV6, &packet)
+    }
+
+    // ---- the next hop ----
+
+    /// `destination`: the host itself, where the path may end on a connected network.
+    fn hop(&self, path: &Path, destination: Option<IpAddr>) -> Result<Hop, End> {
+        match (path.target, destination) {
+            (Target::Adjacency(id), _) => match self.fib.adj(id) {
+                Some(adj) => Ok(Hop {
+                    mtu: adj.mtu.into(),
+                    target: Ok(id),
+                }),
+                None => dropped(Drop::NoAdjacency),
+            },
+            (Target::Glean(iface), Some(to)) => match self.ifaces.get(iface) {
+                Some(i) => Ok(Hop {
+                    mtu: i.mtu.into(),
+                    target: Err((iface, to)),
+                }),
+                None => dropped(Drop::NoAdjacency),
+            },
+            _ => dropped(Drop::NoAdjacency),
+        }
+    }
+
+    fn sent(&self, hop: Hop, labels: &[Lse], kind: u16, payload: &[u8]) -> Done {
+        let id = match hop.target {
+            Ok(id) => id,
+            Err((iface, next_hop)) => return Ok(End::Unresolved { iface, next_hop }),
+        };
+        let Some(adj) = self.fib.adj(id) else {
+            return dropped(Drop::NoAdjacency);
+        };
+        if !adj.is_complete() {
+            return Ok(End::Unresolved {
+                iface: adj.iface,
+                next_hop: adj.next_hop,
+            });
+        }
+        let (kind_at, header) = (adj.header().len() - 2, adj.header());
+        let kind = if labels.is_empty() { kind } else { MPLS };
+        let mut frame = header[..kind_at].to_vec();
+        frame.extend(kind.to_be_bytes());
+        labels.iter().for_each(|l| frame.extend(l.to_bytes()));
+        frame.extend(payload);
+        Ok(End::Sent {
+            port: adj.port,
+            iface: adj.iface,
+            adj: id,
+            next_hop: adj.next_hop,
+            frame,
+        })
+    }
+}
+
+/// Who gets it next.
+#[derive(Clone, Copy)]
+struct Hop {
+    /// Bytes of packet that the link takes, labels included.
+    mtu: usize,
+    /// A neighbour, or a host whose adjacency has yet to be made.
+    target: Result<AdjId, (IfaceId, IpAddr)>,
+}
+
+impl Hop {
+    fn iface(&self) -> Option<IfaceId> {
+        self.target.err().map(|(iface, _)| iface)
+    }
+}
+
+fn usable(path: Option<Path>) -> Result<Path, End> {
+    match path {
+        None => dropped(Drop::NoRoute),
+        Some(Path {
+            target: Target::Discard(kind),
+            ..
+        }) => dropped(discarded(kind)),
+        Some(path) => Ok(path),
+    }
+}
+
+fn discarded(kind: Discard) -> Drop {
+    match kind {
+        Discard::Blackhole => Drop::Blackhole,
+        Discard::Unreachable => Drop::Unreachable,
+        Discard::Prohibit => Drop::Prohibited,
+    }
+}
+
+fn one_less(ttl: u8) -> Result<u8, End> {
+    match ttl {
+        0 | 1 => dropped(Drop::TtlExpired),
+        _ => Ok(ttl - 1),
+    }
+}
+
+/// The labels that a path puts on an IP packet (RFC 3443 5, RFC 5462).
+fn imposed(path: &Path, ttl: u8, dscp: u8) -> Vec<Lse> {
+    let ttl = match path.ttl {
+        TtlMode::Uniform => ttl,
+        TtlMode::Pipe => u8::MAX,
+    };
+    let tc = match path.tc {
+        fib::TcMode::Dscp => dscp >> 3,
+        fib::TcMode::Zero => 0,
+    };
+    let n = path.push.len();
+    let labels = path.push.iter().enumerate();
+    labels
+        .map(|(i, &l)| Lse::new(l, tc, i + 1 == n, ttl))
+        .collect()
+}
+
+/// Cuts an IP packet that leaves without labels to its length, and names its EtherType.
+fn bared(payload: &mut Vec<u8>) -> Result<u16, End> {
+    let (len, kind) = match under(payload) {
+        Under::Ip4 => match ip4::check_with(payload, false) {
+            Ok(p) => (p.bytes().len(), IPV4),
+            Err(_) => return dropped(Drop::Ip4BadLength),
+        },
+        Under::Ip6 => match ip6::check(payload) {
+            Ok(p) => (p.bytes().len(), IPV6),
+            Err(_) => return dropped(Drop::Ip6BadLength),
+        },
+        Under::Other => return dropped(Drop::MplsUnknownPayload),
+    };
+    payload.truncate(len);
+    Ok(kind)
+}
+
+/// Brings the TTL of an IP packet down to `ttl`, if it is higher.
+fn lower_ttl(packet: &mut [u8], ttl: u8) {
+    match under(packet) {
+        Under::Ip4 => {
+            if let Ok(mut h) = Ip4Mut::new(packet) {
+                let lower = h.get().ttl().min(ttl);
+                h.set_ttl(lower);
+            }
+        }
+        Under::Ip6 => {
+            if let Ok(mut h) = Ip6Mut::new(packet) {
+                let lower = h.get().hop_limit().min(ttl);
+                h.set_hop_limit(lower);
+            }
+        }
+        Under::Other => {}
+    }
+}
