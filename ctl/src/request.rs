@@ -163,6 +163,13 @@ pub enum Request {
         /// It.
         reply: Reply<api::Memory>,
     },
+    /// What becomes of one packet.
+    Explain {
+        /// Which.
+        query: Box<api::ExplainQuery>,
+        /// It.
+        reply: Reply<Box<api::Explanation>>,
+    },
     /// The state of RCU.
     Rcu {
         /// It.

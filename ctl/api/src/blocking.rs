@@ -94,6 +94,8 @@ impl Client {
         vrfs(VrfQuery) -> Vrfs via show_vrfs;
         /// What the tables take, and how full they are.
         memory(MemoryQuery) -> Memory via show_memory;
+        /// What becomes of one packet, and why.
+        explain(ExplainQuery) -> Explanation via explain;
         /// The neighbours of BGP.
         bgp_neighbors(BgpNeighborQuery) -> BgpNeighbors via show_bgp_neighbors;
         /// Has a neighbour of BGP do something.

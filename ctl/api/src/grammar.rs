@@ -605,14 +605,16 @@ fn alone<'a, T>(
 }
 
 /// Nouns and verbs of the command line that later versions have.
-pub const LATER: [&str; 3] = ["explain", "capture", "top"];
+pub const LATER: [&str; 2] = ["capture", "top"];
 
 fn not_a_noun(noun: &str, known: &[&str]) -> String {
     if LATER.contains(&noun) {
         return format!("\"{noun}\" is not in this version");
     }
-    if noun == "bgp" {
-        return "\"bgp …\" changes no configuration, so it can't be part of a commit; run it by itself".into();
+    if matches!(noun, "bgp" | "explain") {
+        return format!(
+            "\"{noun} …\" changes no configuration, so it can't be part of a commit; run it by itself"
+        );
     }
     match nearest(noun, known) {
         Some(near) => format!("unknown command {noun:?}; did you mean \"{near}\"?"),

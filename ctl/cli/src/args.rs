@@ -123,6 +123,18 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: Option<OnlyShow>,
     },
+    /// What becomes of one packet, and why
+    #[command(
+        override_usage = "trunkctl explain ADDRESS [from ADDRESS] [in INTERFACE] [label L[/L…]] [proto udp|tcp|icmp] [sport N] [dport N] [ttl N] [size N] [vrf NAME] [--verify]"
+    )]
+    #[command(after_help = EXPLAIN_HELP)]
+    Explain {
+        #[arg(value_name = "WORDS", num_args = 0.., hide = true)]
+        words: Vec<String>,
+        /// Send that very packet through the data path, and compare; nothing leaves the router
+        #[arg(long)]
+        verify: bool,
+    },
     /// What runs, and since when
     #[command(infer_subcommands = true)]
     Status {
@@ -177,12 +189,21 @@ pub(crate) enum Noun {
         shell: Shell,
     },
     #[command(hide = true, disable_help_flag = true)]
-    Explain(Rest),
-    #[command(hide = true, disable_help_flag = true)]
     Capture(Rest),
     #[command(hide = true, disable_help_flag = true)]
     Top(Rest),
 }
+
+const EXPLAIN_HELP: &str = "The routes that cover it and why each lost, BGP's paths and the policy of the best, the path and bucket \
+of this flow, the labels pushed, and the frame that leaves. Without \"in\" the router itself sends the packet.
+
+Examples:
+  trunkctl explain 203.0.113.9
+  trunkctl explain 203.0.113.9 from 10.0.0.1 in lan0 proto tcp sport 1025 dport 443
+  trunkctl explain 203.0.113.9 in wan0 label 300 --verify
+  trunkctl explain 2001:db8:7::1 --json
+
+Exit status 1 if --verify finds another answer.";
 
 const ROUTE_FORM: &str = "[blackhole|unreachable|prohibit] PREFIX [via ADDRESS] [dev NAME] [label L/L] [weight N] [backup ADDRESS …] [ttl uniform|pipe] [vrf NAME]";
 

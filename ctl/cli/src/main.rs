@@ -7,6 +7,7 @@
 mod args;
 mod bgp;
 mod doctor;
+mod explain;
 mod failure;
 mod ldp;
 mod offline;
@@ -150,7 +151,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
             clap_complete::generate(*shell, &mut Cli::command(), "trunkctl", &mut text);
             Ok(out.write_all(&text)?)
         }
-        Noun::Explain(_) => later("explain"),
+        Noun::Explain { words, verify } => explain::run(cli, out, words, *verify),
         Noun::Capture(_) => later("capture"),
         Noun::Top(_) => later("top"),
     }

@@ -110,6 +110,22 @@ impl Trunkline for Appliance {
         })]))))
     }
 
+    async fn explain(&self, call: Request<ExplainQuery>) -> Answer<Explanation> {
+        let query = call.into_inner();
+        let text = format!("a packet to {}", query.destination);
+        let step = ExplainStep {
+            what: "packet".into(),
+            text,
+            ..Default::default()
+        };
+        Ok(Response::new(Explanation {
+            destination: query.destination,
+            steps: vec![step],
+            verified: query.verify.then_some(query.source.is_empty()),
+            ..Default::default()
+        }))
+    }
+
     async fn test_bgp_policy(&self, call: Request<BgpPolicyQuery>) -> Answer<BgpPolicyTest> {
         let query = call.into_inner();
         if query.policy != "known" {
@@ -497,7 +513,7 @@ fn misuse_is_two_with_one_line() {
         ("bgp neighbor 10.0.0.1 refresh", "in, or out"),
         ("bgp route longer", "needs the prefix"),
         ("bgp route received a advertised b", "one of them"),
-        ("explain 203.0.113.9 from 10.0.0.1", "not in this version"),
+        ("explain 203.0.113.0/24", "is not an address"),
         ("capture -w f", "not in this version"),
         ("top", "not in this version"),
         (
@@ -780,7 +796,7 @@ fn help_has_examples_and_needs_no_appliance() {
     ] {
         assert!(top.contains(word), "{word}: {top}");
     }
-    for word in ["capture", "explain"] {
+    for word in ["capture", "top"] {
         assert!(
             !top.contains(&format!("  {word} ")),
             "later versions are not advertised: {top}"
@@ -847,6 +863,26 @@ fn the_doctor_touches_nothing_that_it_is_not_told_to_mend() {
     assert!(
         code == Some(1) && text.contains("/nowhere/t.toml") | text.contains("root"),
         "{text}"
+    );
+}
+
+#[test]
+fn a_packet_is_explained() {
+    let lab = Lab::new();
+    let (code, out, _) = lab.run("explain 203.0.113.9 in p1 sport 7");
+    assert_eq!((code, out.trim()), (0, "a packet to 203.0.113.9"));
+    let (code, out, _) = lab.run("--json explain 203.0.113.9 --verify");
+    assert_eq!(code, 0);
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&told["verified"], &told["steps"][0]["what"]),
+        (&true.into(), &"packet".into())
+    );
+    // The stand-in finds another answer when a source is given.
+    let (code, out, error) = lab.run("explain 203.0.113.9 from 10.0.0.1 --verify");
+    assert!(
+        code == 1 && out.contains("a packet") && error.contains("not what the data path did"),
+        "{error}"
     );
 }
 

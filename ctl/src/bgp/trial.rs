@@ -24,6 +24,12 @@ use crate::config::Valid;
 use crate::request::Refused;
 
 impl Driver {
+    /// The import policy of a neighbour, if it has one.
+    pub(crate) fn import_policy(&mut self, neighbor: &str, now: Instant) -> Option<String> {
+        let view = self.speaker.as_mut()?.neighbor(&key(neighbor), now)?;
+        Some(view.config.import.as_ref()?.name().to_owned())
+    }
+
     /// Tries a policy.
     ///
     /// # Errors

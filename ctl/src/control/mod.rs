@@ -5,6 +5,7 @@
 //! thread sleeps until a descriptor is ready or a timer is due. The reactor itself is all of the I/O in here; what it drives
 //! is told the time (HABITS 4).
 
+mod explain;
 pub(crate) mod limit;
 pub(crate) mod router;
 mod show;
@@ -353,6 +354,9 @@ impl Control {
             Request::Vrfs { name, reply } => reply.send(r.show_vrfs(&name)),
             Request::Memory { reply } => reply.ok(r.show_memory()),
             Request::Rcu { reply } => reply.ok(r.show_rcu()),
+            Request::Explain { query, reply } => {
+                reply.send(r.explain(&query, now).map(Box::new));
+            }
             Request::BgpNeighbors { query, reply } => {
                 reply.send(r.bgp.show_neighbors(&query.address, now));
             }

@@ -36,7 +36,7 @@ impl Router {
     }
 
     /// Is it empty, or the name of a VRF?
-    fn check_vrf(&self, name: &str) -> Result<(), Refused> {
+    pub(super) fn check_vrf(&self, name: &str) -> Result<(), Refused> {
         if name.is_empty() {
             return Ok(());
         }
@@ -98,7 +98,7 @@ impl Router {
     }
 
     /// `best`: the source of the installed route of the same prefix, when that came before this one.
-    fn route(&self, vrf: VrfId, v: &RouteView, best: Option<Source>) -> api::Route {
+    pub(super) fn route(&self, vrf: VrfId, v: &RouteView, best: Option<Source>) -> api::Route {
         let discard = v.spec.paths.iter().find_map(|p| match p.hop {
             Hop::Discard(d) => Some(discard_name(d)),
             _ => None,
@@ -287,7 +287,7 @@ impl Router {
     }
 }
 
-fn is_shown(source: Source, only: Option<Protocol>) -> bool {
+pub(super) fn is_shown(source: Source, only: Option<Protocol>) -> bool {
     let protocol = match source {
         Source::Local => Protocol::Local,
         Source::Connected => Protocol::Connected,

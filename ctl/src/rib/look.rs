@@ -74,6 +74,12 @@ impl Rib {
         self.table.covering_in(vrf, address).find_map(installed)
     }
 
+    /// Every route of a table that covers `address`, those of the longest prefix first; the neighbours' own among them.
+    pub fn covering(&self, vrf: VrfId, address: IpAddr) -> impl Iterator<Item = RouteView> {
+        let all = self.table.covering_in(vrf, address);
+        all.flat_map(|(p, e)| self.views(p, e))
+    }
+
     /// The interface by which packets to `address` leave, or one of them.
     #[must_use]
     pub fn egress(&self, vrf: VrfId, address: IpAddr) -> Option<IfaceId> {

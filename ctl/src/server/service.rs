@@ -9,11 +9,11 @@ use api::trunkline_server::Trunkline;
 use api::{
     BgpCommand, BgpCommandReply, BgpDump, BgpDumpQuery, BgpNeighborQuery, BgpNeighbors,
     BgpPolicyQuery, BgpPolicyTest, BgpRoutes, BgpWatch, BgpWatchQuery, Change, CommitReply,
-    CommitRequest, ConfigReply, ConfigRequest, ConfigText, DropQuery, Drops, InterfaceQuery,
-    Interfaces, LabelQuery, LabelRangeQuery, LabelRanges, LabelRoute, Labels, Ldp, LdpBinding,
-    LdpBindingQuery, LdpBindings, LdpQuery, Memory, MemoryQuery, NeighborQuery, Neighbors, Rcu,
-    RcuQuery, Route, Routes, Rpki, RpkiQuery, ShowConfigRequest, Status as ApplianceStatus,
-    StatusRequest, WorkerQuery, Workers,
+    CommitRequest, ConfigReply, ConfigRequest, ConfigText, DropQuery, Drops, ExplainQuery,
+    Explanation, InterfaceQuery, Interfaces, LabelQuery, LabelRangeQuery, LabelRanges, LabelRoute,
+    Labels, Ldp, LdpBinding, LdpBindingQuery, LdpBindings, LdpQuery, Memory, MemoryQuery,
+    NeighborQuery, Neighbors, Rcu, RcuQuery, Route, Routes, Rpki, RpkiQuery, ShowConfigRequest,
+    Status as ApplianceStatus, StatusRequest, WorkerQuery, Workers,
 };
 use bgp::speaker::Dump;
 use bgp::types::Family;
@@ -460,6 +460,12 @@ impl Trunkline for Service {
         Ok(Response::new(stream(&self.commits, request, |bindings| {
             LdpBindings { bindings }
         })))
+    }
+
+    async fn explain(&self, call: Call<ExplainQuery>) -> Answer<Explanation> {
+        let query = Box::new(call.into_inner());
+        let told = ask(&self.commits, |reply| Request::Explain { query, reply }).await?;
+        Ok(Response::new(*told))
     }
 
     async fn show_rpki(&self, _: Call<RpkiQuery>) -> Answer<Rpki> {
