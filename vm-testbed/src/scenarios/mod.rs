@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod bgp;
+pub mod explain;
 pub mod faults;
 pub mod hosts;
 pub mod ldp;
@@ -222,6 +223,16 @@ pub const ALL: &[Scenario] = &[
         "traffic/overload",
         "more than can be forwarded: every frame is accounted for",
         traffic::overload,
+    ),
+    quick(
+        "explain/frames",
+        "what is foretold of a packet is the frame that leaves, and what is not forwarded is named",
+        explain::frames,
+    ),
+    full(
+        "explain/bgp",
+        "which of two speakers' paths won, what the other lost by, and which rule let it in",
+        explain::bgp,
     ),
     quick(
         "traffic/hostile",
