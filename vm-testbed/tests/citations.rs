@@ -35,7 +35,7 @@ struct Tests {
 
 /// Where the tests of the pages are.
 const BGP: &[&str] = &["bgp/src", "bgp/tests", "ctl/src/bgp", "hugepages/src"];
-const LDP: &[&str] = &["bgp/ldp/src"];
+const LDP: &[&str] = &["bgp/ldp/src", "ctl/src/ldp", "ctl/src/rib/tests"];
 
 impl Tests {
     fn read(dirs: &[&str]) -> Self {
