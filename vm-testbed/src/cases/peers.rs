@@ -5,6 +5,7 @@ use crate::frame::{
     ARP, BROADCAST, IPV6, Ip4, Ip6, Lse, MPLS, Mac, REPLY, REQUEST, arp, eth, ip6, labelled,
     link_local, mac_of_group, solicit, solicited_node,
 };
+use crate::lab::wait::secs;
 use crate::lab::{Config, Flavor};
 
 use super::answers::ErrorOf;
@@ -190,16 +191,20 @@ fn labels() -> Vec<Case> {
     let (came, goes) = (Lse::new(310).ttl(64), Lse::new(410).ttl(63));
     let out = |n: u8, packet: &[u8]| eth(host(2, n), router(2), MPLS, packet);
     vec![
-        case("a packet to be labelled waits for its next hop")
-            .packet(1, &p.bytes())
-            .out(2, ask(router(2), "10.0.2.1", "10.0.2.40")),
-        case("and goes labelled")
+        // Asked for again and again since its route is there; right after a question there is time for an answer. All by one port,
+        // so that the packet is there first.
+        case("a next hop that a route wants is asked for")
+            .out(2, ask(router(2), "10.0.2.1", "10.0.2.40"))
+            .patience(secs(15)),
+        case("a packet to be labelled waits for its next hop, and goes labelled")
+            .packet(2, &p.bytes())
             .send(2, answer(host(2, 40), "10.0.2.40", "10.0.2.1"))
             .out(2, out(40, &pushed)),
-        case("a packet to be swapped waits for its next hop")
+        case("a next hop that a label wants is asked for")
+            .out(2, ask(router(2), "10.0.2.1", "10.0.2.41"))
+            .patience(secs(15)),
+        case("a packet to be swapped waits for its next hop, and goes swapped")
             .labelled(2, &labelled(&[came], &under))
-            .out(2, ask(router(2), "10.0.2.1", "10.0.2.41")),
-        case("and goes swapped")
             .send(2, answer(host(2, 41), "10.0.2.41", "10.0.2.1"))
             .out(2, out(41, &labelled(&[goes], &under))),
     ]
