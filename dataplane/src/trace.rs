@@ -117,8 +117,6 @@ pub enum End {
     },
     /// It is longer than the link takes, and cut.
     Cut {
-        /// The interface that the pieces leave by, if the next hop is known.
-        iface: Option<IfaceId>,
         /// Bytes of IP packet that fit.
         room: usize,
     },
@@ -356,10 +354,7 @@ impl Way<'_> {
         if payload.len() > room {
             return match under(&payload) {
                 Under::Ip4 if !Ip4::new(&payload).is_ok_and(|h| h.dont_fragment()) => {
-                    Err(End::Cut {
-                        iface: hop.iface(),
-                        room,
-                    })
+                    Err(End::Cut { room })
                 }
                 Under::Ip4 => dropped(Drop::FragNeeded),
                 Under::Ip6 => dropped(Drop::PacketTooBig),
@@ -430,10 +425,7 @@ impl Way<'_> {
         match packet.len() > room {
             true if h.dont_fragment() => return dropped(Drop::FragNeeded),
             true => {
-                return Err(End::Cut {
-                    iface: hop.iface(),
-                    room,
-                });
+                return Err(End::Cut { room });
             }
             false => {}
         }
@@ -561,12 +553,6 @@ struct Hop {
     mtu: usize,
     /// A neighbour, or a host whose adjacency has yet to be made.
     target: Result<AdjId, (IfaceId, IpAddr)>,
-}
-
-impl Hop {
-    fn iface(&self) -> Option<IfaceId> {
-        self.target.err().map(|(iface, _)| iface)
-    }
 }
 
 fn usable(path: Option<Path>) -> Result<Path, End> {

@@ -79,8 +79,8 @@ impl Router {
             ..api::Explanation::default()
         };
         answer.steps.push(step("packet", self.tell_packet(&packet)));
-        let routes = self.tell_steps(&packet, &trace, &mut answer, &mut notes);
-        self.why_routes(routes, &mut answer, &mut notes, now);
+        let (vrf, routes) = self.tell_steps(&packet, &trace, &mut answer, &mut notes);
+        self.why_routes(vrf, routes, &mut answer, &mut notes, now);
         self.tell_end(&trace.end, &mut answer);
         if let Some(found) = found {
             self.compare(&trace.end, &found, &mut answer);
@@ -225,15 +225,16 @@ impl Router {
 
     // ---- the way ----
 
-    /// Tells each decision; returns the routes that cover what was looked up, the one in use first.
+    /// Tells each decision; returns the table that was looked up in, and the routes there that cover the address, the one in
+    /// use first.
     fn tell_steps(
         &self,
         p: &Packet,
         trace: &Trace,
         answer: &mut api::Explanation,
         notes: &mut Vec<String>,
-    ) -> Vec<RouteView> {
-        let mut routes = Vec::new();
+    ) -> (VrfId, Vec<RouteView>) {
+        let (mut table, mut routes) = (VrfId::GLOBAL, Vec::new());
         for s in &trace.steps {
             match s {
                 Step::Label { lse, act } => {
@@ -251,7 +252,8 @@ impl Router {
                     group,
                 } => {
                     routes = self.rib.covering(*vrf, *destination).collect();
-                    let table = match self.vrf_name(*vrf) {
+                    table = *vrf;
+                    let of = match self.vrf_name(*vrf) {
                         "" => String::new(),
                         name => format!(" of VRF {name}"),
                     };
@@ -265,11 +267,11 @@ impl Router {
                     let prefix = used.map(|r| r.prefix.to_string()).unwrap_or_default();
                     let text = match used {
                         Some(r) => format!(
-                            "{destination} is in {prefix}{table}, {} route, distance {}",
+                            "{destination} is in {prefix}{of}, {} route, distance {}",
                             article(r.source),
                             self.rib.distance(r.source)
                         ),
-                        None => format!("no route{table} covers {destination}"),
+                        None => format!("no route{of} covers {destination}"),
                     };
                     answer.vrf = self.vrf_name(*vrf).to_owned();
                     answer.steps.push(api::ExplainStep {
@@ -310,7 +312,7 @@ impl Router {
                 }
             }
         }
-        routes
+        (table, routes)
     }
 
     fn tell_path(&self, path: &Path, neighbor: Option<(IfaceId, IpAddr)>, to: IpAddr) -> String {
@@ -337,12 +339,12 @@ impl Router {
     /// The candidates, what they won or lost by, and what BGP and its policy say.
     fn why_routes(
         &mut self,
+        vrf: VrfId,
         routes: Vec<RouteView>,
         answer: &mut api::Explanation,
         notes: &mut Vec<String>,
         now: Instant,
     ) {
-        let vrf = self.vrf_id(Some(answer.vrf.as_str()).filter(|n| !n.is_empty()));
         let Some(used) = routes.first().filter(|r| r.installed).cloned() else {
             return;
         };
@@ -446,7 +448,7 @@ impl Router {
                 );
                 ("unresolved", text)
             }
-            End::Cut { room, .. } => (
+            End::Cut { room } => (
                 "fragmented",
                 format!("leaves in pieces: {room} octets of it fit at once"),
             ),

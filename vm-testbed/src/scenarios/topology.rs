@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -290,36 +291,32 @@ pub fn commands(_: &Options) -> Result<()> {
     Ok(())
 }
 
-fn captures(file: &File) -> Result<()> {
-    let name = file.name.as_str();
-    let pcap = file.path.with_extension("pcap");
-    let to = pcap.to_str().unwrap_or_default();
-    let mut c = testbed(&[
-        "capture", "--in", name, "hb-rb", "-w", to, "-c", "2", "icmp",
-    ]);
+/// A capture of a link of the topology `name` into the file `pcap` sees the pings that go over it from `ha`.
+pub(super) fn pings_captured(name: &str, link: &str, pcap: &str, within: Duration) -> Result<()> {
+    let mut c = testbed(&["capture", "--in", name, link, "-w", pcap, "-c", "2", "icmp"]);
     let mut tcpdump = c.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let taken = until("two packets are captured", secs(20), || {
-        run(&[
-            "shell",
-            "--in",
-            name,
-            "ha",
-            "ping",
-            "-n",
-            "-c",
-            "1",
-            "-W",
-            "1",
-            "10.77.3.2",
-        ])?;
+    let ping = "ping -n -c 1 -W 1 10.77.3.2".split(' ');
+    let args: Vec<&str> = ["shell", "--in", name, "ha"]
+        .into_iter()
+        .chain(ping)
+        .collect();
+    let taken = until("two packets are captured", within, || {
+        run(&args)?;
         Ok(tcpdump.try_wait()?.is_some())
     });
     let _ = tcpdump.kill();
     let _ = tcpdump.wait();
+    let bytes = std::fs::read(pcap);
+    let _ = std::fs::remove_file(pcap);
     taken?;
-    let bytes = std::fs::read(&pcap);
-    let _ = std::fs::remove_file(&pcap);
     ensure!(bytes?.len() > 24 + 2 * 16, "the capture is empty");
+    Ok(())
+}
+
+fn captures(file: &File) -> Result<()> {
+    let name = file.name.as_str();
+    let pcap = file.path.with_extension("pcap");
+    pings_captured(name, "hb-rb", pcap.to_str().unwrap_or_default(), secs(20))?;
     // To standard output, when that is no terminal.
     let mut c = testbed(&[
         "capture", "--in", name, "ra-rb", "-c", "1", "tcp", "port", "179",

@@ -9,7 +9,7 @@ use super::record;
 use crate::lab::Faults;
 use crate::lab::wait::{secs, until};
 use crate::scenarios::pages;
-use crate::scenarios::topology::{File, make, must, run, testbed, via};
+use crate::scenarios::topology::{File, make, must, pings_captured, run, testbed, via};
 use crate::suite::Options;
 use crate::topology::{guest::PATIENCE, state};
 
@@ -144,33 +144,6 @@ pub fn commands(_: &Options) -> Result<()> {
 
 /// A capture of the machine's link sees the pings that it sends.
 fn captured(file: &File) -> Result<()> {
-    let name = file.name.as_str();
     let pcap = file.path().replace(".toml", ".pcap");
-    let mut c = testbed(&[
-        "capture", "--in", name, "ha-ra", "-w", &pcap, "-c", "2", "icmp",
-    ]);
-    let mut tcpdump = c.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let taken = until("two packets are captured", PATIENCE, || {
-        run(&[
-            "shell",
-            "--in",
-            name,
-            "ha",
-            "ping",
-            "-n",
-            "-c",
-            "1",
-            "-W",
-            "1",
-            "10.77.3.2",
-        ])?;
-        Ok(tcpdump.try_wait()?.is_some())
-    });
-    let _ = tcpdump.kill();
-    let _ = tcpdump.wait();
-    let bytes = std::fs::read(&pcap);
-    let _ = std::fs::remove_file(&pcap);
-    taken?;
-    ensure!(bytes?.len() > 24 + 2 * 16, "the capture is empty");
-    Ok(())
+    pings_captured(&file.name, "ha-ra", &pcap, PATIENCE)
 }
