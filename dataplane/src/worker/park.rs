@@ -66,8 +66,9 @@ impl Bed {
         } else {
             End::Called
         };
-        // AcqRel: pairs with the swap in `wake`. Down already: somebody rang, so the bell is to be cleared.
-        if !self.asleep.swap(false, Ordering::AcqRel) {
+        // AcqRel: pairs with the swap in `wake`. Down already: somebody rings, so the bell is to be cleared. He may do so
+        // after that, having found the flag up before; then the next sleep is the one that finds the bell to clear.
+        if !self.asleep.swap(false, Ordering::AcqRel) || end == End::Called {
             self.bell.clear();
         }
         end
@@ -209,6 +210,15 @@ mod tests {
         assert!(sleep(&bed, LONG_NS, true) < Duration::from_secs(10));
         waker.join().unwrap();
         // The bell is clear again: the next sleep lasts.
+        assert!(sleep(&bed, 1_000_000, true) >= Duration::from_millis(1));
+    }
+
+    /// Who found the flag up rings only when the sleep, over by itself, has cleared the bell already.
+    #[test]
+    fn a_ring_that_comes_late_ends_one_sleep_and_not_all() {
+        let bed = Bed::new().unwrap();
+        bed.bell.ring();
+        assert!(sleep(&bed, LONG_NS, true) < Duration::from_secs(10));
         assert!(sleep(&bed, 1_000_000, true) >= Duration::from_millis(1));
     }
 
