@@ -139,6 +139,15 @@ impl Family {
         }
     }
 
+    /// Do labels stand in front of its prefixes (RFC 8277)?
+    #[must_use]
+    pub const fn is_labeled(self) -> bool {
+        matches!(
+            self,
+            Self::Ipv4Labeled | Self::Ipv6Labeled | Self::Vpnv4 | Self::Vpnv6
+        )
+    }
+
     /// As in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {

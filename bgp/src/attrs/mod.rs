@@ -7,15 +7,22 @@
 //! attributes have the same octets, interning is comparing octets, what nobody knows is carried along as it came, and
 //! sending is mostly copying.
 //!
+//! Labels, which are a part of the path too (RFC 8277 2), stand in front of all that, under a code that is never on the wire
+//! ([`View::labels`]).
+//!
 //! [`View`] reads it, [`AttrBuf`] edits it. Both trust the octets: they come from `wire`, which checks them, or from
 //! [`AttrBuf`]. A view of anything else finds less, and never panics.
 
 mod buf;
 mod community;
+mod inner;
+mod labels;
 mod path;
 
 pub use buf::AttrBuf;
 pub use community::{Community, ExtCommunity, LargeCommunity};
+pub(crate) use labels::MOST as MOST_LABELS;
+pub use labels::{LabelStack, Labels};
 pub use path::{AsPath, Segment, SegmentKind};
 
 use std::net::Ipv4Addr;
@@ -24,6 +31,8 @@ use crate::types::{Asn, NextHop};
 
 /// Attribute type codes, as IANA lists them.
 pub mod code {
+    /// Reserved; never on the wire. Here it has what a path has beside its attributes: see `inner`.
+    pub const INNER: u8 = 0;
     /// RFC 4271 5.1.1.
     pub const ORIGIN: u8 = 1;
     /// RFC 4271 5.1.2, RFC 6793.

@@ -1,4 +1,4 @@
-//! What a table is of: prefixes of IPv4 and IPv6 now; whatever has an order and covers can be added.
+//! What a table is of: prefixes of IPv4 and IPv6, with and without labels; whatever has an order and covers can be added.
 
 use std::fmt::Debug;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -16,6 +16,8 @@ pub trait Key: Copy + Eq + Debug + Send + 'static {
 
     /// The family whose routes have this key.
     const FAMILY: Family;
+    /// Paths have labels (RFC 8277 2): packets may go another way whenever the attributes of a path are others.
+    const LABELED: bool = false;
     /// Stands in free entries.
     const NONE: Self;
 
@@ -262,5 +264,78 @@ impl Key for V6 {
             IpNet::V6(n) => Some(n.into()),
             IpNet::V4(_) => None,
         }
+    }
+}
+
+/// A prefix whose paths have labels: RFC 8277 2, where they are not part of what is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Labeled<K>(pub K);
+
+/// A labelled prefix of IPv4.
+pub type L4 = Labeled<V4>;
+/// A labelled prefix of IPv6.
+pub type L6 = Labeled<V6>;
+
+impl<K: Key> Key for Labeled<K> {
+    type Order = K::Order;
+    type Slot = K::Slot;
+
+    const FAMILY: Family = match K::FAMILY {
+        Family::Ipv4Unicast => Family::Ipv4Labeled,
+        _ => Family::Ipv6Labeled,
+    };
+    const LABELED: bool = true;
+    const NONE: Self = Self(K::NONE);
+    const VACANT: K::Slot = K::VACANT;
+    const LAST: K::Order = K::LAST;
+
+    #[inline]
+    fn order(self) -> K::Order {
+        self.0.order()
+    }
+
+    #[inline]
+    fn slot(self, entry: u32) -> K::Slot {
+        self.0.slot(entry)
+    }
+
+    #[inline]
+    fn slot_order(slot: K::Slot) -> K::Order {
+        K::slot_order(slot)
+    }
+
+    #[inline]
+    fn slot_entry(slot: K::Slot) -> u32 {
+        K::slot_entry(slot)
+    }
+
+    #[inline]
+    fn rank<const N: usize>(slots: &[K::Slot; N], o: K::Order) -> usize {
+        K::rank(slots, o)
+    }
+
+    #[inline]
+    fn upto<const N: usize>(orders: &[K::Order; N], o: K::Order) -> usize {
+        K::upto(orders, o)
+    }
+
+    fn covers(self, other: Self) -> bool {
+        self.0.covers(other.0)
+    }
+
+    fn meet(self, other: Self) -> Option<Self> {
+        self.0.meet(other.0).map(Self)
+    }
+
+    fn shorter(self) -> Option<Self> {
+        self.0.shorter().map(Self)
+    }
+
+    fn net(self) -> IpNet {
+        self.0.net()
+    }
+
+    fn from_net(net: IpNet) -> Option<Self> {
+        K::from_net(net).map(Self)
     }
 }

@@ -41,14 +41,14 @@ pub use advertise::{Audience, Export, Room, Sink};
 pub use decision::{Fate, Options, Step};
 pub use group::{Advertise, GroupId};
 pub use hops::{HopEvent, NextHopId, NextHops};
-pub use key::{Key, V4, V6, V6Slot};
+pub use key::{Key, L4, L6, Labeled, V4, V6, V6Slot};
 pub use peers::{PeerInfo, Peers, Staleness};
 pub use scan::Import;
 pub use store::{AttrId, Header, Store};
 pub use table::{Announce, Announced, Change, Common, Counts, Path, Table};
 pub use view::{Cursor, Route};
 
-/// Unicast routes of both families, over one store.
+/// Routes of all families that there are tables of, over one store.
 #[derive(Debug, Default)]
 pub struct Rib {
     /// What the tables share.
@@ -57,6 +57,10 @@ pub struct Rib {
     pub v4: Table<V4>,
     /// IPv6 unicast.
     pub v6: Table<V6>,
+    /// IPv4 with labels.
+    pub l4: Table<L4>,
+    /// IPv6 with labels.
+    pub l6: Table<L6>,
 }
 
 impl Rib {
@@ -72,12 +76,15 @@ impl Rib {
         if self.common.store.hops.set(id, metric) {
             self.v4.next_hop_changed(id);
             self.v6.next_hop_changed(id);
+            self.l4.next_hop_changed(id);
+            self.l6.next_hop_changed(id);
         }
     }
 
     /// Octets held.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.common.store.memory() + self.v4.memory() + self.v6.memory()
+        let unicast = self.v4.memory() + self.v6.memory();
+        self.common.store.memory() + unicast + self.l4.memory() + self.l6.memory()
     }
 }

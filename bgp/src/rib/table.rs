@@ -420,7 +420,7 @@ impl<K: Key> Table<K> {
         let entry = self.slab.get_mut(e);
         if (at == 0 && entry.flags & TOLD != 0) || old.beside {
             entry.flags |= CHANGED;
-            if hop(old.post) != hop(new) {
+            if K::LABELED || hop(old.post) != hop(new) {
                 entry.flags |= MOVED;
             }
         }
@@ -596,7 +596,7 @@ impl<K: Key> Table<K> {
             let post = self.slab.cell(e, at)?.post.some()?;
             Some(common.store.header(post).hop())
         };
-        let moved = !had || other || hop(0) != hop(best.at as usize);
+        let moved = !had || other || K::LABELED || hop(0) != hop(best.at as usize);
         // The former best may be used beside the new one.
         let beside = chosen[1..].iter().any(|c| c.at == 0);
         self.slab.swap(e, 0, best.at as usize);
@@ -625,6 +625,14 @@ impl<K: Key> Table<K> {
     /// Has every prefix decided again, as after a change of [`Options`]: [`Table::work`] gets to them.
     pub fn decide_all(&mut self) {
         self.scan.again();
+    }
+
+    /// Has the consumer of [`Table::drain`] and the groups told of a prefix again, as if its best path were another.
+    pub fn tell_again(&mut self, key: K) {
+        if let Some(e) = self.tree.get(key) {
+            self.slab.get_mut(e).flags |= CHANGED | MOVED;
+            self.dirty.insert(e);
+        }
     }
 
     /// Gives an entry back that has no path and that nobody has to be told of.

@@ -54,6 +54,9 @@ use std::time::{Duration, Instant};
 use crate::types::{Family, FamilySet};
 use crate::wire::{HEADER, Header, Kind, Message, Refresh};
 
+/// How many labels of an NLRI are taken (RFC 8277 2.1): with those of the way to the next hop, packets have room for them.
+pub const MAX_LABELS: u8 = crate::attrs::MOST_LABELS as u8;
+
 /// The states of RFC 4271 8.2.2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {

@@ -1,8 +1,9 @@
 //! Two OPENs, and what they agree on. Read RFC 4271 4.2 and 6.2, RFC 5492, RFC 4760 8, RFC 6286 2.2, RFC 8654 4, RFC 7911 4,
-//! RFC 8950 4, RFC 9234 4.2, RFC 4724 3, RFC 9494 3.
+//! RFC 8950 4, RFC 8277 2.1, RFC 9234 4.2, RFC 4724 3, RFC 9494 3.
 
 use std::time::Duration;
 
+use super::MAX_LABELS;
 use super::config::{PeerAs, RoleConfig, SessionConfig};
 use crate::types::{Asn, Family, FamilySet, Relation, Role, RouterId};
 use crate::wire::{
@@ -102,6 +103,10 @@ fn capabilities(config: &SessionConfig, restarting: Restarting) -> Capabilities 
         route_refresh: config.offer.refresh,
         enhanced_refresh: config.offer.refresh && config.offer.enhanced_refresh,
         ext_next_hop: some(|f| f.extended_next_hop && f.family.code().0 == 1),
+        multiple_labels: some(|f| f.family.is_labeled())
+            .iter()
+            .map(|f| (f, MAX_LABELS))
+            .collect(),
         extended_message: config.offer.extended_messages,
         role: config
             .role
@@ -153,6 +158,7 @@ pub(super) fn agree(
         add_path_receive: both(us.add_path_receive, them.add_path_send),
         add_path_send: both(us.add_path_send, them.add_path_receive),
         ext_next_hop: both(us.ext_next_hop, them.ext_next_hop),
+        multiple_labels: both(several_labels(us), several_labels(them)),
         first_as: (external && config.enforce_first_as).then_some(theirs.asn),
         as_sets: config.as_sets,
         ..Context::new(relation, families)
@@ -171,6 +177,11 @@ pub(super) fn agree(
         graceful: graceful(us, them, families),
         offered: theirs.capabilities,
     })
+}
+
+/// Families of which more than one label is taken, RFC 8277 2.1.
+fn several_labels(c: &Capabilities) -> FamilySet {
+    c.multiple_labels.iter().map(|(f, _)| *f).collect()
 }
 
 fn relation(config: &SessionConfig, theirs: &Open) -> Result<Relation, Refusal> {

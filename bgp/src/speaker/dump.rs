@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::Speaker;
-use super::inbound::Ours;
+use super::families::Ours;
 use super::routes::OWN;
 use super::show::LOOKED_AT;
 use crate::mrt::{PeerEntry, PeerTable, RibEntry, peer_table, rib};

@@ -5,7 +5,7 @@
 //! neighbour, so that a policy edits what will be seen; [`finish`] puts on what the protocol demands. Both see the
 //! attributes, where they came from and where they go, never the prefix.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::attrs::{AttrBuf, Community, RawAttr, SegmentKind, View, code, flag};
 use crate::types::{Asn, NextHop, Relation, Role};
@@ -47,6 +47,10 @@ pub(crate) struct ExportRules {
     pub(crate) remove_private: bool,
     /// Next hops of IPv6 for IPv4 routes, RFC 8950.
     pub(crate) extended_next_hop: bool,
+    /// Routes of the family have labels: those of IPv6 may have next hops of IPv4 (RFC 4798 2).
+    pub(crate) labeled: bool,
+    /// The session is over IPv4: our own next hop is, where it may.
+    pub(crate) over_v4: bool,
 }
 
 /// Where a route came from.
@@ -250,7 +254,9 @@ fn next_hop(
         buf.next_hop = None;
     }
     if buf.next_hop.is_none() {
+        let six_by_four = to.labeled && to.own_v4 && (to.over_v4 || !to.own_v6);
         buf.next_hop = match (v4_routes, to.own_v4, to.own_v6) {
+            (false, ..) if six_by_four => Some(OWN_V4),
             (true, true, _) => Some(OWN_V4),
             (true, false, true) if to.extended_next_hop => Some(OWN_V6),
             (false, _, true) => Some(OWN_V6),
@@ -258,7 +264,7 @@ fn next_hop(
         };
     }
     match buf.next_hop {
-        Some(NextHop::V4(_)) => v4_routes,
+        Some(NextHop::V4(_)) => v4_routes || to.labeled,
         Some(_) => !v4_routes || to.extended_next_hop,
         None => false,
     }
@@ -280,6 +286,11 @@ pub(crate) fn resolved(hop: Option<NextHop>, own: &OwnAddresses) -> Option<NextH
         },
         other => other,
     }
+}
+
+/// Is that our address, so that packets come to us?
+pub(crate) fn is_own(hop: Option<NextHop>, own: impl Fn(IpAddr) -> bool) -> bool {
+    hop == Some(OWN_V4) || hop == Some(OWN_V6) || hop.is_some_and(|h| own(h.address()))
 }
 
 /// Adds LLGR_STALE, unless it is there: RFC 9494 4.2.

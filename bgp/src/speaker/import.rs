@@ -7,7 +7,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::attrs::{AttrBuf, View, code, flag};
+use crate::attrs::{AttrBuf, Labels, View, code, flag};
+use crate::session::MAX_LABELS;
 use crate::types::{Asn, Relation, Role};
 
 use super::local::Local;
@@ -40,6 +41,8 @@ pub enum Refusal {
     NextHop,
     /// AS 0 is in the path, RFC 7607.
     AsZero,
+    /// A label that nobody can be sent packets with, RFC 3032 2.1, or more than [`MAX_LABELS`].
+    Labels,
 }
 
 impl fmt::Display for Refusal {
@@ -51,6 +54,9 @@ impl fmt::Display for Refusal {
             Self::Leak => "it has leaked (RFC 9234)",
             Self::NextHop => "its next hop is our own address, or no host's",
             Self::AsZero => "AS 0 is in its path",
+            Self::Labels => {
+                "a label of it is reserved for something else (RFC 3032 2.1), or it has more than 4"
+            }
         })
     }
 }
@@ -91,6 +97,9 @@ pub(crate) fn check(
             return Err(Refusal::Cluster);
         }
     }
+    if v.labels().is_some_and(|l| !can_push(l)) {
+        return Err(Refusal::Labels);
+    }
     if let Some(role) = rules.role
         && leaked(v.otc(), role, rules.peer_as)
     {
@@ -107,6 +116,12 @@ pub(crate) fn check(
         }
         _ => Ok(()),
     }
+}
+
+/// Can packets be sent with these labels? Of those that are reserved the nulls mean something to who told them (RFC 3032 2.1).
+fn can_push(labels: Labels<'_>) -> bool {
+    labels.len() <= usize::from(MAX_LABELS)
+        && labels.iter().all(|l| matches!(l.get(), 0 | 2 | 3 | 16..))
 }
 
 /// RFC 9234 5, on receipt, rules 1 and 2.
@@ -193,6 +208,31 @@ mod tests {
         r.allow_own_as = 0;
         r.local_as = Some(Asn(77));
         assert_eq!(ask(&route(&[200, 77]), &r), Err(Refusal::OwnAs));
+    }
+
+    #[test]
+    fn labels_must_be_some_that_packets_can_have() {
+        let r = rules(Relation::External, 200);
+        let mut b = route(&[200]);
+        let rows: [(&[u32], bool); 8] = [
+            (&[16], true),
+            (&[0], true),
+            (&[2], true),
+            (&[3], true),
+            (&[1], false),
+            (&[100, 15], false),
+            (&[100, 200, 300, 400], true),
+            (&[100, 200, 300, 400, 500], false),
+        ];
+        for (labels, good) in rows {
+            let all: Vec<_> = labels
+                .iter()
+                .map(|l| crate::types::Label::new(*l).unwrap())
+                .collect();
+            b.set_labels(&all);
+            let want = if good { Ok(()) } else { Err(Refusal::Labels) };
+            assert_eq!(ask(&b, &r), want, "{labels:?}");
+        }
     }
 
     #[test]

@@ -10,17 +10,16 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
+use super::families::{Kind, Ours, of_kind};
 use super::import::{self, ImportRules, Refusal};
-use super::outbound::Groups;
-use super::recheck::Again;
 use super::{Action, Core, Local, Notice, PeerKey, journal};
 use crate::attrs::{AttrBuf, View};
 use crate::policy::{Input, Peer, Policy, PrefixKey, Protocol};
-use crate::rib::{Announce, AttrId, Common, Key, Rib, Table, V4, V6};
+use crate::rib::{Announce, AttrId, Common, V4, V6};
 use crate::rpki::{RoaTable, Validity, route_origin};
 use crate::session::{Handler, MaxPrefixes, Negotiated, State};
-use crate::types::{Asn, Family, PathId, PeerId, Relation};
-use crate::wire::{EncodeError, Nlri, Notification, Packer, Update};
+use crate::types::{Asn, Family, Label, PathId, PeerId, Relation};
+use crate::wire::{Nlri, Notification, Update};
 
 /// What is known of a neighbour when routes come from it, and when they go on to others.
 #[derive(Clone, Debug)]
@@ -287,44 +286,62 @@ impl Gate {
 
 impl Core {
     fn withdraw(&mut self, peer: PeerId, nlri: &Nlri<'_>) {
-        let rib = &mut self.rib;
-        match nlri.family {
-            Family::Ipv4Unicast => {
-                let keys = nlri.ipv4().map(|(id, net)| (id, net.into()));
-                rib.v4.withdraw_all(&mut rib.common, peer, keys);
-            }
-            Family::Ipv6Unicast => {
-                let keys = nlri.ipv6().map(|(id, net)| (id, net.into()));
-                rib.v6.withdraw_all(&mut rib.common, peer, keys);
-            }
-            // Others are read, and kept by nobody yet.
-            _ => {}
-        }
+        // Others are read, and kept by nobody yet.
+        let Some(kind) = Kind::of(nlri.family) else {
+            return;
+        };
+        of_kind!(kind, K => {
+            let (table, common) = K::table(&mut self.rib);
+            let keys = K::read(nlri).map(|(id, _, key)| (id, key));
+            table.withdraw_all(common, peer, keys);
+        });
     }
 
     /// Takes in routes whose attributes are in `received`.
     fn announce(&mut self, peer: PeerId, nlri: &Nlri<'_>, now: Instant) {
-        let family = nlri.family;
-        if !matches!(family, Family::Ipv4Unicast | Family::Ipv6Unicast) {
-            return;
-        }
-        let pre = self.rib.common.store.intern(self.received.view());
         let learnt = self.seconds(now);
-        let mut kept = None;
-        match family {
-            Family::Ipv4Unicast => {
-                let keys = nlri.ipv4().map(|(id, net)| (id, V4::from(net)));
-                self.take_all(peer, keys, pre, learnt, &mut kept);
-            }
-            _ => {
-                let keys = nlri.ipv6().map(|(id, net)| (id, V6::from(net)));
-                self.take_all(peer, keys, pre, learnt, &mut kept);
-            }
+        match Kind::of(nlri.family) {
+            Some(Kind::V4) => self.announce_plain::<V4>(peer, nlri, learnt),
+            Some(Kind::V6) => self.announce_plain::<V6>(peer, nlri, learnt),
+            Some(kind) => of_kind!(kind, K => self.announce_labeled::<K>(peer, nlri, learnt)),
+            None => {}
         }
+    }
+
+    /// Of one set of attributes for all of them.
+    fn announce_plain<K: Ours>(&mut self, peer: PeerId, nlri: &Nlri<'_>, learnt: u32) {
+        let pre = self.rib.common.store.intern(self.received.view());
+        let mut kept = None;
+        let keys = K::read(nlri).map(|(id, _, key)| (id, key));
+        self.take_all(peer, keys, pre, learnt, &mut kept);
         let post = kept.and_then(|k: Kept| k.post);
         post.into_iter()
             .for_each(|p| self.rib.common.store.release(p));
         self.rib.common.store.release(pre);
+    }
+
+    /// Each with labels of its own.
+    fn announce_labeled<K: Ours>(&mut self, peer: PeerId, nlri: &Nlri<'_>, learnt: u32) {
+        let mut labels: Vec<Label> = Vec::new();
+        for (path_id, stack, key) in K::read(nlri) {
+            labels.clear();
+            labels.extend(stack.iter().flat_map(|l| l.iter()));
+            self.received.set_labels(&labels);
+            let pre = self.rib.common.store.intern(self.received.view());
+            let mut kept = None;
+            self.take_all(
+                peer,
+                std::iter::once((path_id, key)),
+                pre,
+                learnt,
+                &mut kept,
+            );
+            let post = kept.and_then(|k: Kept| k.post);
+            post.into_iter()
+                .for_each(|p| self.rib.common.store.release(p));
+            self.rib.common.store.release(pre);
+        }
+        self.received.clear_inner();
     }
 
     #[inline]
@@ -381,48 +398,9 @@ impl Core {
 
     /// How many routes of that family a neighbour has announced.
     pub(super) fn received(&self, peer: PeerId, family: Family) -> u32 {
-        match family {
-            Family::Ipv4Unicast => self.rib.v4.counts(peer).received,
-            Family::Ipv6Unicast => self.rib.v6.counts(peer).received,
-            _ => 0,
+        match Kind::of(family) {
+            Some(kind) => of_kind!(kind, K => K::table_ref(&self.rib).counts(peer).received),
+            None => 0,
         }
-    }
-}
-
-/// A key whose table the speaker has.
-pub(super) trait Ours: Key + Again {
-    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common);
-    fn groups(core: &mut Core) -> &mut Groups;
-    /// Adds it to a message.
-    fn pack(self, to: &mut Packer<'_>, id: PathId) -> Result<(), EncodeError>;
-}
-
-impl Ours for V4 {
-    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
-        (&mut rib.v4, &mut rib.common)
-    }
-
-    fn groups(core: &mut Core) -> &mut Groups {
-        &mut core.groups4
-    }
-
-    #[inline]
-    fn pack(self, to: &mut Packer<'_>, id: PathId) -> Result<(), EncodeError> {
-        to.ipv4(id, self.into())
-    }
-}
-
-impl Ours for V6 {
-    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
-        (&mut rib.v6, &mut rib.common)
-    }
-
-    fn groups(core: &mut Core) -> &mut Groups {
-        &mut core.groups6
-    }
-
-    #[inline]
-    fn pack(self, to: &mut Packer<'_>, id: PathId) -> Result<(), EncodeError> {
-        to.ipv6(id, self.into())
     }
 }

@@ -220,12 +220,15 @@ impl Speaker {
                     let Some(line) = peer.line(conn) else {
                         continue;
                     };
-                    let own = line.ends.as_ref().map(|e| e.own).unwrap_or_default();
+                    let ends = line.ends.as_ref();
+                    let own = ends.map(|e| e.own).unwrap_or_default();
+                    let over_v4 = ends.is_some_and(|e| e.local.is_ipv4());
                     let line = line.id;
                     peer.up = Some(Up {
                         line,
                         agreed,
                         own,
+                        over_v4,
                         marks: Default::default(),
                     });
                     let key = peer.key.clone();

@@ -7,6 +7,7 @@
 //! - `config`: what it is told. `local`: who it is. `peer`: a neighbour.
 //! - `neighbors`: those there are, and what a new configuration means for them.
 //! - `lines`: connections, and what sessions want.
+//! - `families`: the tables.
 //! - `inbound`: from an UPDATE to the Adj-RIB-In; `import`: may a route be used.
 //! - `outbound`: from the Loc-RIB to messages; `export`: what a route becomes on the way.
 //! - `recheck`: routes that the RPKI has changed its mind about.
@@ -20,6 +21,7 @@
 mod config;
 mod dump;
 mod export;
+mod families;
 mod import;
 mod inbound;
 mod journal;
@@ -54,15 +56,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::attrs::AttrBuf;
-use crate::rib::{PeerInfo, Rib, V4, V6};
+use crate::rib::{PeerInfo, Rib};
 use crate::session::graceful::Restarter;
 use crate::session::{Cause, Event, Output, State};
 use crate::types::{Family, PeerId, Relation};
 use crate::wire::Encoder;
+use families::{Kind, Ours, Sides, of_kind};
 use inbound::Gate;
-use outbound::Groups;
 use peer::Peer;
-use recheck::Recheck;
 use routes::OWN;
 
 /// A connection; no number comes twice.
@@ -143,10 +144,7 @@ impl fmt::Display for Notice {
 struct Core {
     gate: Gate,
     rib: Rib,
-    groups4: Groups,
-    groups6: Groups,
-    again4: Recheck<V4>,
-    again6: Recheck<V6>,
+    sides: Sides,
     /// The attributes of the UPDATE at hand.
     received: AttrBuf,
     began: Instant,
@@ -170,10 +168,7 @@ impl Core {
         Self {
             gate: Gate::new(config.local.clone()),
             rib,
-            groups4: Groups::new(),
-            groups6: Groups::new(),
-            again4: Recheck::default(),
-            again6: Recheck::default(),
+            sides: Sides::default(),
             received: AttrBuf::new(),
             began: now,
             wall: (now, Duration::ZERO),
@@ -265,7 +260,8 @@ impl Speaker {
     /// How many paths were not taken since a table, or what it can hold for one prefix, was full.
     #[must_use]
     pub fn refused_paths(&self) -> u64 {
-        self.core.rib.v4.refused() + self.core.rib.v6.refused()
+        let of = |kind| of_kind!(kind, K => K::table_ref(&self.core.rib).refused());
+        Kind::ALL.into_iter().map(of).sum()
     }
 
     /// When to call [`Speaker::tick`], if nothing else happens before.

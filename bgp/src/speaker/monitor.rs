@@ -6,8 +6,8 @@
 //! (a resync: its sessions go down and come up for the station, and the walk starts over), so a slow station costs bounded
 //! memory and never holds up routing.
 //!
-//! Left out: Route Mirroring, Adj-RIB-Out (RFC 8671), statistics by cause. Routes kept of a neighbour that restarts are not told
-//! while its session is down: for the station it has none then.
+//! Left out: routes with labels, Route Mirroring, Adj-RIB-Out (RFC 8671), statistics by cause. Routes kept of a neighbour that
+//! restarts are not told while its session is down: for the station it has none then.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::hash::Hash;
@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
-use super::inbound::Ours;
+use super::families::Ours;
 use super::routes::OWN;
 use super::{ConnId, Core, Speaker};
 use crate::attrs::View;
@@ -170,18 +170,18 @@ impl Feed {
 }
 
 /// A key whose side a feed has.
-trait Fed: Ours + Hash {
-    fn side(feed: &mut Feed) -> &mut Side<Self>;
+trait Fed: Ours {
+    fn fed(feed: &mut Feed) -> &mut Side<Self>;
 }
 
 impl Fed for V4 {
-    fn side(feed: &mut Feed) -> &mut Side<Self> {
+    fn fed(feed: &mut Feed) -> &mut Side<Self> {
         &mut feed.v4
     }
 }
 
 impl Fed for V6 {
-    fn side(feed: &mut Feed) -> &mut Side<Self> {
+    fn fed(feed: &mut Feed) -> &mut Side<Self> {
         &mut feed.v6
     }
 }
@@ -203,6 +203,9 @@ impl Feeds {
     /// A neighbour's path came, went or changed.
     #[cold]
     pub(super) fn path<K: Ours>(&mut self, peer: PeerId, path_id: PathId, key: K) {
+        if K::LABELED {
+            return;
+        }
         for feed in self.all.iter_mut().filter(|f| f.what.pre || f.what.post) {
             match key.net() {
                 IpNet::V4(n) => feed.v4.mark(n.into(), Item::Path(peer, path_id, n.into())),
@@ -233,6 +236,9 @@ impl Feeds {
     /// Another path is the best, or has other attributes.
     #[cold]
     pub(super) fn best<K: Ours>(&mut self, key: K) {
+        if K::LABELED {
+            return;
+        }
         for feed in self.all.iter_mut().filter(|f| f.what.local) {
             match key.net() {
                 IpNet::V4(n) => feed.v4.mark(n.into(), Item::Best(n.into())),
@@ -453,7 +459,7 @@ impl Speaker {
         let mut entries: Vec<Entry<K>> = Vec::new();
         let mut end = None;
         let (what, told) = (feed.what, feed.told.clone());
-        let side = K::side(feed);
+        let side = K::fed(feed);
         if let Some(from) = side.walk {
             let table = K::table(&mut self.core.rib).0;
             let next = table.walk(from, PAGE, |route| there(&route, what, &told, &mut entries));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::config::{Config, Neighbor, PeerKey};
+use super::families::{Kind, Ours, of_kind};
 use super::import::ImportRules;
 use super::inbound::Source;
 use super::peer::{Peer, Up};
@@ -14,7 +15,7 @@ use super::routes::OWN;
 use super::{Core, Ends, Speaker};
 use crate::rib::PeerInfo;
 use crate::session::{Event, NoRefresh, SessionConfig, Stop};
-use crate::types::{Family, FamilySet, PeerId};
+use crate::types::{FamilySet, PeerId};
 use crate::wire::Refresh;
 
 /// An operator's command could not be carried out.
@@ -36,8 +37,9 @@ impl Speaker {
         self.core.gate.local = self.config.local.clone();
         if old.options != self.config.options {
             self.core.rib.common.options = self.config.options;
-            self.core.rib.v4.decide_all();
-            self.core.rib.v6.decide_all();
+            for kind in Kind::ALL {
+                of_kind!(kind, K => K::table(&mut self.core.rib).0.decide_all());
+            }
         }
         let wanted: Vec<(PeerKey, Arc<Neighbor>)> = self.config.neighbors.clone();
         let there: Vec<PeerId> = self.peers.keys().copied().collect();
@@ -123,8 +125,7 @@ impl Speaker {
             _ => true,
         };
         if differs {
-            self.core.rib.v4.import_again(id);
-            self.core.rib.v6.import_again(id);
+            self.core.import_again(id);
         }
         self.refit_export(id);
     }
@@ -132,9 +133,7 @@ impl Speaker {
     pub(super) fn remove(&mut self, id: PeerId, now: Instant) {
         self.event(id, Event::Stop(Stop::Deconfigured), now);
         self.restart_step(|r, released| r.gone(id, released));
-        for family in [Family::Ipv4Unicast, Family::Ipv6Unicast] {
-            self.core.forget(id, family);
-        }
+        self.core.forget_all(id);
         if let Some(peer) = self.peers.get_mut(&id) {
             self.names.remove(&peer.key);
             peer.leaving = true;
@@ -153,9 +152,7 @@ impl Speaker {
         if gone && peer.lines.is_empty() {
             if !peer.leaving {
                 self.names.remove(&peer.key);
-                for family in [Family::Ipv4Unicast, Family::Ipv6Unicast] {
-                    self.core.forget(id, family);
-                }
+                self.core.forget_all(id);
             }
             self.peers.remove(&id);
         }
@@ -170,7 +167,9 @@ impl Speaker {
         // A slot is free when the tables have nothing of who had it.
         let rib = &self.core.rib;
         let empty = |id: PeerId| {
-            rib.v4.counts(id) == Default::default() && rib.v6.counts(id) == Default::default()
+            let none =
+                |kind| of_kind!(kind, K => K::table_ref(rib).counts(id) == Default::default());
+            Kind::ALL.into_iter().all(none)
         };
         let mut slots = (OWN.0 + 1..u16::MAX).map(PeerId);
         let free = slots.find(|id| !self.peers.contains_key(id) && empty(*id))?;

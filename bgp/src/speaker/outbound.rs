@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::export::{self, ExportRules, NextHopChoice, resolved};
-use super::inbound::{Gate, Ours};
+use super::families::{Kind, Locals, Ours, of_kind};
+use super::inbound::Gate;
 use super::peer::{Peer, Up};
 use super::routes::OWN;
 use super::show::{LOOKED_AT, Page, Wanted};
@@ -21,11 +22,9 @@ use ipnet::IpNet;
 
 use crate::attrs::{AttrBuf, View};
 use crate::policy::{Input, NextHopRule, Peer as PolicyPeer, Policy, Protocol};
-use crate::rib::{
-    Advertise, Audience, Export, GroupId, Path, Room, Sink, Staleness, Table, V4, V6,
-};
+use crate::rib::{Advertise, Audience, Export, GroupId, Path, Room, Sink, Staleness, Table};
 use crate::session::Event;
-use crate::types::{Asn, Family, NextHop, PathId, PeerId, Relation};
+use crate::types::{Asn, Family, Label, NextHop, PathId, PeerId, Relation};
 use crate::wire::{Context, EncodeError, Encoder, Refresh, end_of_rib};
 
 /// Octets that may wait for a neighbour before others are served first.
@@ -46,6 +45,8 @@ struct Likeness {
     default_originate: bool,
     /// It knows what a long-lived stale route is (RFC 9494).
     long_lived: bool,
+    /// So many labels may be in front of a prefix (RFC 8277 2.1).
+    most_labels: u8,
 }
 
 /// A group of neighbours in one family.
@@ -96,11 +97,10 @@ impl Speaker {
             };
             let like = likeness(peer, up, family);
             let face = Face::of(peer, up);
-            match family {
-                Family::Ipv4Unicast => self.core.join::<V4>(id, like, face),
-                Family::Ipv6Unicast => self.core.join::<V6>(id, like, face),
+            match Kind::of(family) {
+                Some(kind) => of_kind!(kind, K => self.core.join::<K>(id, like, face)),
                 // Nothing is told of the others: that is said at once.
-                _ => {
+                None => {
                     if let Some(line) = self.line_mut(id) {
                         end_of_rib(family, line.queue.tail());
                     }
@@ -126,36 +126,31 @@ impl Speaker {
 
     /// A session is down: the neighbour is told nothing any more.
     pub(super) fn leave(&mut self, id: PeerId) {
-        self.core.leave::<V4>(id);
-        self.core.leave::<V6>(id);
+        for kind in Kind::ALL {
+            of_kind!(kind, K => self.core.leave::<K>(id));
+        }
     }
 
     /// What a neighbour is told is to be found out anew, if its configuration says so.
     pub(super) fn refit_export(&mut self, id: PeerId) {
-        let Some((peer, up)) = self.established(id) else {
-            return;
-        };
-        let (v4, v6) = (Family::Ipv4Unicast, Family::Ipv6Unicast);
-        let has = |f: Family| {
-            up.agreed
-                .context
-                .families
-                .contains(f)
-                .then(|| likeness(peer, up, f))
-        };
-        let (like4, like6, face) = (has(v4), has(v6), Face::of(peer, up));
-        if let Some(like) = like4 {
-            self.core.refit::<V4>(id, like, face.clone());
-        }
-        if let Some(like) = like6 {
-            self.core.refit::<V6>(id, like, face);
+        for family in Family::ALL {
+            let Some((peer, up)) = self.established(id) else {
+                return;
+            };
+            let agreed = up.agreed.context.families.contains(family);
+            if let Some(kind) = Kind::of(family).filter(|_| agreed) {
+                let (like, face) = (likeness(peer, up, family), Face::of(peer, up));
+                of_kind!(kind, K => self.core.refit::<K>(id, like, face));
+            }
         }
     }
 
     /// Writes what is to be told into the queues of who has room, over so many prefixes. True: there is more at once.
     pub(super) fn advertise(&mut self, budget: usize, now: Instant) -> bool {
-        let mut more = self.advertise_family::<V4>(budget, now);
-        more |= self.advertise_family::<V6>(budget, now);
+        let mut more = false;
+        for kind in Kind::ALL {
+            more |= of_kind!(kind, K => self.advertise_family::<K>(budget, now));
+        }
         for (id, sent) in std::mem::take(&mut self.told) {
             self.event(id, Event::UpdatesSent(sent), now);
         }
@@ -173,25 +168,17 @@ impl Speaker {
         let groups: Vec<GroupId> = K::groups(&mut self.core).keys().copied().collect();
         for g in groups {
             let Core {
-                rib,
-                gate,
-                groups4,
-                groups6,
-                ..
+                rib, gate, sides, ..
             } = &mut self.core;
-            let groups = if K::FAMILY == Family::Ipv4Unicast {
-                groups4
-            } else {
-                groups6
-            };
-            let Some(group) = groups.get(&g) else {
+            let side = K::side_ref(sides);
+            let Some(group) = side.groups.get(&g) else {
                 continue;
             };
             let mut exporter = Exporter {
                 gate,
                 group,
+                locals: &side.locals,
                 edited: &mut self.edited,
-                family: K::FAMILY,
             };
             let mut writer = Writer {
                 peers: &mut self.peers,
@@ -200,6 +187,7 @@ impl Speaker {
                 told: &mut self.told,
                 again: &mut self.again,
                 context: &group.like.context,
+                locals: &side.locals,
                 parts: Vec::new(),
                 now,
             };
@@ -256,10 +244,9 @@ impl Speaker {
     }
 
     pub(super) fn advertised_count(&mut self, id: PeerId, family: Family) -> u32 {
-        match family {
-            Family::Ipv4Unicast => self.core.advertised_count::<V4>(id),
-            Family::Ipv6Unicast => self.core.advertised_count::<V6>(id),
-            _ => 0,
+        match Kind::of(family) {
+            Some(kind) => of_kind!(kind, K => self.core.advertised_count::<K>(id)),
+            None => 0,
         }
     }
 }
@@ -299,6 +286,8 @@ fn likeness(peer: &Peer, up: &Up, family: Family) -> Likeness {
             as_override: config.as_override,
             remove_private: config.remove_private,
             extended_next_hop: agreed.context.ext_next_hop.contains(family),
+            labeled: family.is_labeled(),
+            over_v4: up.over_v4,
         },
         policy: config.export.clone(),
         context,
@@ -306,6 +295,10 @@ fn likeness(peer: &Peer, up: &Up, family: Family) -> Likeness {
         only: depends.then_some(peer.id),
         default_originate: config.default_originate,
         long_lived: (agreed.offered.long_lived.iter().flatten()).any(|l| l.family == family),
+        most_labels: match agreed.context.multiple_labels.contains(family) {
+            true => agreed.offered.labels(family),
+            false => 1,
+        },
     }
 }
 
@@ -432,16 +425,15 @@ impl Core {
 
     /// Groups whose policy `asks` are told anew.
     pub(super) fn export_again(&mut self, asks: &impl Fn(&Option<Arc<Policy>>, Advertise) -> bool) {
-        let of = |groups: &Groups| -> Vec<GroupId> {
-            let asking = groups
-                .iter()
-                .filter(|(_, g)| asks(&g.like.policy, g.like.advertise));
-            asking.map(|(g, _)| *g).collect()
-        };
-        let (four, six) = (of(&self.groups4), of(&self.groups6));
-        let rib = &mut self.rib;
-        four.into_iter().for_each(|g| rib.v4.export_again(g));
-        six.into_iter().for_each(|g| rib.v6.export_again(g));
+        for kind in Kind::ALL {
+            of_kind!(kind, K => {
+                let table = K::table(&mut self.rib).0;
+                let groups = K::side_ref(&self.sides).groups.iter();
+                groups
+                    .filter(|(_, g)| asks(&g.like.policy, g.like.advertise))
+                    .for_each(|(g, _)| table.export_again(*g));
+            });
+        }
     }
 
     fn advertised_count<K: Ours>(&mut self, id: PeerId) -> u32 {
@@ -510,31 +502,26 @@ impl Speaker {
         for (k, path) in told {
             let Some(post) = path.post else { continue };
             let Core {
-                rib,
-                gate,
-                groups4,
-                groups6,
-                ..
+                rib, gate, sides, ..
             } = &self.core;
-            let groups = if K::FAMILY == Family::Ipv4Unicast {
-                groups4
-            } else {
-                groups6
-            };
-            let Some(group) = groups.get(&g) else {
+            let side = K::side_ref(sides);
+            let Some(group) = side.groups.get(&g) else {
                 continue;
             };
             let mut exporter = Exporter {
                 gate,
                 group,
+                locals: &side.locals,
                 edited: &mut self.edited,
-                family: K::FAMILY,
             };
             let mut out = AttrBuf::new();
             if !exporter.export(g, k, &path, rib.common.store.view(post), &mut out) {
                 continue;
             }
             out.next_hop = resolved(out.next_hop, &own);
+            if K::LABELED && out.view().labels().is_none() {
+                out.set_labels(side.locals.get(k).as_slice());
+            }
             let mut view = self.path_view(k.net(), &path, post, now);
             view.attrs = out;
             view.best = true;
@@ -545,17 +532,32 @@ impl Speaker {
 }
 
 /// What a route becomes for a group.
-struct Exporter<'a> {
+struct Exporter<'a, K> {
     gate: &'a Gate,
     group: &'a Group,
+    locals: &'a Locals<K>,
     edited: &'a mut AttrBuf,
-    family: Family,
 }
 
-impl<K: Ours> Export<K> for Exporter<'_> {
+impl<K: Ours> Exporter<'_, K> {
+    /// Puts the labels into `out` that go with its next hop: those that the path came with as long as that is whose they are (an
+    /// own path has ours), else none, and each prefix has our own. False: there are none that may be sent.
+    fn labels(&self, key: K, path: &Path, out: &mut AttrBuf) -> bool {
+        let own = |a| self.gate.own.contains(&a);
+        if path.peer != OWN && export::is_own(out.next_hop, own) {
+            out.set_labels(&[]);
+            return self.locals.get(key).is_some();
+        }
+        let most = usize::from(self.group.like.most_labels);
+        out.view().labels().is_some_and(|l| l.len() <= most)
+    }
+}
+
+impl<K: Ours> Export<K> for Exporter<'_, K> {
     fn by_prefix(&self, _: GroupId) -> bool {
         let policy = self.group.like.policy.as_ref();
-        policy.is_some_and(|p| p.depends_on_prefix()) || self.group.like.default_originate
+        let depends = policy.is_some_and(|p| p.depends_on_prefix());
+        depends || self.group.like.default_originate || K::LABELED
     }
 
     fn export(
@@ -567,7 +569,7 @@ impl<K: Ours> Export<K> for Exporter<'_> {
         out: &mut AttrBuf,
     ) -> bool {
         let like = &self.group.like;
-        if like.default_originate && key.net().prefix_len() == 0 {
+        if like.default_originate && key.net().prefix_len() == 0 && !K::LABELED {
             return false;
         }
         // RFC 9494 4.3: who does not know what that is would take it for as good as any other.
@@ -591,7 +593,7 @@ impl<K: Ours> Export<K> for Exporter<'_> {
         match &like.policy {
             Some(policy) => {
                 let input = Input {
-                    family: self.family,
+                    family: K::FAMILY,
                     prefix: Some(key.net()),
                     view: out.view(),
                     peer: self.group.face.as_peer(),
@@ -618,13 +620,14 @@ impl<K: Ours> Export<K> for Exporter<'_> {
             None if like.rules.relation == Relation::External => return false,
             None => {}
         }
-        let v4 = self.family == Family::Ipv4Unicast;
+        let v4 = K::FAMILY.code().0 == 1;
         export::finish(out, from, &like.rules, &self.gate.local, choice, v4)
+            && (!K::LABELED || self.labels(key, path, out))
     }
 }
 
 /// Writes messages into the queues of members.
-struct Writer<'a> {
+struct Writer<'a, K> {
     peers: &'a mut BTreeMap<PeerId, Peer>,
     encoder: &'a mut Encoder,
     octets: &'a mut Vec<u8>,
@@ -632,6 +635,7 @@ struct Writer<'a> {
     /// Who has been told everything again.
     again: &'a mut Vec<(PeerId, Family)>,
     context: &'a Context,
+    locals: &'a Locals<K>,
     /// Room for [`Writer::alike`].
     parts: Vec<Part>,
     now: Instant,
@@ -645,7 +649,7 @@ struct Part {
     ids: Vec<PeerId>,
 }
 
-impl Writer<'_> {
+impl<K: Ours> Writer<'_, K> {
     /// The members to whom the same octets go: those with the same addresses of ours, if these are in the message. So many
     /// of `parts` are in use then.
     fn alike(&mut self, to: &Audience<'_>, hop: Option<NextHop>) -> usize {
@@ -685,18 +689,18 @@ impl Writer<'_> {
         }
     }
 
-    fn take_back<K: Ours>(&mut self, to: &[PeerId], run: &[(PathId, K)]) {
+    fn take_back(&mut self, to: &[PeerId], run: &[(PathId, K)]) {
         self.octets.clear();
         let mut packer = self.encoder.withdraw(K::FAMILY, self.context, self.octets);
         for (path_id, key) in run {
-            let _ = key.pack(&mut packer, *path_id);
+            let _ = key.pack(&mut packer, *path_id, &[]);
         }
         let messages = packer.finish();
         self.give(to, messages);
     }
 }
 
-impl<K: Ours> Sink<K> for Writer<'_> {
+impl<K: Ours> Sink<K> for Writer<'_, K> {
     fn room(&mut self, member: PeerId) -> Room {
         let peer = self.peers.get(&member);
         let line = peer.and_then(|p| {
@@ -714,6 +718,7 @@ impl<K: Ours> Sink<K> for Writer<'_> {
 
     fn announce(&mut self, to: &Audience<'_>, attrs: View<'_>, run: &[(PathId, K)]) {
         let used = self.alike(to, attrs.next_hop);
+        let labels: Vec<Label> = attrs.labels().into_iter().flat_map(|l| l.iter()).collect();
         let parts = std::mem::take(&mut self.parts);
         for Part { hop, ids } in &parts[..used] {
             let next_hop = *hop;
@@ -725,7 +730,13 @@ impl<K: Ours> Sink<K> for Writer<'_> {
             {
                 Ok(mut packer) => {
                     for (path_id, key) in run {
-                        let _ = key.pack(&mut packer, *path_id);
+                        let own = self.locals.get(*key);
+                        let labels = if labels.is_empty() {
+                            own.as_slice()
+                        } else {
+                            &labels
+                        };
+                        let _ = key.pack(&mut packer, *path_id, labels);
                     }
                     Ok(packer.finish())
                 }

@@ -81,6 +81,8 @@ pub(super) struct Up {
     pub(super) line: ConnId,
     pub(super) agreed: Arc<Negotiated>,
     pub(super) own: OwnAddresses,
+    /// The session is over IPv4.
+    pub(super) over_v4: bool,
     pub(super) marks: Marks,
 }
 

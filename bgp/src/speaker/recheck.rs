@@ -6,12 +6,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
-use super::inbound::Ours;
+use super::families::{Kind, Ours, of_kind};
 use super::{Core, Speaker};
 use crate::policy::Policy;
-use crate::rib::{Advertise, AttrId, Common, Cursor, GroupId, V4, V6};
+use crate::rib::{Advertise, AttrId, Common, Cursor, GroupId, Key};
 use crate::rpki::Changes;
 use crate::types::{PathId, PeerId};
 
@@ -52,14 +50,18 @@ impl Speaker {
         if !imports && !self.core.exports_ask() {
             return;
         }
-        let waiting = self.core.again4.waiting.len() + self.core.again6.waiting.len();
+        let sides = &self.core.sides;
+        let waiting = |kind| of_kind!(kind, K => K::side_ref(sides).again.waiting.len());
+        let waiting: usize = Kind::ALL.into_iter().map(waiting).sum();
         if waiting + all.len() > MOST {
             return self.validate_again();
         }
         for net in all {
-            match net {
-                IpNet::V4(n) => self.core.again4.waiting.push_back((*n).into()),
-                IpNet::V6(n) => self.core.again6.waiting.push_back((*n).into()),
+            for kind in Kind::ALL {
+                of_kind!(kind, K => {
+                    let waiting = &mut K::side(&mut self.core.sides).again.waiting;
+                    waiting.extend(K::from_net(*net));
+                });
             }
         }
         // What was told of by paths is told of anew as a whole.
@@ -69,12 +71,12 @@ impl Speaker {
 
     /// What the RPKI says has changed, anywhere: the same over all routes.
     pub fn validate_again(&mut self) {
-        self.core.again4 = Recheck::default();
-        self.core.again6 = Recheck::default();
+        for kind in Kind::ALL {
+            of_kind!(kind, K => K::side(&mut self.core.sides).again = Recheck::default());
+        }
         for peer in self.peers.values().filter(|p| p.up.is_some()) {
             if asks(peer.config.import.as_ref()) {
-                self.core.rib.v4.import_again(peer.id);
-                self.core.rib.v6.import_again(peer.id);
+                self.core.import_again(peer.id);
             }
         }
         self.core.export_again(&|p, _| asks(p.as_ref()));
@@ -88,13 +90,18 @@ fn by_paths(mode: Advertise) -> bool {
 
 impl Core {
     fn exports_ask(&self) -> bool {
-        let mut all = self.groups4.values().chain(self.groups6.values());
-        all.any(|g| asks(g.policy()))
+        let of = |kind| {
+            of_kind!(kind, K => {
+                let mut all = K::side_ref(&self.sides).groups.values();
+                all.any(|g| asks(g.policy()))
+            })
+        };
+        Kind::ALL.into_iter().any(of)
     }
 
     /// Goes on with it, over about `budget` prefixes. True: there is more.
     pub(super) fn recheck<K: Ours>(&mut self, budget: usize) -> bool {
-        let mut again = std::mem::take(K::again(self));
+        let mut again = std::mem::take(&mut K::side(&mut self.sides).again);
         if again.waiting.is_empty() {
             return false;
         }
@@ -127,24 +134,7 @@ impl Core {
             }
         }
         let more = !again.waiting.is_empty();
-        *K::again(self) = again;
+        K::side(&mut self.sides).again = again;
         more
-    }
-}
-
-/// Where a family's is.
-pub(super) trait Again: Sized {
-    fn again(core: &mut Core) -> &mut Recheck<Self>;
-}
-
-impl Again for V4 {
-    fn again(core: &mut Core) -> &mut Recheck<Self> {
-        &mut core.again4
-    }
-}
-
-impl Again for V6 {
-    fn again(core: &mut Core) -> &mut Recheck<Self> {
-        &mut core.again6
     }
 }

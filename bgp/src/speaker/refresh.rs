@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::Speaker;
-use crate::rib::{V4, V6};
+use super::families::{Kind, of_kind};
 use crate::types::{Family, FamilySet, PeerId};
 use crate::wire::Refresh;
 
@@ -39,11 +39,10 @@ impl Marks {
 impl Speaker {
     /// Tells a neighbour everything again.
     pub(super) fn send_again(&mut self, id: PeerId, family: Family, now: Instant) {
-        match family {
-            Family::Ipv4Unicast => self.core.resend::<V4>(id),
-            Family::Ipv6Unicast => self.core.resend::<V6>(id),
-            _ => return,
-        }
+        let Some(kind) = Kind::of(family) else {
+            return;
+        };
+        of_kind!(kind, K => self.core.resend::<K>(id));
         let up = self.peers.get_mut(&id).and_then(|p| p.up.as_mut());
         if up.is_some_and(|u| u.agreed.enhanced_refresh && u.marks.begin(family)) {
             self.mark(id, family, Refresh::Begin, now);

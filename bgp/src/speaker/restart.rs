@@ -9,6 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::Speaker;
+use super::families::Kind;
 use super::peer::Peer;
 use crate::session::Restarting;
 use crate::session::graceful::Restarter;
@@ -25,7 +26,7 @@ impl Speaker {
             families
                 .filter(|f| told && f.graceful && p.config.shutdown.is_none())
                 .map(|f| f.family)
-                .filter(|f| matches!(f, Family::Ipv4Unicast | Family::Ipv6Unicast))
+                .filter(|f| Kind::has(*f))
                 .collect()
         };
         let peers: Vec<(PeerId, FamilySet)> =

@@ -5,16 +5,19 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
-use super::inbound::{Gate, Ours};
+use super::families::{Kind, Ours, of_kind};
+use super::inbound::Gate;
 use super::monitor::Feeds;
 use super::{Core, Speaker};
-use crate::attrs::{AttrBuf, Origin};
+use crate::attrs::{AttrBuf, LabelStack, Origin};
 use crate::policy::{Input, Peer, Policy, Protocol};
-use crate::rib::{Announce, AttrId, Change, Common, HopEvent, Import, NextHopId, V4, V6};
+use crate::rib::{
+    Announce, AttrId, Change, Common, HopEvent, Import, Key, L4, L6, NextHopId, V4, V6,
+};
 use crate::rpki::{RoaTable, Validity};
 use crate::session::graceful::Step;
 use crate::session::{Keep, State};
-use crate::types::{Family, NextHop, PathId, PeerId, Relation};
+use crate::types::{Family, Label, NextHop, PathId, PeerId, Relation};
 use crate::wire::Refresh;
 
 /// Who the router's own routes are from: no neighbour has this slot.
@@ -57,12 +60,20 @@ pub struct Use<'a> {
     pub interface: Option<&'a str>,
     /// What the neighbour is; `None`: a route of the router's own, which it has from elsewhere.
     pub relation: Option<Relation>,
+    /// The labels that packets get, where the route has some (RFC 8277).
+    pub labels: LabelStack,
 }
 
 /// Hears which routes are best.
 pub trait Best {
     /// Packets for `net` go by all of `by` from now on; empty: there is no route any more.
     fn best(&mut self, net: IpNet, by: &[Use<'_>]);
+
+    /// The same of a route with labels. Answers with the label of ours that packets for `net` may come with, and will go by
+    /// `by` then: it is what neighbours are told where our address is the next hop. `None`: they are not told of the route.
+    fn labeled(&mut self, _net: IpNet, _by: &[Use<'_>]) -> Option<Label> {
+        None
+    }
 }
 
 impl<F: FnMut(IpNet, &[Use<'_>])> Best for F {
@@ -75,8 +86,10 @@ impl Speaker {
     /// Chooses for at most so many prefixes, and goes on with what concerns many. Who asks for routes hears of the best that
     /// changed. True: there is more to do.
     pub fn work(&mut self, budget: usize, to: &mut impl Best, now: Instant) -> bool {
-        let mut more = self.core.family::<V4>(budget, to);
-        more |= self.core.family::<V6>(budget, to);
+        let mut more = false;
+        for kind in Kind::ALL {
+            more |= of_kind!(kind, K => self.core.family::<K>(budget, to));
+        }
         more | self.advertise(budget, now)
     }
 
@@ -110,8 +123,41 @@ impl Speaker {
         policy: Option<&Policy>,
         now: Instant,
     ) -> bool {
-        let Some(post) = self.core.local_route(net, protocol, metric, policy) else {
-            self.withdraw_own(net);
+        let route = (protocol, metric, policy);
+        match net {
+            IpNet::V4(_) => self.originate_in::<V4>(net, &[], route, now),
+            IpNet::V6(_) => self.originate_in::<V6>(net, &[], route, now),
+        }
+    }
+
+    /// The same, to be told with a label: packets come to us with that on top (3, the implicit null: without any).
+    pub fn originate_labeled(
+        &mut self,
+        net: IpNet,
+        label: Label,
+        protocol: Protocol,
+        policy: Option<&Policy>,
+        now: Instant,
+    ) -> bool {
+        let route = (protocol, 0, policy);
+        match net {
+            IpNet::V4(_) => self.originate_in::<L4>(net, &[label], route, now),
+            IpNet::V6(_) => self.originate_in::<L6>(net, &[label], route, now),
+        }
+    }
+
+    fn originate_in<K: Ours>(
+        &mut self,
+        net: IpNet,
+        labels: &[Label],
+        route: (Protocol, u32, Option<&Policy>),
+        now: Instant,
+    ) -> bool {
+        let Some(key) = K::from_net(net) else {
+            return false;
+        };
+        let Some(post) = self.core.local_route::<K>(net, labels, route) else {
+            self.withdraw_in::<K>(net);
             return false;
         };
         let announce = Announce {
@@ -121,21 +167,41 @@ impl Speaker {
             post: Some(post),
             now: self.core.seconds(now),
         };
-        let rib = &mut self.core.rib;
-        match net {
-            IpNet::V4(n) => rib.v4.announce(&mut rib.common, n.into(), announce),
-            IpNet::V6(n) => rib.v6.announce(&mut rib.common, n.into(), announce),
-        };
-        rib.common.store.release(post);
+        let (table, common) = K::table(&mut self.core.rib);
+        table.announce(common, key, announce);
+        common.store.release(post);
         true
     }
 
     /// The router has no such route any more; had it one?
     pub fn withdraw_own(&mut self, net: IpNet) -> bool {
-        let rib = &mut self.core.rib;
         match net {
-            IpNet::V4(n) => rib.v4.withdraw(&mut rib.common, OWN, 0, n.into()),
-            IpNet::V6(n) => rib.v6.withdraw(&mut rib.common, OWN, 0, n.into()),
+            IpNet::V4(_) => self.withdraw_in::<V4>(net),
+            IpNet::V6(_) => self.withdraw_in::<V6>(net),
+        }
+    }
+
+    /// The same of one with a label.
+    pub fn withdraw_own_labeled(&mut self, net: IpNet) -> bool {
+        match net {
+            IpNet::V4(_) => self.withdraw_in::<L4>(net),
+            IpNet::V6(_) => self.withdraw_in::<L6>(net),
+        }
+    }
+
+    fn withdraw_in<K: Ours>(&mut self, net: IpNet) -> bool {
+        let (table, common) = K::table(&mut self.core.rib);
+        K::from_net(net).is_some_and(|key| table.withdraw(common, OWN, 0, key))
+    }
+
+    /// There may be labels again: [`Best`] is asked once more for those that it had none for.
+    pub fn labels_available(&mut self) {
+        for kind in Kind::ALL {
+            of_kind!(kind, K => {
+                let lacking = K::side(&mut self.core.sides).locals.take_lacking();
+                let table = K::table(&mut self.core.rib).0;
+                lacking.into_iter().for_each(|key| table.tell_again(key));
+            });
         }
     }
 
@@ -173,7 +239,7 @@ impl Speaker {
         };
         let mut steps = Vec::new();
         peer.helper.down(now, keep, &mut steps);
-        for family in [Family::Ipv4Unicast, Family::Ipv6Unicast] {
+        for family in Family::ALL {
             if !keep.iter().any(|k| k.family == family) {
                 self.core.forget(id, family);
             }
@@ -243,6 +309,7 @@ impl Core {
         let sources = &self.gate.sources;
         let mut by = Vec::new();
         let feeds = &mut self.feeds;
+        let locals = &mut K::side(&mut self.sides).locals;
         table.drain(common, budget, |common, change: &Change<'_, K>| {
             if feeds.any() {
                 feeds.best(change.key);
@@ -259,22 +326,30 @@ impl Core {
                     next_hop: common.store.next_hop(path.post?),
                     interface: source.and_then(|s| s.interface.as_deref()),
                     relation: source.map(|s| s.rules.relation),
+                    labels: match K::LABELED {
+                        true => common.store.view(path.post?).labels().into(),
+                        false => LabelStack::EMPTY,
+                    },
                 })
             }));
-            to.best(change.key.net(), &by);
+            let label = change.key.tell(to, &by);
+            if K::LABELED {
+                let transit = by.first().is_some_and(|u| u.relation.is_some());
+                locals.set(change.key, label, transit);
+            }
         });
         again || table.working() || table.waiting() > 0
     }
 
     /// The attributes of a route of the router's own; the caller has a count of them.
-    fn local_route(
+    fn local_route<K: Key>(
         &mut self,
         net: IpNet,
-        protocol: Protocol,
-        metric: u32,
-        policy: Option<&Policy>,
+        labels: &[Label],
+        (protocol, metric, policy): (Protocol, u32, Option<&Policy>),
     ) -> Option<AttrId> {
         let mut buf = AttrBuf::new();
+        buf.set_labels(labels);
         buf.set_origin(if protocol == Protocol::Bgp {
             Origin::Igp
         } else {
@@ -294,10 +369,7 @@ impl Core {
             group: None,
         };
         let input = Input {
-            family: match net {
-                IpNet::V4(_) => Family::Ipv4Unicast,
-                IpNet::V6(_) => Family::Ipv6Unicast,
-            },
+            family: K::FAMILY,
             prefix: Some(net),
             view: buf.view(),
             peer: us,
@@ -318,28 +390,40 @@ impl Core {
 
     /// The routes of a neighbour go.
     pub(super) fn forget(&mut self, peer: PeerId, family: Family) {
-        let rib = &mut self.rib;
-        match family {
-            Family::Ipv4Unicast => rib.v4.peer_down(&mut rib.common, peer),
-            Family::Ipv6Unicast => rib.v6.peer_down(&mut rib.common, peer),
-            _ => {}
+        if let Some(kind) = Kind::of(family) {
+            of_kind!(kind, K => {
+                let (table, common) = K::table(&mut self.rib);
+                table.peer_down(common, peer);
+            });
+        }
+    }
+
+    /// Of all families.
+    pub(super) fn forget_all(&mut self, peer: PeerId) {
+        Family::ALL.into_iter().for_each(|f| self.forget(peer, f));
+    }
+
+    /// The import policy of a neighbour is another.
+    pub(super) fn import_again(&mut self, peer: PeerId) {
+        for kind in Kind::ALL {
+            of_kind!(kind, K => K::table(&mut self.rib).0.import_again(peer));
         }
     }
 
     /// What is stale of a neighbour, or no longer.
     fn stale(&mut self, peer: PeerId, steps: &[Step]) {
-        let rib = &mut self.rib;
         for step in steps {
-            match step {
-                Step::Mark(Family::Ipv4Unicast) => rib.v4.mark_stale(&mut rib.common, peer),
-                Step::Mark(Family::Ipv6Unicast) => rib.v6.mark_stale(&mut rib.common, peer),
-                Step::LongLived(Family::Ipv4Unicast) => rib.v4.long_lived(peer),
-                Step::LongLived(Family::Ipv6Unicast) => rib.v6.long_lived(peer),
-                Step::Sweep(Family::Ipv4Unicast) => rib.v4.sweep_stale(peer),
-                Step::Sweep(Family::Ipv6Unicast) => rib.v6.sweep_stale(peer),
-                // Of other families nothing is kept.
-                Step::Mark(_) | Step::LongLived(_) | Step::Sweep(_) => {}
-            }
+            let (Step::Mark(f) | Step::LongLived(f) | Step::Sweep(f)) = step;
+            // Of families without a table nothing is kept.
+            let Some(kind) = Kind::of(*f) else { continue };
+            of_kind!(kind, K => {
+                let (table, common) = K::table(&mut self.rib);
+                match step {
+                    Step::Mark(_) => table.mark_stale(common, peer),
+                    Step::LongLived(_) => table.long_lived(peer),
+                    Step::Sweep(_) => table.sweep_stale(peer),
+                }
+            });
         }
     }
 }

@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::config::{Neighbor, PeerKey};
+use super::families::{Kind, Ours, of_kind};
 use super::import::Refusal;
-use super::inbound::Ours;
 use super::routes::OWN;
 use super::{Core, Speaker};
 use crate::attrs::AttrBuf;
-use crate::rib::{AttrId, Fate, Path, Route, Staleness, V4, V6};
+use crate::rib::{AttrId, Fate, Path, Route, Staleness};
 use crate::rpki::Validity;
 use crate::session::{Conn, Counters, Negotiated, State, Timer};
-use crate::types::{Asn, Family, PathId, PeerId, RouterId};
+use crate::types::{Asn, Family, Label, PathId, PeerId, RouterId};
 
 /// A neighbour in one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +87,10 @@ pub struct PathView {
     pub address: Option<IpAddr>,
     /// Its identifier; 0 without add-path.
     pub path_id: PathId,
-    /// The attributes.
+    /// The attributes, and the labels.
     pub attrs: AttrBuf,
+    /// The label of ours that packets for the prefix may come with.
+    pub local_label: Option<Label>,
     /// How long it is there.
     pub age: Duration,
     /// It is kept through a restart.
@@ -223,10 +225,9 @@ impl Speaker {
 
     fn family_view(&self, p: &super::peer::Peer, family: Family, advertised: u32) -> FamilyView {
         let rib = &self.core.rib;
-        let counts = match family {
-            Family::Ipv4Unicast => rib.v4.counts(p.id),
-            Family::Ipv6Unicast => rib.v6.counts(p.id),
-            _ => Default::default(),
+        let counts = match Kind::of(family) {
+            Some(kind) => of_kind!(kind, K => K::table_ref(rib).counts(p.id)),
+            None => Default::default(),
         };
         FamilyView {
             family,
@@ -247,11 +248,8 @@ impl Speaker {
         from: Option<IpNet>,
         now: Instant,
     ) -> Option<Page> {
-        match family {
-            Family::Ipv4Unicast => self.page::<V4>(wanted, side, from, now),
-            Family::Ipv6Unicast => self.page::<V6>(wanted, side, from, now),
-            _ => None,
-        }
+        let kind = Kind::of(family)?;
+        of_kind!(kind, K => self.page::<K>(wanted, side, from, now))
     }
 
     fn page<K: Ours>(
@@ -324,6 +322,7 @@ impl Speaker {
             let mut view =
                 self.path_view(route.key.net(), path, path.post.unwrap_or(path.pre), now);
             view.best = route.best && n == 0;
+            view.local_label = K::side_ref(&self.core.sides).locals.get(route.key);
             view.fate = fate.map(|(_, f)| *f);
             if path.post.is_none() {
                 view.refusal = self.core.refusal(path.peer, path.pre);
@@ -358,6 +357,7 @@ impl Speaker {
             address: self.core.gate.source(path.peer).map(|s| s.address),
             path_id: path.path_id,
             attrs: AttrBuf::from_view(view),
+            local_label: None,
             rpki: self.core.gate.validity(&net, view),
             age: Duration::from_secs(seconds.into()),
             stale: path.stale,

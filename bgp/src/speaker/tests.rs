@@ -9,10 +9,10 @@ use ipnet::IpNet;
 
 use super::*;
 use crate::policy::{Policies, Policy, Protocol, Sets};
-use crate::rib::{HopEvent, Options};
+use crate::rib::{HopEvent, Options, V4, V6};
 use crate::rpki::{CacheId, Changes, Vrp};
 use crate::session::{PeerAs, SessionConfig};
-use crate::types::{Asn, RouterId};
+use crate::types::{Asn, Label, RouterId};
 
 /// A built-in policy.
 pub(super) fn policy(name: &str) -> Arc<Policy> {
@@ -62,12 +62,21 @@ struct End {
     coming: Vec<u8>,
 }
 
+/// Next hops of labelled routes, and what is pushed.
+type Lsps = BTreeMap<IpNet, Vec<(IpAddr, Vec<u32>)>>;
+
 /// Routers, by number, and wires between them.
 pub(super) struct World {
     pub(super) now: Instant,
     pub(super) speakers: BTreeMap<u8, Speaker>,
     /// What each would forward by.
     pub(super) fibs: HashMap<u8, BTreeMap<IpNet, Vec<IpAddr>>>,
+    /// Where its labelled routes lead, and what it would push.
+    pub(super) labeled: HashMap<u8, Lsps>,
+    /// The labels that routers have given.
+    labels: BTreeMap<(u8, IpNet), u32>,
+    /// Routers that have none to give.
+    pub(super) without_labels: Vec<u8>,
     wires: Vec<[End; 2]>,
     pub(super) notices: Vec<(u8, PeerKey, Notice)>,
     /// Pairs that cannot reach each other.
@@ -76,6 +85,45 @@ pub(super) struct World {
     pub(super) chunk: usize,
     /// Routers that do not read.
     pub(super) deaf: Vec<u8>,
+}
+
+/// Hears of a router's best routes.
+struct Tables<'w> {
+    id: u8,
+    fib: &'w mut BTreeMap<IpNet, Vec<IpAddr>>,
+    labeled: &'w mut Lsps,
+    labels: &'w mut BTreeMap<(u8, IpNet), u32>,
+    none: bool,
+}
+
+impl Best for Tables<'_> {
+    fn best(&mut self, net: IpNet, by: &[Use<'_>]) {
+        let hops = by.iter().filter_map(|u| Some(u.next_hop?.address()));
+        match by.is_empty() {
+            true => self.fib.remove(&net),
+            false => self.fib.insert(net, hops.collect()),
+        };
+    }
+
+    fn labeled(&mut self, net: IpNet, by: &[Use<'_>]) -> Option<Label> {
+        let one = |u: &Use<'_>| {
+            let labels = u.labels.as_slice().iter().map(|l| l.get()).collect();
+            Some((u.next_hop?.address(), labels))
+        };
+        match by.is_empty() {
+            true => self.labeled.remove(&net),
+            false => self
+                .labeled
+                .insert(net, by.iter().filter_map(one).collect()),
+        };
+        let learned = by.first().is_some_and(|u| u.relation.is_some());
+        if !learned || self.none {
+            return None;
+        }
+        let next = 1000 + u32::try_from(self.labels.len()).unwrap();
+        let label = *self.labels.entry((self.id, net)).or_insert(next);
+        Label::new(label)
+    }
 }
 
 impl World {
@@ -88,6 +136,9 @@ impl World {
             now,
             speakers: speakers.collect(),
             fibs: HashMap::new(),
+            labeled: HashMap::new(),
+            labels: BTreeMap::new(),
+            without_labels: Vec::new(),
             wires: Vec::new(),
             notices: Vec::new(),
             cut: Vec::new(),
@@ -137,22 +188,23 @@ impl World {
             busy |= self.actions(id);
             busy |= self.read(id);
             busy |= self.resolve(id);
-            let fib = self.fibs.entry(id).or_default();
             let speaker = self.speakers.get_mut(&id).unwrap();
-            let mut best = |net: IpNet, by: &[Use<'_>]| {
-                let hops: Vec<IpAddr> = by
-                    .iter()
-                    .filter_map(|u| Some(u.next_hop?.address()))
-                    .collect();
-                match by.is_empty() {
-                    true => fib.remove(&net),
-                    false => fib.insert(net, hops),
-                };
+            let mut best = Tables {
+                id,
+                fib: self.fibs.entry(id).or_default(),
+                labeled: self.labeled.entry(id).or_default(),
+                labels: &mut self.labels,
+                none: self.without_labels.contains(&id),
             };
             busy |= speaker.work(1000, &mut best, self.now);
             busy |= self.write(id);
         }
         busy
+    }
+
+    /// The label that a router has given to a prefix.
+    pub(super) fn label_of(&self, id: u8, net: IpNet) -> u32 {
+        self.labels[&(id, net)]
     }
 
     /// Every next hop is reached, at a metric of one.

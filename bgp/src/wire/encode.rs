@@ -202,7 +202,7 @@ fn attributes(view: View<'_>, hop: Option<[u8; 4]>, ctx: &Context, out: &mut Vec
     let mut hop = hop;
     let mut long_path = None;
     let mut long_aggregator = None;
-    for a in view.iter() {
+    for a in view.iter().filter(|a| a.code != code::INNER) {
         if a.code > code::NEXT_HOP {
             next_hop(hop.take(), out);
         }

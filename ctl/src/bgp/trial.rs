@@ -151,6 +151,7 @@ fn start(
             net,
             from: None,
             address: None,
+            local_label: None,
             path_id: 0,
             attrs: empty(),
             age: Duration::ZERO,

@@ -463,7 +463,7 @@ fn what_moves_to_another_neighbour_is_told_packed() {
     let all = settle(&mut Rib {
         common: std::mem::take(common),
         v4: std::mem::take(v4),
-        v6: Table::new(),
+        ..Rib::default()
     });
     assert_eq!((all.routes, all.withdrawn), (N as usize, 0));
     // Ten routes have the same attributes: a run each, and a few cut by the budget or taken in two rounds.

@@ -25,6 +25,8 @@ fn rules(relation: Relation) -> ExportRules {
         as_override: false,
         remove_private: false,
         extended_next_hop: false,
+        labeled: false,
+        over_v4: true,
     }
 }
 

@@ -5,7 +5,6 @@
 //! behind a prefix's length are cleared (RFC 4271 4.3 says that they mean nothing). An IPv6 prefix is as long as it says.
 
 mod flow;
-mod label;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -14,9 +13,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::types::{Family, PathId, Rd};
 
 use super::Context;
+pub use crate::attrs::Labels;
 pub(super) use flow::emit_len as emit_flow_len;
 pub use flow::{BadFlow, check_flow};
-pub use label::Labels;
 
 /// Why a run of NLRI is none: what RFC 7606 5.3 calls syntactically incorrect. Where its parts begin and end can't be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]

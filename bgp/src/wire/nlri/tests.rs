@@ -175,3 +175,36 @@ proptest! {
         }
     }
 }
+
+/// RFC 8277 2.4: what stands in place of labels in a withdrawal is three octets that nobody reads, whatever was agreed on.
+#[test]
+fn what_stands_for_a_label_in_a_withdrawal_is_not_read() {
+    for many in [false, true] {
+        let mut c = ctx();
+        if many {
+            c.multiple_labels.insert(Family::Ipv4Labeled);
+        }
+        // The Compatibility field as it is to be, as RFC 3107 had it, and as others write it: a label with and without the bottom.
+        for field in [
+            [0x80, 0, 0],
+            [0, 0, 0],
+            [0, 1, 0x41],
+            [0, 1, 0x40],
+            [0xff; 3],
+        ] {
+            let mut octets = vec![48];
+            octets.extend(field);
+            octets.extend([203, 0, 113]);
+            let nlri = Nlri::parse(Family::Ipv4Labeled, &octets, true, &c).unwrap();
+            let all: Vec<_> = nlri
+                .labeled()
+                .map(|(id, _, net)| (id, net.to_string()))
+                .collect();
+            assert_eq!(all, [(0, "203.0.113.0/24".to_owned())], "{many} {field:?}");
+        }
+        // Two labels are none of its forms: the second is taken for the prefix.
+        let two = [72, 0, 1, 0x40, 0, 1, 0x41, 203, 0, 113];
+        let nlri = Nlri::parse(Family::Ipv4Labeled, &two, true, &c);
+        assert_eq!(nlri, Err(BadNlri::Length(72)), "{many}");
+    }
+}

@@ -514,6 +514,10 @@ impl<'u, 'a> Walk<'u, 'a> {
             f if f & flag::OPTIONAL == 0 => {
                 self.error(slot.code, Cause::UnknownWellKnown, Action::TreatAsWithdraw);
             }
+            // Reserved by IANA, and with a meaning of its own in here.
+            _ if slot.code == code::INNER => {
+                self.error(slot.code, Cause::OutOfPlace, Action::Discard);
+            }
             f => self.keep_flags(slot, f | flag::PARTIAL),
         }
     }

@@ -53,7 +53,13 @@ fn next_hop(family: Family, o: &[u8], ctx: &Context) -> Option<Found> {
         }
         (16, a) if six => {
             let a = Ipv6Addr::from(*a.first_chunk::<16>()?);
-            is_host6(a).then_some(NextHop::V6(a))
+            match a.to_ipv4_mapped() {
+                // 6PE and 6VPE: RFC 4798 2, RFC 4659 3.2.1.2.
+                Some(four) if matches!(family, Ipv6Labeled | Vpnv6) => {
+                    is_host4(four).then_some(NextHop::V4(four))
+                }
+                _ => is_host6(a).then_some(NextHop::V6(a)),
+            }
         }
         (n, a) if six && n == 32 + rd => {
             let global = Ipv6Addr::from(*a.first_chunk::<16>()?);
