@@ -320,6 +320,9 @@ fn route(out: &mut dyn Write, r: &BgpRoute) -> io::Result<()> {
     if !r.problem.is_empty() {
         tail += &format!(" ({})", r.problem);
     }
+    if !r.label.is_empty() {
+        tail += &format!(" label {}", stack(&r.label));
+    }
     let line = format!(
         "{mark} {:<20} {:<20} {:<20} {}",
         r.prefix,
@@ -328,6 +331,12 @@ fn route(out: &mut dyn Write, r: &BgpRoute) -> io::Result<()> {
         tail.trim()
     );
     writeln!(out, "{}", line.trim_end())
+}
+
+/// Labels as they are written, outermost first.
+fn stack(labels: &[u32]) -> String {
+    let all: Vec<String> = labels.iter().map(u32::to_string).collect();
+    all.join("/")
 }
 
 /// A path with all that is known of it.
@@ -348,6 +357,9 @@ fn whole(out: &mut dyn Write, r: &BgpRoute) -> io::Result<()> {
     line("communities", r.communities.join(" "))?;
     line("ext-communities", r.ext_communities.join(" "))?;
     line("large-communities", r.large_communities.join(" "))?;
+    line("label", stack(&r.label))?;
+    let local = r.local_label.map(|l| l.to_string());
+    line("local-label", local.unwrap_or_default())?;
     line("originator", r.originator_id.clone())?;
     line("clusters", r.cluster_list.join(" "))?;
     line("aggregator", r.aggregator.clone())?;
@@ -458,6 +470,16 @@ mod tests {
             line,
             "* 203.0.113.0/24       198.51.100.3         198.51.100.3         64513 64514 i\n"
         );
+        r.label = vec![100, 200];
+        let mut out = Vec::new();
+        route(&mut out, &r).unwrap();
+        assert!(
+            String::from_utf8(out)
+                .unwrap()
+                .ends_with("64514 i label 100/200\n")
+        );
+        r.label.clear();
+        r.local_label = Some(16);
         r.rpki = "invalid".into();
         r.roas = vec!["203.0.113.0/24 le 24 AS 64500".into()];
         let mut out = Vec::new();

@@ -8,12 +8,14 @@
 //! - `net`: sockets. `conns`: connections and what comes and goes over them. `links`: addresses and interfaces.
 //! - `rpki`: the caches that say who may originate what.
 //! - `trial`: what a policy would do with a route.
+//! - `labels`: labels of ours.
 //! - `routes`: next hops, best routes, routes of the router's own. `translate`: the configuration. `show`: the API.
 //! - `restart`: what is known of a restart of ours.
 //! - `watch`: who is told what is heard. `bmp`: stations. `mrt`: files.
 
 mod bmp;
 mod conns;
+mod labels;
 mod links;
 mod mrt;
 mod net;
@@ -42,9 +44,11 @@ use nix::net::if_::if_nametoindex;
 use socket2::Socket;
 use tracing::{debug, error, info, warn};
 
+use crate::apply::translate::ttl;
 use crate::config::Valid;
 use crate::config::bgp::{Bgp, Graceful, PeerKey};
 use crate::control::limit::{Limit, Pace};
+use crate::labels::Manager;
 use crate::rib::{Distances, Rib};
 use conns::Conns;
 pub(crate) use links::Links;
@@ -92,6 +96,7 @@ pub(crate) struct Driver {
     listeners: Vec<Listener>,
     conns: Conns,
     hops: Hops,
+    bound: labels::Bound,
     own: Own,
     caches: Caches,
     pace: Pace,
@@ -134,6 +139,7 @@ impl Driver {
             listeners: Vec::new(),
             conns: Conns::new(CONNS),
             hops: Hops::default(),
+            bound: labels::Bound::default(),
             own: Own::default(),
             caches: Caches::new(CACHES),
             pace: Pace::new(SLICE, PREFIXES.0, PREFIXES.1),
@@ -468,6 +474,14 @@ impl Driver {
         self.wires.keys().filter_map(name).collect()
     }
 
+    /// There may be labels for those that got none.
+    pub(crate) fn labels_available(&mut self) {
+        if let Some(speaker) = &mut self.speaker {
+            speaker.labels_available();
+            self.own.labels_available();
+        }
+    }
+
     /// The addresses or links of the router have changed.
     pub(crate) fn links_changed(&mut self, links: &Links<'_>, now: Instant) {
         self.own.changed();
@@ -482,6 +496,7 @@ impl Driver {
         &mut self,
         now: Instant,
         rib: &mut Rib,
+        manager: &mut Manager,
         valid: &Valid,
         links: &Links<'_>,
     ) -> bool {
@@ -508,10 +523,25 @@ impl Driver {
         if speaker.poll_at().is_some_and(|at| at <= now) {
             speaker.tick(now);
         }
-        more |= self.own.turn(speaker, valid, links, now);
+        let mut from = labels::Source {
+            manager,
+            ttl: ttl(valid.dataplane.mpls_ttl),
+            now,
+        };
+        let mut labels = labels::Labels {
+            bound: &mut self.bound,
+            from: &mut from,
+            rib,
+        };
+        more |= self.own.turn(speaker, &mut labels, valid, links);
         self.hops.events(speaker, rib, links);
         let (budget, start) = (self.pace.slice(), Instant::now());
-        let mut best = self.hops.best(rib, links);
+        let labels = labels::Labels {
+            bound: &mut self.bound,
+            from: &mut from,
+            rib,
+        };
+        let mut best = self.hops.best(labels, links);
         let undecided = speaker.work(budget, &mut best, now);
         let done = best.finish();
         self.pace.took(
@@ -525,7 +555,7 @@ impl Driver {
         more |= self.watch(links, rib, now);
         self.marker.turn(now);
         if self.ending && !more && self.conns.is_empty() {
-            self.end(rib);
+            self.end(rib, manager, now);
         }
         more
     }
@@ -539,13 +569,14 @@ impl Driver {
     }
 
     /// All of it is taken back.
-    fn end(&mut self, rib: &mut Rib) {
+    fn end(&mut self, rib: &mut Rib, manager: &mut Manager, now: Instant) {
         self.end_watch();
         self.speaker = None;
         self.refused = 0;
         self.caches.clear(&self.registry);
         self.ending = false;
         self.hops.clear(rib);
+        self.bound.clear(manager, rib, now);
         self.own = Own::default();
         info!("BGP has ended");
     }

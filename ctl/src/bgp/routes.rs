@@ -3,20 +3,20 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bgp::policy::{self, Policy, Protocol};
 use bgp::rib::{HopEvent, NextHopId};
 use bgp::speaker::{self, Best, Speaker, Use};
-use bgp::types::{NextHop, Relation};
+use bgp::types::{Label, NextHop, Relation};
 use ipnet::IpNet;
-use net::VrfId;
+use net::{LabelStack, VrfId};
 
+use super::labels::Labels;
 use super::links::Links;
 use crate::config::Valid;
-use crate::config::bgp::Origin;
+use crate::config::bgp::{Origin, OwnLabel};
 use crate::control::router::Iface;
-use crate::rib::spec::Source;
+use crate::rib::spec::{Discard, Hop, PathsSpec, Source};
 use crate::rib::{FollowedHop, Rib, SetId};
 
 /// Routes of the router's own told in a turn.
@@ -102,10 +102,14 @@ impl Hops {
     }
 
     /// Hears of best routes, for the RIB.
-    pub(super) fn best<'a>(&'a self, rib: &'a mut Rib, links: &'a Links<'a>) -> ToRib<'a> {
+    pub(super) fn best<'a, 'm>(
+        &'a self,
+        labels: Labels<'a, 'm>,
+        links: &'a Links<'a>,
+    ) -> ToRib<'a, 'm> {
         ToRib {
             install: self.install && !links.is_standalone(),
-            rib,
+            labels,
             links,
             hops: Vec::new(),
             done: 0,
@@ -123,9 +127,9 @@ impl Hops {
 }
 
 /// Puts best routes into the RIB.
-pub(super) struct ToRib<'a> {
+pub(super) struct ToRib<'a, 'm> {
     install: bool,
-    rib: &'a mut Rib,
+    labels: Labels<'a, 'm>,
     links: &'a Links<'a>,
     hops: Vec<FollowedHop>,
     done: usize,
@@ -133,7 +137,7 @@ pub(super) struct ToRib<'a> {
     last: Option<(NextHop, SetId)>,
 }
 
-impl ToRib<'_> {
+impl ToRib<'_, '_> {
     /// That was all. How many came.
     pub(super) fn finish(self) -> usize {
         self.done
@@ -148,7 +152,7 @@ impl ToRib<'_> {
         }
         let first = by.first()?.next_hop?;
         if policy::is_discard(&first) {
-            return Some(self.rib.discard());
+            return Some(self.labels.rib.discard());
         }
         let mut hops = std::mem::take(&mut self.hops);
         hops.clear();
@@ -157,13 +161,30 @@ impl ToRib<'_> {
                 hops.push(hop);
             }
         }
-        let set = (!hops.is_empty()).then(|| self.rib.bgp_paths(&hops));
+        let set = (!hops.is_empty()).then(|| self.labels.rib.bgp_paths(&hops));
         self.hops = hops;
         let set = set?;
         if by.len() == 1 && address(first).is_some() {
             self.last = Some((first, set));
         }
         Some(set)
+    }
+
+    /// The same with labels.
+    fn labeled_paths(&self, by: &[Use<'_>]) -> Option<PathsSpec> {
+        if policy::is_discard(&by.first()?.next_hop?) {
+            return Some(PathsSpec::single(Hop::Discard(Discard::Blackhole)));
+        }
+        let mut hops: Vec<(FollowedHop, LabelStack)> = Vec::new();
+        for u in by {
+            let labels = u.labels.as_slice().iter();
+            // They are fewer than a stack holds.
+            let labels = labels.filter_map(|l| net::Label::new(l.get())).collect();
+            let hop = self.followed(u).map(|hop| (hop, labels));
+            hops.extend(hop.filter(|h| !hops.contains(h)));
+        }
+        let ttl = self.labels.from.ttl;
+        (!hops.is_empty()).then(|| self.labels.rib.labeled_paths(&hops, ttl))
     }
 
     fn followed(&self, by: &Use<'_>) -> Option<FollowedHop> {
@@ -178,7 +199,7 @@ impl ToRib<'_> {
     }
 }
 
-impl Best for ToRib<'_> {
+impl Best for ToRib<'_, '_> {
     fn best(&mut self, net: IpNet, by: &[Use<'_>]) {
         self.done += 1;
         if !self.install {
@@ -190,7 +211,23 @@ impl Best for ToRib<'_> {
             Relation::Internal | Relation::Confederation => Source::Ibgp,
         });
         let route = source.and_then(|s| Some((s, self.paths(by)?)));
-        self.rib.set_bgp(net, route);
+        self.labels.rib.set_bgp(net, route);
+    }
+
+    fn labeled(&mut self, net: IpNet, by: &[Use<'_>]) -> Option<Label> {
+        self.done += 1;
+        if !self.install {
+            return None;
+        }
+        let source = by.first().and_then(|u| u.relation).map(|r| match r {
+            Relation::External => Source::LabeledEbgp,
+            Relation::Internal | Relation::Confederation => Source::LabeledIbgp,
+        });
+        let paths = source.and_then(|_| self.labeled_paths(by));
+        let rib = &mut *self.labels.rib;
+        rib.set_labeled(net, source.zip(paths.as_ref()));
+        let label = self.labels.learned(net, paths)?;
+        Label::new(label.get())
     }
 }
 
@@ -199,6 +236,8 @@ impl Best for ToRib<'_> {
 struct Told {
     protocol: Protocol,
     policy: Option<Arc<Policy>>,
+    /// It is told with a label too.
+    label: Option<OwnLabel>,
 }
 
 impl PartialEq for Told {
@@ -208,7 +247,7 @@ impl PartialEq for Told {
             (None, None) => true,
             _ => false,
         };
-        same && self.protocol == other.protocol
+        same && self.protocol == other.protocol && self.label == other.label
     }
 }
 
@@ -219,6 +258,8 @@ pub(super) struct Own {
     told: BTreeMap<IpNet, Told>,
     /// Those that the speaker is still to hear of.
     queue: VecDeque<IpNet>,
+    /// Those that there was no label for.
+    lacking: Vec<IpNet>,
 }
 
 impl Own {
@@ -227,14 +268,20 @@ impl Own {
         self.stale = true;
     }
 
+    /// There may be labels for those that got none.
+    pub(super) fn labels_available(&mut self) {
+        self.queue.extend(self.lacking.drain(..));
+    }
+
     /// Tells the speaker of some. True: there are more.
     pub(super) fn turn(
         &mut self,
         speaker: &mut Speaker,
+        labels: &mut Labels<'_, '_>,
         valid: &Valid,
         links: &Links<'_>,
-        now: Instant,
     ) -> bool {
+        let now = labels.from.now;
         if std::mem::take(&mut self.stale) {
             let next = wanted(valid, links);
             let gone = self.told.keys().filter(|p| !next.contains_key(p));
@@ -247,7 +294,8 @@ impl Own {
             let Some(p) = self.queue.pop_front() else {
                 return false;
             };
-            match self.told.get(&p) {
+            let told = self.told.get(&p);
+            match told {
                 Some(t) => {
                     speaker.originate(p, t.protocol, 0, t.policy.as_deref(), now);
                 }
@@ -255,8 +303,35 @@ impl Own {
                     speaker.withdraw_own(p);
                 }
             }
+            let kind = told.and_then(|t| t.label);
+            let local = labels.own(p, kind == Some(OwnLabel::Local));
+            let label = kind.and_then(|k| k.label(p.addr().is_ipv4(), local));
+            match (told, label) {
+                (Some(t), Some(label)) => {
+                    speaker.originate_labeled(p, label, t.protocol, t.policy.as_deref(), now);
+                }
+                _ => {
+                    speaker.withdraw_own_labeled(p);
+                }
+            }
+            if kind.is_some() && label.is_none() {
+                self.lacking.push(p);
+            }
         }
         !self.queue.is_empty()
+    }
+}
+
+impl OwnLabel {
+    /// The label that is told for a prefix of the router's own; `local`: the one that it has here, if it has one.
+    fn label(self, ipv4: bool, local: Option<net::Label>) -> Option<Label> {
+        let label = match self {
+            Self::ImplicitNull => net::Label::IMPLICIT_NULL,
+            Self::ExplicitNull if ipv4 => net::Label::IPV4_EXPLICIT_NULL,
+            Self::ExplicitNull => net::Label::IPV6_EXPLICIT_NULL,
+            Self::Local => local?,
+        };
+        Label::new(label.get())
     }
 }
 
@@ -271,6 +346,7 @@ fn wanted(valid: &Valid, links: &Links<'_>) -> BTreeMap<IpNet, Told> {
         let told = |protocol| Told {
             protocol,
             policy: policy(&r.policy),
+            label: r.label,
         };
         match r.source {
             Origin::Static => {
@@ -290,6 +366,7 @@ fn wanted(valid: &Valid, links: &Links<'_>) -> BTreeMap<IpNet, Told> {
         let told = Told {
             protocol: Protocol::Bgp,
             policy: policy(&n.policy),
+            label: n.label,
         };
         out.insert(n.prefix, told);
     }

@@ -355,5 +355,11 @@ pub(super) fn route(p: &PathView, family: Family) -> api::BgpRoute {
         problem,
         rpki: p.rpki.name().into(),
         roas: Vec::new(),
+        label: v
+            .labels()
+            .into_iter()
+            .flat_map(|l| l.iter().map(|l| l.get()))
+            .collect(),
+        local_label: p.local_label.map(|l| l.get()),
     }
 }

@@ -19,6 +19,7 @@ pub(super) struct Lab {
     poll: Poll,
     pub(super) driver: Driver,
     rib: Rib,
+    labels: crate::labels::Manager,
     valid: Arc<Valid>,
     neigh: Neighbours,
     dir: tempfile::TempDir,
@@ -42,6 +43,7 @@ impl Lab {
             poll,
             driver: Driver::new(registry),
             rib: Rib::new(),
+            labels: crate::labels::Manager::default(),
             valid: Arc::default(),
             neigh: Neighbours::new(Params::default()),
             dir: tempfile::tempdir().unwrap(),
@@ -89,7 +91,9 @@ impl Lab {
             self.driver.event(e.token().0, readable, writable);
         }
         let valid = Arc::clone(&self.valid);
-        self.with(|driver, rib, links| driver.turn(now, rib, &valid, links));
+        let mut labels = std::mem::take(&mut self.labels);
+        self.with(|driver, rib, links| driver.turn(now, rib, &mut labels, &valid, links));
+        self.labels = labels;
     }
 
     pub(super) fn neighbors(&mut self) -> Vec<api::BgpNeighbor> {

@@ -371,12 +371,14 @@ impl Router {
                 why,
             });
         }
-        if !matches!(used.source, Source::Ebgp | Source::Ibgp) {
+        if !used.source.is_bgp() {
             return;
         }
-        let family = match used.prefix {
-            IpNet::V4(_) => bgp::types::Family::Ipv4Unicast,
-            IpNet::V6(_) => bgp::types::Family::Ipv6Unicast,
+        let family = match (used.prefix, used.source.is_labeled()) {
+            (IpNet::V4(_), false) => bgp::types::Family::Ipv4Unicast,
+            (IpNet::V6(_), false) => bgp::types::Family::Ipv6Unicast,
+            (IpNet::V4(_), true) => bgp::types::Family::Ipv4Labeled,
+            (IpNet::V6(_), true) => bgp::types::Family::Ipv6Labeled,
         };
         let query = BgpRouteQuery {
             matching: RouteMatch::Exact(used.prefix),

@@ -425,6 +425,7 @@ impl Router {
         self.rib.retry();
         if self.labels.tick(now) {
             self.ldp.labels_available();
+            self.bgp.labels_available();
         }
         self.label_file.turn(&mut self.labels);
         let Some(dp) = &mut self.dp else { return };

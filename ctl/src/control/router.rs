@@ -385,12 +385,19 @@ impl Router {
             }
         }
         let changed = std::mem::take(&mut self.bgp_links);
-        let (bgp, rib, links) = self.bgp_parts();
+        let links = Links {
+            ifaces: &self.ifaces,
+            names: &self.names,
+            host: self.host.as_ref(),
+            neigh: &self.neigh,
+            valid: &self.running,
+        };
         if changed {
-            bgp.links_changed(&links, now);
+            self.bgp.links_changed(&links, now);
         }
         let valid = Arc::clone(links.valid);
-        let more = bgp.turn(now, rib, &valid, &links);
+        let (rib, labels) = (&mut self.rib, &mut self.labels);
+        let more = self.bgp.turn(now, rib, labels, &valid, &links);
         if changed {
             let (ldp, mut around) = self.ldp_parts();
             ldp.links_changed(&mut around, now);

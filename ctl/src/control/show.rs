@@ -293,7 +293,7 @@ pub(super) fn is_shown(source: Source, only: Option<Protocol>) -> bool {
         Source::Connected => Protocol::Connected,
         Source::Ldp => Protocol::Ldp,
         Source::Static => Protocol::Static,
-        Source::Ebgp | Source::Ibgp => Protocol::Bgp,
+        Source::LabeledEbgp | Source::Ebgp | Source::LabeledIbgp | Source::Ibgp => Protocol::Bgp,
         Source::Neighbor => return false,
     };
     only.is_none_or(|o| o == protocol)

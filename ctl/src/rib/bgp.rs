@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use net::{IfaceId, VrfId};
+use net::{IfaceId, LabelStack, VrfId};
 
 use super::drain::Slice;
 use super::sets::SetId;
@@ -88,8 +88,8 @@ impl Rib {
             Source::Local | Source::Connected => 0,
             // As far as the route whose next hops it has.
             Source::Ldp | Source::Static => 1,
-            Source::Ebgp => self.distances.ebgp,
-            Source::Ibgp => self.distances.ibgp,
+            Source::LabeledEbgp | Source::Ebgp => self.distances.ebgp,
+            Source::LabeledIbgp | Source::Ibgp => self.distances.ibgp,
             Source::Neighbor => 255,
         }
     }
@@ -185,6 +185,30 @@ impl Rib {
         })
     }
 
+    /// The paths of a route by these next hops, with what is pushed for each.
+    #[must_use]
+    pub fn labeled_paths(&self, hops: &[(FollowedHop, LabelStack)], ttl: TtlMode) -> PathsSpec {
+        let one = |(hop, labels): &(FollowedHop, LabelStack)| PathSpec {
+            labels: labels.clone(),
+            ..PathSpec::new(self.bgp_hop(*hop))
+        };
+        let hops = hops.iter().take(resolve::MAX_PATHS);
+        PathsSpec {
+            paths: hops.map(one).collect(),
+            ttl,
+        }
+    }
+
+    /// Sets BGP's route with labels of a prefix, of either of its sources, or removes it. Beside one without labels it is
+    /// preferred, of those of the same kind of neighbour.
+    pub fn set_labeled(&mut self, p: IpNet, route: Option<(Source, &PathsSpec)>) {
+        debug_assert!(route.is_none_or(|r| r.0.is_labeled()));
+        let new = route.map(|(source, spec)| (source, self.sets.intern(spec)));
+        if let Some(slot) = self.set_only(VrfId::GLOBAL, p.trunc(), Source::is_labeled, new) {
+            self.queues.next(slot, &mut self.table[slot]);
+        }
+    }
+
     /// The path set of a route that drops what it takes.
     pub fn discard(&mut self) -> SetId {
         let nowhere = Hop::Discard(Discard::Blackhole);
@@ -194,7 +218,7 @@ impl Rib {
     /// Sets BGP's route of a prefix, of either of its sources and by paths that [`Rib::bgp_paths`] gave, or removes it: with
     /// the next drain, or one that follows.
     pub fn set_bgp(&mut self, p: IpNet, route: Option<(Source, SetId)>) {
-        debug_assert!(route.is_none_or(|r| r.0.is_bgp()));
+        debug_assert!(route.is_none_or(|r| r.0.is_unlabeled()));
         if let Some((_, id)) = route {
             self.sets.hold(id);
         }
@@ -210,7 +234,7 @@ impl Rib {
                 return done;
             };
             let (p, route) = next.route;
-            let set = self.set_only(VrfId::GLOBAL, p, Source::is_bgp, route);
+            let set = self.set_only(VrfId::GLOBAL, p, Source::is_unlabeled, route);
             changed = set.or(changed);
             if let Some((_, id)) = route {
                 self.sets.release(id);

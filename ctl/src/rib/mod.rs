@@ -301,7 +301,13 @@ impl Rib {
                 let at = entry.routes.all().partition_point(|(s, _)| *s < new.0);
                 entry.routes.insert(at, new);
             }
-            (Some((at, _)), Some(new)) => entry.routes.all_mut()[at] = new,
+            (Some((at, old)), Some(new)) if old.0 == new.0 => entry.routes.all_mut()[at] = new,
+            (Some((at, _)), Some(new)) => {
+                // What stands between the two sources stays between them.
+                entry.routes.remove(at);
+                let at = entry.routes.all().partition_point(|(s, _)| *s < new.0);
+                entry.routes.insert(at, new);
+            }
             (Some((at, _)), None) => entry.routes.remove(at),
         }
         // The new set is held before the old is let go, so that what both share stays.

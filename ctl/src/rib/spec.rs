@@ -16,8 +16,12 @@ pub enum Source {
     Ldp,
     /// The configuration or `trunkctl route add`.
     Static,
+    /// BGP, from a neighbour in another AS, with labels.
+    LabeledEbgp,
     /// BGP, from a neighbour in another AS.
     Ebgp,
+    /// BGP, from within the AS, with labels.
+    LabeledIbgp,
     /// BGP, from within the AS.
     Ibgp,
     /// A resolved neighbour: shortens the way past the glean of its connected prefix, and never overrides a route.
@@ -25,10 +29,22 @@ pub enum Source {
 }
 
 impl Source {
-    /// Of BGP, be it external or internal? Of those a prefix has one at most.
+    /// Of BGP, be it external or internal?
     #[must_use]
     pub fn is_bgp(self) -> bool {
+        self.is_unlabeled() || self.is_labeled()
+    }
+
+    /// Of BGP, without labels? Of those a prefix has one at most.
+    #[must_use]
+    pub fn is_unlabeled(self) -> bool {
         matches!(self, Self::Ebgp | Self::Ibgp)
+    }
+
+    /// Of BGP, with labels (RFC 8277)? Likewise.
+    #[must_use]
+    pub fn is_labeled(self) -> bool {
+        matches!(self, Self::LabeledEbgp | Self::LabeledIbgp)
     }
 
     /// Its name in the API.
@@ -39,7 +55,7 @@ impl Source {
             Self::Connected => "connected",
             Self::Ldp => "ldp",
             Self::Static => "static",
-            Self::Ebgp | Self::Ibgp => "bgp",
+            Self::LabeledEbgp | Self::Ebgp | Self::LabeledIbgp | Self::Ibgp => "bgp",
             Self::Neighbor => "neighbor",
         }
     }

@@ -1,6 +1,7 @@
 //! The RIB against a mirror of the forwarding tables that minds its references, and against the obvious RIB. With the
 //! tables themselves: `repair`.
 
+mod labeled;
 mod ldp;
 mod repair;
 mod vrf;

@@ -29,7 +29,7 @@ pub use settings::Settings;
 pub(super) use validate::{Around, validate};
 pub use value::{
     AddPath, Confederation, Distance, Families, Graceful, HoldTime, MaxPrefix, Med, Multipath,
-    Number, PeerAs, PolicyName, Secret, SecretFile, Shutdown, Text,
+    Number, OwnLabel, PeerAs, PolicyName, Secret, SecretFile, Shutdown, Text,
 };
 
 /// The port that BGP is spoken on, RFC 4271 8.2.1.
@@ -121,6 +121,8 @@ pub struct Network {
     pub prefix: IpNet,
     /// What sets its attributes.
     pub policy: Option<PolicyName>,
+    /// It is told in the labelled families too, with such a label.
+    pub label: Option<OwnLabel>,
 }
 
 /// An entry of `redistribute`.
@@ -130,6 +132,8 @@ pub struct Redistribute {
     pub source: Origin,
     /// Which of them, and with which attributes; left out: all.
     pub policy: Option<PolicyName>,
+    /// They are told in the labelled families too, with such labels.
+    pub label: Option<OwnLabel>,
 }
 
 /// Where redistributed routes come from.

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::super::reader::{At, Key, Log, Table, mistyped, string};
 use super::super::terms;
 use super::settings::Settings;
-use super::value::{PolicyName, Word};
+use super::value::{OwnLabel, PolicyName, Word};
 use super::{Bgp, Neighbor, Network, Origin, PeerKey, Redistribute, Speaker};
 
 /// What a key belongs to.
@@ -173,26 +173,31 @@ fn listen(table: &Table<'_>, log: &mut Log<'_>) -> Vec<IpAddr> {
     all
 }
 
-/// An entry that is a string, or a table with it under `name` and a policy.
+/// What an entry says, the policy that it names, and the label that it is to have.
+type Entry<'t> = (At<&'t str>, Option<PolicyName>, Option<OwnLabel>);
+
+/// An entry that is a string, or a table with it under `name`, a policy and a label.
 fn with_policy<'t>(
     value: &'t Spanned<DeValue<'t>>,
     key: Key<'t>,
     name: &'static str,
     example: &str,
     log: &mut Log<'_>,
-) -> Option<(At<&'t str>, Option<PolicyName>)> {
+) -> Option<Entry<'t>> {
     match value.get_ref() {
-        DeValue::String(_) => Some((string(value, key, log)?, None)),
+        DeValue::String(_) => Some((string(value, key, log)?, None, None)),
         DeValue::Table(entries) => {
             let at = value.span().start;
-            let table = Table::new(entries, at, key, &[name, "policy"], &[], log);
+            let table = Table::new(entries, at, key, &[name, "policy", "label"], &[], log);
             if table.get(name).is_none() {
                 log.at(at, Key::Of(&key, name), "is missing here");
             }
             let policy = (table.get("policy"))
                 .and_then(|value| PolicyName::read(value, Key::Of(&key, "policy"), log));
+            let label = (table.get("label"))
+                .and_then(|value| OwnLabel::read(value, Key::Of(&key, "label"), log));
             let value = entries.get(name)?;
-            Some((string(value, Key::Of(&key, name), log)?, policy))
+            Some((string(value, Key::Of(&key, name), log)?, policy, label))
         }
         _ => {
             mistyped(value, key, example, log);
@@ -207,14 +212,18 @@ fn networks(table: &Table<'_>, log: &mut Log<'_>) -> Vec<Network> {
         "a prefix, or a table such as { prefix = \"203.0.113.0/24\", policy = \"ours\" },";
     let mut all: Vec<Network> = Vec::new();
     for value in table.list("networks") {
-        let Some((text, policy)) = with_policy(value, key, "prefix", example, log) else {
+        let Some((text, policy, label)) = with_policy(value, key, "prefix", example, log) else {
             continue;
         };
         match terms::route_prefix(text.value) {
             Ok(p) if all.iter().any(|n| n.prefix == p) => {
                 log.at(text.at, key, format!("{p} is there twice; leave one out"));
             }
-            Ok(prefix) => all.push(Network { prefix, policy }),
+            Ok(prefix) => all.push(Network {
+                prefix,
+                policy,
+                label,
+            }),
             Err(message) => log.at(text.at, key, message),
         }
     }
@@ -228,7 +237,7 @@ fn redistribute(table: &Table<'_>, log: &mut Log<'_>) -> Vec<Redistribute> {
         "\"connected\", \"static\", or a table such as { from = \"static\", policy = \"ours\" },";
     let mut all: Vec<Redistribute> = Vec::new();
     for value in table.list("redistribute") {
-        let Some((text, policy)) = with_policy(value, key, "from", example, log) else {
+        let Some((text, policy, label)) = with_policy(value, key, "from", example, log) else {
             continue;
         };
         let known = [Origin::Connected, Origin::Static];
@@ -237,7 +246,11 @@ fn redistribute(table: &Table<'_>, log: &mut Log<'_>) -> Vec<Redistribute> {
                 let message = format!("{} is there twice; leave one out", text.value);
                 log.at(text.at, key, message);
             }
-            Some(source) => all.push(Redistribute { source, policy }),
+            Some(source) => all.push(Redistribute {
+                source,
+                policy,
+                label,
+            }),
             None => {
                 let message = format!("{:?} is not \"connected\" or \"static\"", text.value);
                 log.at(text.at, key, message);

@@ -6,20 +6,30 @@ use std::sync::Arc;
 
 use toml_edit::{Array, InlineTable, Item, Table, Value};
 
-use super::value::{PolicyName, Word};
+use super::value::{OwnLabel, PolicyName, Word};
 use super::{Bgp, Neighbor, PeerKey, Settings, Speaker};
 
 fn set(table: &mut Table, key: &str, value: impl Into<Value>) {
     table.insert(key, Item::Value(value.into()));
 }
 
-fn with_policy(key: &str, value: &str, policy: Option<&PolicyName>) -> Value {
-    let Some(policy) = policy else {
+fn with_policy(
+    key: &str,
+    value: &str,
+    policy: Option<&PolicyName>,
+    label: Option<OwnLabel>,
+) -> Value {
+    if policy.is_none() && label.is_none() {
         return value.into();
-    };
+    }
     let mut table = InlineTable::new();
     table.insert(key, value.into());
-    table.insert("policy", policy.0.as_str().into());
+    if let Some(policy) = policy {
+        table.insert("policy", policy.0.as_str().into());
+    }
+    if let Some(label) = label {
+        table.insert("label", label.write());
+    }
     table.into()
 }
 
@@ -68,8 +78,9 @@ fn speaker(s: &Speaker) -> Table {
         set(&mut table, key, true);
     }
     if !s.networks.is_empty() {
-        let one =
-            |n: &super::Network| with_policy("prefix", &n.prefix.to_string(), n.policy.as_ref());
+        let one = |n: &super::Network| {
+            with_policy("prefix", &n.prefix.to_string(), n.policy.as_ref(), n.label)
+        };
         set(
             &mut table,
             "networks",
@@ -77,7 +88,9 @@ fn speaker(s: &Speaker) -> Table {
         );
     }
     if !s.redistribute.is_empty() {
-        let one = |r: &super::Redistribute| with_policy("from", r.source.name(), r.policy.as_ref());
+        let one = |r: &super::Redistribute| {
+            with_policy("from", r.source.name(), r.policy.as_ref(), r.label)
+        };
         let all: Array = s.redistribute.iter().map(one).collect();
         set(&mut table, "redistribute", all);
     }

@@ -20,6 +20,46 @@ pub(super) trait Word: Sized {
     fn write(&self) -> toml_edit::Value;
 }
 
+/// The label that a route of the router's own is told with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnLabel {
+    /// Packets come without it: the hop before takes it off (RFC 3032 2.1).
+    ImplicitNull,
+    /// Packets come with it, for its traffic class.
+    ExplicitNull,
+    /// A label of this router for the prefix: it is taken off, and the packet looked up.
+    Local,
+}
+
+impl OwnLabel {
+    const ALL: [Self; 3] = [Self::ImplicitNull, Self::ExplicitNull, Self::Local];
+
+    /// As in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ImplicitNull => "implicit-null",
+            Self::ExplicitNull => "explicit-null",
+            Self::Local => "local",
+        }
+    }
+}
+
+impl Word for OwnLabel {
+    fn read<'t>(value: &'t Spanned<DeValue<'t>>, key: Key<'t>, log: &mut Log<'_>) -> Option<Self> {
+        word(value, key, log, |text| {
+            let found = Self::ALL.into_iter().find(|l| l.name() == text);
+            found.ok_or_else(|| {
+                format!("{text:?} is not \"implicit-null\", \"explicit-null\" or \"local\"")
+            })
+        })
+    }
+
+    fn write(&self) -> toml_edit::Value {
+        self.name().into()
+    }
+}
+
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number<const MIN: u32, const MAX: u32>(pub u32);
@@ -184,7 +224,12 @@ impl Word for HoldTime {
 }
 
 /// The families that a session can carry in this version.
-pub(super) const FAMILIES: [Family; 2] = [Family::Ipv4Unicast, Family::Ipv6Unicast];
+pub(super) const FAMILIES: [Family; 4] = [
+    Family::Ipv4Unicast,
+    Family::Ipv6Unicast,
+    Family::Ipv4Labeled,
+    Family::Ipv6Labeled,
+];
 
 /// A set of families, at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
