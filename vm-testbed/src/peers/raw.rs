@@ -94,11 +94,26 @@ impl Raw {
     /// # Errors
     /// When the other side does not want to.
     pub fn open(ns: &Netns, from: Ipv4Addr, to: IpAddr, asn: u32, hold: u16) -> Result<Self> {
+        Self::open_with(ns, from, to, asn, hold, &[1, 4, 0, 1, 0, 1])
+    }
+
+    /// The same with these capabilities, beside AS numbers of four octets.
+    ///
+    /// # Errors
+    /// When the other side does not want to.
+    pub fn open_with(
+        ns: &Netns,
+        from: Ipv4Addr,
+        to: IpAddr,
+        asn: u32,
+        hold: u16,
+        caps: &[u8],
+    ) -> Result<Self> {
         let mut raw = Self {
             stream: connection(ns, from.into(), to)?,
             buffer: Vec::new(),
         };
-        let mut caps = vec![1, 4, 0, 1, 0, 1, 65, 4];
+        let mut caps = [caps, &[65, 4]].concat();
         caps.extend(asn.to_be_bytes());
         let mut body = vec![4];
         body.extend(u16::try_from(asn).unwrap_or(23456).to_be_bytes());

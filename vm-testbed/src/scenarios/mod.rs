@@ -6,6 +6,7 @@ pub mod bgp;
 pub mod explain;
 pub mod faults;
 pub mod hosts;
+pub mod labeled;
 pub mod ldp;
 pub mod life;
 pub mod local;
@@ -148,6 +149,16 @@ pub const ALL: &[Scenario] = &[
         "ldp/hostile",
         "garbage on LDP's ports: the process and the sessions of others go on",
         ldp::hostile::garbage,
+    ),
+    quick(
+        "labeled-unicast/three-ases",
+        "labelled unicast and 6PE between FRR and GoBGP, by next hops and labels of ours: push, swap and pop read by tcpdump, a restart",
+        labeled::three_ases,
+    ),
+    quick(
+        "labeled-unicast/hostile",
+        "labels that are reserved, too many, or have no end; every form of a withdrawal: the session of the other goes on",
+        labeled::hostile,
     ),
     quick(
         "local/services",

@@ -229,6 +229,7 @@ fn forwarded(x: &Around, (ours, theirs): (u32, u32)) -> Result<()> {
     let ping = || n1.finish(&format!("ping -n -c 1 -W 1 {THERE}")).map(drop);
     seen(
         n2,
+        "mpls",
         &[
             &format!("label {theirs}"),
             "[S], ttl 63",
@@ -238,12 +239,6 @@ fn forwarded(x: &Around, (ours, theirs): (u32, u32)) -> Result<()> {
     )
     .context("pushed")?;
     let wire = Wire::open(n1, "eth0")?;
-    let mac = |ns: &Netns, dev: &str| -> Result<[u8; 6]> {
-        let text = ns.run(&format!("cat /sys/class/net/{dev}/address"))?;
-        let octets = text.trim().split(':').map(|o| u8::from_str_radix(o, 16));
-        let octets: Result<Vec<u8>, _> = octets.collect();
-        octets?.try_into().ok().context("no MAC address")
-    };
     let packet = Ip4::udp("10.0.1.2", THERE, 30).bytes();
     let frame = eth(
         mac(x.a.ns(), "p1")?,
@@ -253,14 +248,28 @@ fn forwarded(x: &Around, (ours, theirs): (u32, u32)) -> Result<()> {
     );
     seen(
         n2,
+        "mpls",
         &[&format!("label {theirs}"), "[S], ttl 39", "UDP"],
         || wire.send(&frame),
     )
     .context("swapped")
 }
 
-/// tcpdump in a namespace reads one labelled frame that has these words, while something makes such frames.
-fn seen(ns: &Netns, words: &[&str], make: impl Fn() -> Result<()>) -> Result<()> {
+/// The address of a device.
+pub(super) fn mac(ns: &Netns, dev: &str) -> Result<[u8; 6]> {
+    let text = ns.run(&format!("cat /sys/class/net/{dev}/address"))?;
+    let octets = text.trim().split(':').map(|o| u8::from_str_radix(o, 16));
+    let octets: Result<Vec<u8>, _> = octets.collect();
+    octets?.try_into().ok().context("no MAC address")
+}
+
+/// tcpdump in a namespace reads one frame that passes the filter and has these words, while something makes such frames.
+pub(super) fn seen(
+    ns: &Netns,
+    filter: &str,
+    words: &[&str],
+    make: impl Fn() -> Result<()>,
+) -> Result<()> {
     let mut dump = ns
         .command("timeout")
         .args([
@@ -272,12 +281,12 @@ fn seen(ns: &Netns, words: &[&str], make: impl Fn() -> Result<()>) -> Result<()>
             "-l",
             "--immediate-mode",
         ])
-        .args(["-c", "1", "-i", "eth0", "mpls"])
+        .args(["-c", "1", "-i", "eth0", filter])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
     let begun = Instant::now();
-    until("tcpdump has seen a labelled frame", secs(12), || {
+    until("tcpdump has seen such a frame", secs(12), || {
         make()?;
         std::thread::sleep(std::time::Duration::from_millis(50));
         Ok(dump.try_wait()?.is_some())
