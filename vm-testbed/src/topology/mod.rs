@@ -23,6 +23,7 @@
 
 pub mod build;
 pub mod console;
+mod entry;
 pub mod guest;
 pub mod speakers;
 pub mod state;
