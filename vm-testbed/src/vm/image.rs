@@ -327,12 +327,30 @@ fn skeleton(base: &Path) -> Result<Archive> {
 /// The programs under test.
 fn appliance(a: &mut Archive) -> Result<()> {
     for program in ["trunkline", "trunkctl"] {
-        let from = appliance::program(program);
-        ensure!(from.exists(), "{} is not built", from.display());
-        a.file(&format!("/usr/bin/{program}"), from.clone(), 0o755);
-        libraries(a, &from)?;
+        let lean = lean(&appliance::program(program))?;
+        libraries(a, &lean)?;
+        a.file(&format!("/usr/bin/{program}"), lean, 0o755);
     }
     drivers(a)
+}
+
+/// A copy of the program without what only debuggers read, which is most of it; made again when the program is.
+fn lean(program: &Path) -> Result<PathBuf> {
+    let of =
+        fs::metadata(program).with_context(|| format!("{} is not built", program.display()))?;
+    let name = program.file_name().context("no name")?;
+    let folder = folder().join("programs");
+    let to = folder.join(name);
+    if fs::metadata(&to).is_ok_and(|m| m.mtime() == of.mtime()) {
+        return Ok(to);
+    }
+    fs::create_dir_all(&folder)?;
+    let new = folder.join(format!("{}.{}.new", name.display(), std::process::id()));
+    let mut strip = Command::new("strip"); // of the binutils, which Rust's linker needs
+    strip.args(["--strip-debug", "--preserve-dates", "-o"]);
+    cmd::output(strip.arg(&new).arg(program))?;
+    fs::rename(new, &to)?;
+    Ok(to)
 }
 
 /// FRR and the others, with what they read beside their libraries: FRR its models in YANG, vtysh a file for PAM.
