@@ -25,7 +25,7 @@ const RIVALS: [&str; 5] = ["rte_fib", "rte_rib", "rte_lpm", "rte_rcu", "rte_hash
 const FUNCTIONS: &[&str] = &[
     "tl_.*",
     "rte_eal_(init|cleanup|has_hugepages)",
-    "rte_dev_(probe|remove|name)",
+    "rte_dev_(probe|remove|name|event_callback_register)",
     "rte_log_set_global_level",
     "rte_strerror",
     "rte_get_tsc_hz",

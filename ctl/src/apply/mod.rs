@@ -330,7 +330,7 @@ fn in_the_way(old: &config::Interface, plan: &Plan) -> bool {
 }
 
 /// The PCI address of the NIC that an interface is on.
-fn pci_address(conf: &config::Interface) -> Option<String> {
+pub(crate) fn pci_address(conf: &config::Interface) -> Option<String> {
     match conf.device.as_ref()?.parse() {
         Ok(Device::Pci { address, .. }) => Some(address),
         _ => None,
@@ -352,7 +352,7 @@ impl Router {
     }
 
     /// The port of an interface, opened if it is not; and whether it was opened now.
-    fn port_for(&mut self, conf: &config::Interface) -> Result<(PortId, bool), String> {
+    pub(crate) fn port_for(&mut self, conf: &config::Interface) -> Result<(PortId, bool), String> {
         let port_name = conf.port_name();
         if let Some(p) = self.ports.get(port_name) {
             let id = p.id;
@@ -530,6 +530,7 @@ impl Router {
             return;
         };
         self.names.remove(&old.id);
+        self.gone.remove(name);
         if let Some(dp) = &mut self.dp {
             dp.fib().interface_down(old.id);
         }
@@ -548,7 +549,7 @@ impl Router {
         info!(interface = name, "interface removed");
     }
 
-    fn close_port(&mut self, conf: &config::Interface) {
+    pub(crate) fn close_port(&mut self, conf: &config::Interface) {
         let name = conf.name.as_str();
         let (Some(p), Some(dp)) = (self.ports.remove(name), &mut self.dp) else {
             return;
@@ -564,8 +565,10 @@ impl Router {
 
     /// Gives the NICs back to the kernel that no interface is on any more. Not before a plan is carried out: a NIC whose
     /// interface is only made anew stays, and nobody on this machine sees it come and go.
-    fn release_nics(&mut self) {
-        let on = self.ifaces.values().filter_map(|i| pci_address(&i.conf));
+    pub(crate) fn release_nics(&mut self) {
+        let there = |i: &&Iface| !self.gone.contains_key(&i.conf.name);
+        let here = self.ifaces.values().filter(there);
+        let on = here.filter_map(|i| pci_address(&i.conf));
         let used = on.chain(self.stuck.iter().cloned()).collect();
         self.machine.release_nics(&used);
     }

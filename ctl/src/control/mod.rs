@@ -11,6 +11,7 @@ pub(crate) mod router;
 mod show;
 mod start;
 mod traffic;
+pub(crate) mod unplug;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -422,6 +423,7 @@ impl Router {
         for line in dataplane::eal::take_log() {
             warn!("DPDK: {line}");
         }
+        self.look_at_cards(now);
         self.rib.retry();
         if self.labels.tick(now) {
             self.ldp.labels_available();

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use super::limit::{Gathering, Limit, Pace};
 use super::start::Machine;
 use super::tokens;
+use super::unplug::Gone;
 use crate::apply::Backlog;
 use crate::bgp::{Driver, Links};
 use crate::config::{self, Valid, VrfName};
@@ -88,6 +89,8 @@ pub(crate) struct Router {
     /// The id that a name had last: what is made anew keeps it, since routes name interfaces by id.
     pub(crate) last_ids: BTreeMap<String, IfaceId>,
     pub(crate) ports: BTreeMap<String, OpenPort>,
+    /// Interfaces whose cards have left the machine: they have no port.
+    pub(crate) gone: BTreeMap<String, Gone>,
     /// PCI addresses of NICs that could not be closed.
     pub(crate) stuck: BTreeSet<String>,
     pub(crate) running: Arc<Valid>,
@@ -133,6 +136,7 @@ impl Router {
             last_vrf: VrfId::GLOBAL,
             last_ids: BTreeMap::new(),
             ports: BTreeMap::new(),
+            gone: BTreeMap::new(),
             stuck: BTreeSet::new(),
             running: Arc::default(),
             settings: config::Dataplane::default(),
@@ -228,7 +232,8 @@ impl Router {
     /// Gives the workers the interfaces as they are now.
     pub(crate) fn publish(&mut self) {
         let Some(dp) = &mut self.dp else { return };
-        match InterfaceTable::new(self.ifaces.values().map(row)) {
+        let there = |i: &&Iface| !self.gone.contains_key(i.conf.port_name());
+        match InterfaceTable::new(self.ifaces.values().filter(there).map(row)) {
             Ok(table) => {
                 if let Err(e) = dp.publish_interfaces(table) {
                     error!("{e}");

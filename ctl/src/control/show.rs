@@ -406,10 +406,10 @@ impl Router {
                 .unwrap_or_else(|| format!("vlan:{}", i.conf.port_name())),
             mac: i.mac.to_string(),
             mtu: i.conf.mtu.into(),
-            link: if open.is_some_and(|p| p.up) {
-                "up"
-            } else {
-                "down"
+            link: match open {
+                Some(p) if p.up => "up",
+                _ if self.gone.contains_key(i.conf.port_name()) => "gone",
+                _ => "down",
             }
             .into(),
             address: i.conf.addresses.iter().map(ToString::to_string).collect(),

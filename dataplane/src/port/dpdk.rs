@@ -9,6 +9,7 @@
 
 use super::dtap::{self, NoSignals};
 use super::kernel::devices;
+use super::leave;
 use super::wake::{self, Wake};
 use super::{Device, DeviceError, L2_OVERHEAD, Link, MTU_SLACK, PortError, PortSpec, PortStats};
 use super::{Rx, Tx, WakesBy};
@@ -419,6 +420,7 @@ fn arguments(eal: &Eal, spec: &PortSpec, id: PortId) -> Result<String, PortError
         }
         Device::Pci { address, args } => {
             check_pci(eal, address).map_err(bad)?;
+            leave::listen();
             format!("pci:{address}{args}")
         }
         Device::Dpdk { args } => args.clone(),

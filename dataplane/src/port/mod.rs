@@ -29,6 +29,7 @@ mod device;
 mod dpdk;
 mod dtap;
 mod kernel;
+mod leave;
 mod mem;
 mod memif;
 mod packet;
@@ -40,6 +41,7 @@ mod xsk;
 
 pub use device::{Device, DeviceError, without_secret};
 pub use dpdk::{DpdkRx, DpdkTx, dpdk_version};
+pub use leave::asked_to_leave;
 pub use mem::{MemPort, MemRx, MemTx, MemWire};
 pub use memif::{MemifRx, MemifTx};
 pub use packet::{PacketRx, PacketTx};

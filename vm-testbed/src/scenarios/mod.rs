@@ -617,7 +617,7 @@ pub const ALL: &[Scenario] = &[
     ),
     vm(
         "vm/vfio-unplug",
-        "cards are pulled out of the running machine and put back; the others forward all the time",
+        "cards are pulled out of the running machine and put back, which the appliance follows; the others forward all the time",
         vm::unplug::unplug,
     ),
     quick(

@@ -16,8 +16,9 @@ const THROUGH: std::time::Duration = secs(30);
 /// How long the kernel may take to let a card go, or to find one.
 const SLOT: std::time::Duration = secs(60);
 
-/// A card is unplugged while it forwards: the others go on, its interface can be deleted, and it is gone then; put back, it is
-/// added and forwards again. One that is asked for leaves when the appliance ends, which ends well.
+/// A card is unplugged while it forwards: the appliance lets it go, says so, and goes on with the others; put back, it is taken and
+/// forwards again. An interface whose card has gone can be deleted, and added when that is back. An appliance that is ended at
+/// this very moment ends well.
 ///
 /// # Errors
 /// When one of this is not so.
@@ -30,8 +31,8 @@ pub fn unplug(_: &Options) -> Result<()> {
             router.link(vm, s.card, "up")?;
         }
         cross(vm, &A, &B, THROUGH)?;
-        for (victim, one, other) in [(A, B, C), (B, A, C)] {
-            pulled(vm, &router, &victim, &one, &other)
+        for (victim, one, other, deleted) in [(A, B, C, false), (B, A, C, true)] {
+            pulled(vm, &router, &victim, [&one, &other], deleted)
                 .with_context(|| format!("{} is pulled", victim.card))?;
         }
         asked(vm, &C)?;
@@ -49,15 +50,32 @@ fn pulled(
     vm: &mut Vm,
     router: &Router,
     victim: &Station,
-    one: &Station,
-    other: &Station,
+    [one, other]: [&Station; 2],
+    deleted: bool,
 ) -> Result<()> {
     asked(vm, victim)?;
+    gone(vm, victim)?;
+    let shown = router.interface(vm, victim.card)?;
+    ensure!(shown["link"] == "gone" && shown["up"] == true, "{shown}");
     cross(vm, one, other, THROUGH)?;
     cross(vm, other, one, THROUGH)?;
+    if deleted {
+        delete_and_add(vm, router, victim)?;
+    } else {
+        plugged(vm, victim)?;
+        until("the appliance takes it again", SLOT, || {
+            Ok(router.interface(vm, victim.card)?["link"] == "up")
+        })?;
+        let log = router.log(vm)?;
+        ensure!(log.contains("is back, and taken again"), "{log}");
+    }
+    cross(vm, victim, one, THROUGH)?;
+    cross(vm, other, victim, THROUGH)
+}
+
+/// Its interface is deleted, can't be added while there is no such card, and can when it is back.
+fn delete_and_add(vm: &mut Vm, router: &Router, victim: &Station) -> Result<()> {
     router.must(vm, &format!("interface del {}", victim.card))?;
-    gone(vm, victim)?;
-    cross(vm, one, other, THROUGH)?;
     let again = router.ctl(
         vm,
         &format!(
@@ -71,9 +89,7 @@ fn pulled(
         again.text()
     );
     put_back(vm, victim)?;
-    add(vm, router, victim)?;
-    cross(vm, victim, one, THROUGH)?;
-    cross(vm, other, victim, THROUGH)
+    add(vm, router, victim)
 }
 
 /// The slot's button is pressed, and the kernel asks the card's user to let it go.
@@ -94,11 +110,15 @@ fn gone(vm: &mut Vm, s: &Station) -> Result<()> {
     })
 }
 
-/// Puts it back and waits until the kernel has an interface on it.
-fn put_back(vm: &mut Vm, s: &Station) -> Result<()> {
+fn plugged(vm: &mut Vm, s: &Station) -> Result<()> {
     until("QEMU takes the card", SLOT, || {
         vm.plug(s.card).map(|()| true)
-    })?;
+    })
+}
+
+/// Puts it back and waits until the kernel has an interface on it.
+fn put_back(vm: &mut Vm, s: &Station) -> Result<()> {
+    plugged(vm, s)?;
     let device = format!("/sys/bus/pci/devices/{}", vm.address(s.card));
     until(&format!("the kernel has {}", s.card), SLOT, || {
         let found = vm.guest.finish(&format!(
