@@ -211,6 +211,46 @@ fn segments() -> Vec<(*mut c_void, usize)> {
     all
 }
 
+/// A zone of DPDK's memory: a ring of a driver, a pool, its frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone {
+    /// What DPDK, or its driver, calls it.
+    pub name: String,
+    /// Its address in this process.
+    pub at: u64,
+    /// Bytes.
+    pub len: u64,
+    /// The NUMA node that it was asked for on; -1 for any.
+    pub node: i32,
+}
+
+/// All zones there are, once the EAL is up.
+#[must_use]
+pub fn zones() -> Vec<Zone> {
+    const ROOM: usize = 4096; // more than DPDK has room for itself
+    let mut all = Vec::with_capacity(ROOM);
+    // SAFETY: plain numbers and a text, of which the first `n` are filled in; the vector has room for them.
+    unsafe {
+        let n = sys::tl_zones(all.as_mut_ptr(), ROOM);
+        all.set_len(n.min(ROOM));
+    }
+    let zone = |z: &sys::tl_zone| {
+        let name: Vec<u8> = z
+            .name
+            .iter()
+            .map(|c| *c as u8)
+            .take_while(|c| *c != 0)
+            .collect();
+        Zone {
+            name: String::from_utf8_lossy(&name).into_owned(),
+            at: z.at,
+            len: z.len,
+            node: z.node,
+        }
+    };
+    all.iter().map(zone).collect()
+}
+
 /// Gives pages back to the kernel. Started with `--in-memory` the EAL keeps what drivers have not freed until the process
 /// is over. Pages in use then can't be taken out of their node's pool, and hold up pages of other nodes: the kernel
 /// compares what a node is to have with what all nodes have.

@@ -387,6 +387,14 @@ impl Router {
             let wakes_by = port.wakes_by();
             info!(interface = conf.name.as_str(), %wakes_by, "port opened");
         }
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            for z in dataplane::eal::zones() {
+                debug!(
+                    "memory {} at {:x}, {} bytes, node {}",
+                    z.name, z.at, z.len, z.node
+                );
+            }
+        }
         let link = dp.link(id).unwrap_or_default();
         let open = OpenPort {
             id,

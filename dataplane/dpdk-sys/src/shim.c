@@ -151,6 +151,36 @@ void tl_log_divert_xdp(void)
 	}
 }
 
+struct zones {
+	struct tl_zone *out;
+	size_t room;
+	size_t n;
+};
+
+static void note_zone(const struct rte_memzone *zone, void *arg)
+{
+	struct zones *all = arg;
+
+	if (all->n < all->room) {
+		struct tl_zone *to = &all->out[all->n];
+
+		memset(to, 0, sizeof(*to));
+		strncpy(to->name, zone->name, sizeof(to->name) - 1);
+		to->at = zone->addr_64;
+		to->len = zone->len;
+		to->node = zone->socket_id;
+	}
+	all->n++;
+}
+
+size_t tl_zones(struct tl_zone *out, size_t room)
+{
+	struct zones all = { out, room, 0 };
+
+	rte_memzone_walk(note_zone, &all);
+	return all.n;
+}
+
 size_t tl_log_take(char *out, size_t n)
 {
 	pthread_mutex_lock(&log_buffer.lock);

@@ -15,6 +15,7 @@
 #include <rte_mbuf.h>
 #include <rte_memory.h>
 #include <rte_mempool.h>
+#include <rte_memzone.h>
 #include <rte_version.h>
 #include <rte_vfio.h>
 
@@ -73,6 +74,16 @@ struct tl_link {
 	uint8_t full_duplex;
 };
 int tl_link_get(uint16_t port, struct tl_link *link);
+
+/* A zone of DPDK's memory: a ring of a driver, a pool, its frames. */
+struct tl_zone {
+	char name[32];
+	uint64_t at;
+	uint64_t len;
+	int32_t node;
+};
+/* Fills in up to room zones; returns how many there are. */
+size_t tl_zones(struct tl_zone *out, size_t room);
 
 /* Diverts DPDK's log into a buffer of this process: 0, or a negative errno. Only what precedes an abort also goes
  * to stderr. Must be called before rte_eal_init. */

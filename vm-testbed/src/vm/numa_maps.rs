@@ -11,6 +11,8 @@ use anyhow::{Context, Result, ensure};
 /// A mapping that has pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Area {
+    /// Where it begins.
+    pub at: u64,
     /// The line, for messages.
     pub line: String,
     /// The node that its policy prefers.
@@ -28,7 +30,9 @@ pub struct Area {
 pub fn parse(text: &str) -> Result<Vec<Area>> {
     let mut all = vec![];
     for line in text.lines() {
-        let mut words = line.split(' ').skip(1);
+        let mut words = line.split(' ');
+        let at = words.next().unwrap_or_default();
+        let at = u64::from_str_radix(at, 16).with_context(|| format!("`{line}`"))?;
         let policy = words.next().with_context(|| format!("`{line}`"))?;
         let rest: Vec<&str> = words.collect();
         let value = |key: &str| rest.iter().find_map(|w| w.strip_prefix(key));
@@ -46,6 +50,7 @@ pub fn parse(text: &str) -> Result<Vec<Area>> {
         }
         let file = value("file=").unwrap_or_default();
         all.push(Area {
+            at,
             line: line.to_owned(),
             prefers: policy.strip_prefix("prefer:").and_then(|n| n.parse().ok()),
             dpdk: rest.contains(&"huge") && file.contains("memfd:seg_"),
@@ -93,6 +98,53 @@ pub fn placed(areas: &[Area]) -> Result<Placed> {
     Ok(sum)
 }
 
+/// A zone of DPDK's memory: a ring of a driver, a pool, its frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    /// As DPDK, or its driver, calls it.
+    pub name: String,
+    /// The node that DPDK says.
+    pub asked: u32,
+    /// The node that its pages are on.
+    pub node: u32,
+}
+
+/// The zones that a log tells of (`memory NAME at ADDRESS, … bytes, node N`), the last time each, and where their pages are.
+///
+/// # Errors
+/// When an address is in no mapping, or one has pages on several nodes.
+pub fn zones(log: &str, areas: &[Area]) -> Result<Vec<Zone>> {
+    let mut said = BTreeMap::new();
+    for line in log.lines() {
+        let Some((_, rest)) = line.split_once(" memory ") else {
+            continue;
+        };
+        let words: Vec<&str> = rest.split([' ', ',']).filter(|w| !w.is_empty()).collect();
+        let [name, "at", at, _, "bytes", "node", node] = words[..] else {
+            continue;
+        };
+        let at = u64::from_str_radix(at, 16).with_context(|| format!("`{line}`"))?;
+        let node: i32 = node.parse().with_context(|| format!("`{line}`"))?;
+        said.insert(name, (at, node));
+    }
+    let mut all = vec![];
+    for (name, (at, asked)) in said {
+        let before = areas.iter().filter(|a| a.dpdk && a.at <= at);
+        let area = before.max_by_key(|a| a.at);
+        let area = area.with_context(|| format!("{name} at {at:x} is in no memory of DPDK's"))?;
+        let mut nodes = area.kib.keys();
+        let (Some(node), None) = (nodes.next(), nodes.next()) else {
+            anyhow::bail!("{name}: on several nodes: {}", area.line);
+        };
+        all.push(Zone {
+            name: name.to_owned(),
+            asked: u32::try_from(asked).unwrap_or(*node),
+            node: *node,
+        });
+    }
+    Ok(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +164,27 @@ mod tests {
         let sum = placed(&parse(TEXT).unwrap()).unwrap();
         assert_eq!(sum.tables, [(0, 2048), (1, 2048)].into());
         assert_eq!(sum.dpdk, [(0, 3 * 2048), (1, 20 * 2048)].into());
+    }
+
+    #[test]
+    fn zones_are_found_by_their_addresses() {
+        let log = "DEBUG memory MP_frames-1 at 900300000, 4096 bytes, node 1\nDEBUG memory eth_p0_q0_rx_ring at 100200040, 64 bytes, node 0\n\
+                   DEBUG memory eth_p1_q0_rx_ring at 900200040, 64 bytes, node 0\nINFO in memory of all\n";
+        let all = zones(log, &parse(TEXT).unwrap()).unwrap();
+        let find = |name: &str| {
+            all.iter()
+                .find(|z| z.name == name)
+                .map(|z| (z.asked, z.node))
+        };
+        assert_eq!(find("eth_p0_q0_rx_ring"), Some((0, 0)));
+        assert_eq!(
+            find("eth_p1_q0_rx_ring"),
+            Some((0, 1)),
+            "asked for on one, lies on the other"
+        );
+        assert_eq!(find("MP_frames-1"), Some((1, 1)));
+        assert_eq!(all.len(), 3);
+        assert!(zones("x memory a at 10, 1 bytes, node 0", &parse(TEXT).unwrap()).is_err());
     }
 
     #[test]

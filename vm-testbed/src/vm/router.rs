@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::numa_maps::{self, Placed};
+use super::numa_maps::{self, Placed, Zone};
 use super::{Guest, Vm};
 use crate::lab::cmd::Done;
 use crate::lab::wait::{secs, until};
@@ -135,7 +135,7 @@ impl Router {
     pub fn start(vm: &mut Vm, config: &str) -> Result<Self> {
         vm.guest.write(CONFIG, config)?;
         let pid = vm.guest.run(&format!(
-            "trunkline -c {CONFIG} --socket {SOCKET} >{LOG} 2>&1 </dev/null & echo $!"
+            "RUST_LOG=info,ctl::apply=debug trunkline -c {CONFIG} --socket {SOCKET} >{LOG} 2>&1 </dev/null & echo $!"
         ))?;
         let router = Self {
             pid: pid.trim().parse().context("no pid")?,
@@ -181,6 +181,17 @@ impl Router {
     pub fn placed(&self, vm: &mut Vm) -> Result<Placed> {
         let text = vm.guest.run(&format!("cat /proc/{}/numa_maps", self.pid))?;
         numa_maps::placed(&numa_maps::parse(&text)?)
+    }
+
+    /// What DPDK has of memory on which node, by name: what it said of each zone when a port was opened last, and where the
+    /// kernel has the pages of that address.
+    ///
+    /// # Errors
+    /// When a zone lies in no mapping, or on several nodes.
+    pub fn zones(&self, vm: &mut Vm) -> Result<Vec<Zone>> {
+        let log = self.log(vm)?;
+        let text = vm.guest.run(&format!("cat /proc/{}/numa_maps", self.pid))?;
+        numa_maps::zones(&log, &numa_maps::parse(&text)?)
     }
 
     /// Its process.

@@ -1,6 +1,6 @@
 //! Memory and workers stay on the node of their card; cards come and go while the appliance runs; queues share the load.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 
@@ -8,6 +8,7 @@ use super::{A, B, C, D, E, TOP, alone, section, with};
 use crate::lab::wait::secs;
 use crate::progress;
 use crate::suite::Options;
+use crate::vm::numa_maps::Zone;
 use crate::vm::router::{State, driver, pages_used};
 use crate::vm::station::{cross, flows};
 use crate::vm::{FOUR_NODES, Router, Station, Vm};
@@ -72,6 +73,7 @@ fn on_its_node(vm: &mut Vm, stations: &[Station], queues: usize) -> Result<()> {
             "node {node} has a card, but too little memory: {placed:?}"
         );
     }
+    zones(vm, &router, stations)?;
     progress::note(&format!(
         "KiB on each node, as numa_maps has it: {placed:?}"
     ));
@@ -88,6 +90,50 @@ fn on_its_node(vm: &mut Vm, stations: &[Station], queues: usize) -> Result<()> {
     one_by_one(vm, stations)?;
     let after = State::take(vm)?;
     ensure!(before == after, "{after:#?}\nwas {before:#?}");
+    Ok(())
+}
+
+/// Each driver's rings, found by their addresses, lie on the node of their card, and each node's pool on that node.
+fn zones(vm: &mut Vm, router: &Router, stations: &[Station]) -> Result<()> {
+    let all = router.zones(vm)?;
+    for z in &all {
+        ensure!(
+            z.asked == z.node,
+            "asked for on one node, lies on another: {z:?}"
+        );
+    }
+    let pools: BTreeSet<u32> = (all.iter())
+        .filter(|z| z.name.starts_with("MP_"))
+        .map(|z| z.node)
+        .collect();
+    let mut rings = BTreeMap::new();
+    for s in stations {
+        let (port, node) = (
+            router.interface(vm, s.card)?["port"].clone(),
+            vm.card(s.card).node,
+        );
+        ensure!(pools.contains(&node), "no pool on node {node}: {all:?}");
+        // The drivers' own names: eth_p1_q0_rx_ring (vmxnet3: eth_p1_q0_rxdesc), port1_vq0 of virtio. What vmxnet3 shares with its
+        // card beside them (eth_p1_queuedesc) is looked at when it is configured, and lies where the control thread is.
+        let own = |z: &&Zone| {
+            let queue = z.name.strip_prefix(&format!("eth_p{port}_q"));
+            let ring = queue.is_some_and(|q| q.starts_with(|c: char| c.is_ascii_digit()));
+            ring || z.name.starts_with(&format!("port{port}_vq"))
+        };
+        let own: Vec<&Zone> = all.iter().filter(own).collect();
+        ensure!(
+            own.len() >= 2,
+            "{}: not two rings of port {port}: {all:?}",
+            s.card
+        );
+        for z in &own {
+            ensure!(z.node == node, "{} is on node {node}: {z:?}", s.card);
+        }
+        rings.insert(s.card, own.len());
+    }
+    progress::note(&format!(
+        "rings on their nodes: {rings:?}, pools on {pools:?}"
+    ));
     Ok(())
 }
 
