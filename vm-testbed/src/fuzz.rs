@@ -4,6 +4,7 @@
 //! called as cargo-fuzz calls it, so that nothing has to be installed first but a C++ compiler, of which libFuzzer is
 //! built. What a target finds stays in `fuzz/artifacts`, what it learned in `fuzz/corpus`; neither is kept by git.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -29,6 +30,7 @@ const SLOW: Duration = Duration::from_secs(10);
 /// # Errors
 /// The first that does not build, or finds something: with the file that has the input.
 pub fn run(each: Duration, only: Option<&str>) -> Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let mut ran = 0;
     for folder in FOLDERS
         .map(|f| workspace().join(f))
@@ -47,15 +49,10 @@ pub fn run(each: Duration, only: Option<&str>) -> Result<()> {
             continue;
         }
         let programs = build(folder)?;
-        for target in &targets {
-            one(
-                folder,
-                &programs.join(target),
-                &format!("{crate_name}/{target}"),
-                each,
-            )?;
-            ran += 1;
+        for some in targets.chunks(cores) {
+            beside(folder, &crate_name, &programs, some, each)?;
         }
+        ran += targets.len();
     }
     ensure!(
         ran > 0,
@@ -111,8 +108,34 @@ fn build(folder: &Path) -> Result<PathBuf> {
     Ok(to.join(TARGET).join("release"))
 }
 
-/// Runs one target.
-fn one(folder: &Path, program: &Path, name: &str, each: Duration) -> Result<()> {
+/// Runs targets of one folder at the same time: each keeps a core busy.
+fn beside(folder: &Path, of: &str, programs: &Path, some: &[String], each: Duration) -> Result<()> {
+    let names: Vec<String> = some.iter().map(|t| format!("{of}/{t}")).collect();
+    let step = progress::step(&format!(
+        "fuzz {}, {} s",
+        names.join(" and "),
+        each.as_secs()
+    ));
+    let all: Vec<Result<u64>> = std::thread::scope(|s| {
+        let running: Vec<_> = (some.iter().zip(&names))
+            .map(|(target, name)| s.spawn(move || one(folder, &programs.join(target), name, each)))
+            .collect();
+        let end = |t: std::thread::ScopedJoinHandle<_>| match t.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        running.into_iter().map(end).collect()
+    });
+    let runs: Vec<String> = all
+        .into_iter()
+        .map(|r| r.map(|n| n.to_string()))
+        .collect::<Result<_>>()?;
+    step.done(&format!("{} inputs", runs.join(" and ")));
+    Ok(())
+}
+
+/// Runs one target. Returns how many inputs it was given.
+fn one(folder: &Path, program: &Path, name: &str, each: Duration) -> Result<u64> {
     let target = program.file_name().unwrap_or_default();
     let (corpus, artifacts) = (
         folder.join("corpus").join(target),
@@ -121,7 +144,6 @@ fn one(folder: &Path, program: &Path, name: &str, each: Duration) -> Result<()> 
     for dir in [&corpus, &artifacts] {
         std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     }
-    let step = progress::step(&format!("fuzz {name}, {} s", each.as_secs()));
     let mut c = std::process::Command::new(program);
     c.arg(format!("-max_total_time={}", each.as_secs().max(1)))
         .arg(format!("-timeout={}", SLOW.as_secs()))
@@ -152,6 +174,5 @@ fn one(folder: &Path, program: &Path, name: &str, each: Duration) -> Result<()> 
     let runs =
         stat("stat::number_of_executed_units").context("the target says nothing of its runs")?;
     ensure!(runs > 0, "{name} ran no input");
-    step.done(&format!("{runs} inputs"));
-    Ok(())
+    Ok(runs)
 }
