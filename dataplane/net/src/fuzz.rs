@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::icmp_error::{self, Error4, Error6};
-use crate::{arp, checksum, eth, flow, frag, icmp4, icmp6, ip4, ip6, l4, mpls, nd};
+use crate::{arp, checksum, eth, flow, frag, icmp4, icmp6, ip4, ip6, l4, mpls, nd, udp4};
 
 /// Reads `data` as a frame and as every header there is, and builds what can be built from it. Panics only
 /// when one of our own promises is broken.
@@ -34,6 +34,7 @@ pub fn ip(data: &[u8]) {
 
 fn ip4(data: &[u8]) {
     let _ = flow::hash_ip4(data);
+    udp(data);
     let Ok(p) = ip4::check_with(data, false) else {
         return;
     };
@@ -65,6 +66,16 @@ fn ip4(data: &[u8]) {
                 "an error about an error"
             );
         }
+    }
+}
+
+/// Reads `data` as a datagram of LSP ping; what is understood is written, and read as the same again.
+pub fn udp(data: &[u8]) {
+    let _ = (udp4::is_echo_request(data), udp4::has_alert(data));
+    if let Ok(d) = udp4::Datagram::parse(data)
+        && let Some(packet) = d.emit()
+    {
+        assert_eq!(udp4::Datagram::parse(&packet), Ok(d));
     }
 }
 
@@ -189,6 +200,17 @@ mod tests {
         ]);
         let mut v6 = vec![0; 40];
         ip6::Ip6Mut::new(&mut v6).unwrap().init(0, 32, 0, 9, 5, 6);
+        let asks = udp4::Datagram {
+            src: Ipv4Addr::new(192, 0, 2, 1),
+            dst: Ipv4Addr::LOCALHOST,
+            tos: 0,
+            ttl: 1,
+            alert: true,
+            sport: 9,
+            dport: udp4::LSP_PING,
+            payload: &[5; 40],
+        };
+        let asks = asks.emit().unwrap();
         v6.extend([
             60, 0, 1, 4, 0, 0, 0, 0, 44, 0, 1, 4, 0, 0, 0, 0, 58, 0, 0, 1, 0, 0, 0, 7, 128, 0, 0,
             0, 0, 0, 0, 0,
@@ -202,6 +224,8 @@ mod tests {
             framed(eth::ethertype::IPV6, &v6),
             framed(eth::ethertype::MPLS, &[&labels[..], &v4].concat()),
             framed(eth::ethertype::MPLS, &[&labels[12..], &v6].concat()),
+            framed(eth::ethertype::MPLS, &[&labels[12..], &asks].concat()),
+            framed(eth::ethertype::IPV4, &asks),
             [
                 &eth::tagged_header(A, B, eth::Tci(7), eth::ethertype::IPV4)[..],
                 &v4,

@@ -6,7 +6,7 @@
 //! - Integers are in host order; bytes are in network order.
 //!
 //! Left out on purpose: reassembly (the kernel does it for what is addressed to the router), IGMP and
-//! MLD, and every header beyond the ports of layer 4.
+//! MLD, and every header beyond the ports of layer 4, but for the datagrams of LSP ping ([`udp4`]).
 #![forbid(unsafe_code)]
 
 pub mod arp;
@@ -24,6 +24,7 @@ pub mod ip6;
 pub mod l4;
 pub mod mpls;
 pub mod nd;
+pub mod udp4;
 
 mod error;
 mod ids;
