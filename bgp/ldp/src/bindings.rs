@@ -567,6 +567,12 @@ impl Lib {
         self.dirty.len()
     }
 
+    /// The label that neighbours are told for a prefix.
+    #[must_use]
+    pub fn local(&self, net: &IpNet) -> Option<Label> {
+        self.entries.get(net)?.bound
+    }
+
     /// All FECs.
     pub fn show(&self) -> impl Iterator<Item = Shown> {
         self.entries.iter().map(|(net, e)| Shown {

@@ -2,7 +2,7 @@
 //!
 //! Read first: RFC 5036; then [`types`] for the words and [`wire`] for messages. [`discovery`] is who is there, [`session`] is
 //! one neighbour without its labels, [`bindings`] is labels without messages; [`speaker`] puts them together, and is what a
-//! router drives. [`oam`] is the codec of LSP ping (RFC 8029), which stands beside it. The crate stands alone: it uses
+//! router drives. [`oam`] is LSP ping (RFC 8029), which stands beside it. The crate stands alone: it uses
 //! nothing of Trunkline's, and can be used without it.
 //!
 //! Left out: what each module says of itself; above all sockets, graceful restart (RFC 3478), ordered control and labels on

@@ -1,17 +1,22 @@
-//! The codec of LSP ping and traceroute: RFC 8029 (echo requests and replies over UDP port 3503), with its code points as
-//! RFC 9041 has them.
+//! LSP ping and traceroute: RFC 8029 (echo requests and replies over UDP port 3503), with its code points as RFC 9041 has them;
+//! their codec, who answers, and who asks.
 //!
 //! [`Echo::parse`] reads a datagram, [`Echo::emit`] writes one. What is wrong is [`Malformed`], which is return code 1; a
 //! mandatory parameter that nobody here knows comes as [`Tlv::Unknown`], and [`Echo::not_understood`] says what to answer
 //! (return code 2). Nothing here panics on any input, or reserves memory by a length that came.
 //!
 //! - `mod`: header and parameters. `fec`: what is being looked at. `path`: what lies behind a router, and what came in.
+//! - [`respond`]: what to answer, by RFC 8029 4.4. [`probe`]: pings and traces, in virtual time. Neither does I/O.
 //!
-//! Left out: who sends and answers; FECs of RSVP-TE, pseudowires, layer-2 VPNs and segment routing, which come as
+//! Left out: FECs of RSVP-TE, pseudowires, layer-2 VPNs and segment routing, which come as
 //! [`FecElement::Other`]; reply paths (RFC 7110), and proxy and relayed messages (RFC 7555, 7743).
 
 mod fec;
 mod path;
+pub mod probe;
+pub mod respond;
+#[cfg(test)]
+mod walk;
 
 pub use fec::FecElement;
 pub use path::{Detailed, Downstream, Hop, InLabels, Multipath, PathLabel, StackChange};
@@ -110,6 +115,8 @@ impl ReturnCode {
     pub const NO_MAPPING: Self = Self(4);
     /// What came is not what the router before announced.
     pub const DOWNSTREAM_MISMATCH: Self = Self(5);
+    /// The sender does not know by which interface it came.
+    pub const UNKNOWN_UPSTREAM: Self = Self(6);
     /// The path goes on from here.
     pub const LABEL_SWITCHED: Self = Self(8);
     /// It would, but the next hop has no MPLS.
@@ -118,8 +125,12 @@ impl ReturnCode {
     pub const OTHER_LABEL: Self = Self(10);
     /// The label is not known here.
     pub const NO_LABEL_ENTRY: Self = Self(11);
+    /// Nobody who tells such FECs is where it came from.
+    pub const WRONG_PROTOCOL: Self = Self(12);
     /// The code is in a [`Detailed`].
     pub const SEE_DETAILED: Self = Self(14);
+    /// The path goes on from here for other FECs.
+    pub const FEC_CHANGE: Self = Self(15);
 
     /// The subcode is a depth of the label stack ("at stack-depth RSC").
     #[must_use]

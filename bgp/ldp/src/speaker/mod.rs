@@ -28,7 +28,7 @@ pub use crate::bindings::{Install, Labels, NextHop, OutLabel, Path, Route, Shown
 pub use crate::discovery::{Datagram, HelloConfig, IfaceId, Ignored, Key, ToSend, Via};
 use crate::discovery::{Discovery, Heard};
 use crate::session::{Act, Cause, Proposal, Session, State};
-use crate::types::{Families, Family, LdpId};
+use crate::types::{Families, Family, Label, LdpId};
 use crate::wire::{Addresses, Body, Fec, Notification, Status};
 
 /// Until a connection that was lost, or could not be made, is tried again.
@@ -403,6 +403,12 @@ impl Speaker {
     /// FECs and their labels.
     pub fn bindings(&self) -> impl Iterator<Item = Shown> {
         self.lib.show()
+    }
+
+    /// The label that neighbours are told for a prefix.
+    #[must_use]
+    pub fn local(&self, net: &IpNet) -> Option<Label> {
+        self.lib.local(net)
     }
 
     /// Hellos that were ignored, by reason.
