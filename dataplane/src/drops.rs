@@ -80,8 +80,10 @@ drops! {
     MplsReservedLabel   "mpls_reserved_label"   "A special-purpose label that the router does not process (RFC 7274)."
     MplsTtlExpired      "mpls_ttl_expired"      "The label's TTL reached zero (RFC 3032 2.4)."
     UnknownLabel        "unknown_label"         "No entry for the label (RFC 3031 3.18)."
+    VrfLabelNotLast     "vrf_label_not_last"    "A label that leads somewhere under one that leads into a VRF (RFC 4364 5: that is the last)."
     MplsUnknownPayload  "mpls_unknown_payload"  "Under the popped stack lies neither IPv4 nor IPv6."
     MplsTooBig          "mpls_too_big"          "A labelled packet too long for the next hop's MTU that can't be fragmented (RFC 3032 3.4)."
+    LspPingLimit        "lsp_ping_limit"        "An echo request of LSP ping, beyond the rate at which the control thread is given them (RFC 8029 5)."
     // Ways out
     NoAdjacency         "no_adjacency"          "The adjacency or interface of a route has gone, or a label leads to a connected network without saying to whom."
     NoHeadroom          "no_headroom"           "No room in the buffer for the labels and the header to put before the packet."

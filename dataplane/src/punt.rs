@@ -3,6 +3,7 @@
 //!
 //! | way | frame holds | metadata |
 //! |-----|-------------|----------|
+//! | punt `Echo` | a packet as it came, from its first label on, or from its IPv4 header | `iface` and `rx_iface` where it came in, `ethertype` |
 //! | punt `Local`, `Arp`, `Nd` | the whole Ethernet frame, its VLAN tag taken off | `iface` (for `Local`: whose TAP gets it), `rx_iface` |
 //! | punt `Glean`, `Incomplete` | a finished L3 or MPLS packet, no L2 header | `iface` to leave by, `ethertype`, `next_hop`, `adj` for `Incomplete`, `ttl` as received |
 //! | inject `Raw` | a complete, untagged Ethernet frame; the worker adds the VLAN tag | `iface` |
@@ -28,6 +29,8 @@ pub enum PuntReason {
     Glean = 4,
     /// To an adjacency whose link-layer address is not known yet.
     Incomplete = 5,
+    /// An echo request of LSP ping, whose labels end here, or whose TTL does (RFC 8029 4.4).
+    Echo = 6,
 }
 
 impl PuntReason {
@@ -38,6 +41,7 @@ impl PuntReason {
             3 => Self::Nd,
             4 => Self::Glean,
             5 => Self::Incomplete,
+            6 => Self::Echo,
             _ => return None,
         })
     }
@@ -242,7 +246,7 @@ impl Default for FrameMeta {
 pub struct Punted {
     /// Why it came.
     pub reason: PuntReason,
-    /// The interface: whose TAP gets it (`Local`), where it arrived (`Arp`, `Nd`), where it is to leave (the others).
+    /// The interface: whose TAP gets it (`Local`), where it arrived (`Arp`, `Nd`, `Echo`), where it is to leave (the others).
     pub iface: IfaceId,
     /// The interface it was received on.
     pub rx_iface: IfaceId,
@@ -308,7 +312,7 @@ mod tests {
             );
         }
         use PuntReason::*;
-        for r in [Local, Arp, Nd, Glean, Incomplete] {
+        for r in [Local, Arp, Nd, Glean, Incomplete, Echo] {
             assert_eq!(PuntReason::from_raw(r as u8), Some(r));
         }
     }

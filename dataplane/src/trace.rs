@@ -14,7 +14,7 @@ use net::eth::ethertype::{IPV4, IPV6, MPLS};
 use net::ip4::{self, Ip4, Ip4Mut};
 use net::ip6::{self, Ip6, Ip6Mut};
 use net::mpls::{Under, under, walk};
-use net::{AdjId, GroupId, IfaceId, Label, Lse, PortId, VrfId, flow};
+use net::{AdjId, GroupId, IfaceId, Label, Lse, PortId, VrfId, flow, udp4};
 
 use crate::drops::Drop;
 use crate::interface::{InterfaceTable, Own4};
@@ -88,6 +88,8 @@ pub enum LabelAct {
     PopEntropy,
     /// The group says where to.
     Forward(GroupId),
+    /// It is not looked up: the one above leads into a VRF.
+    Buried,
     /// Nothing: it is not ours.
     Refuse,
 }
@@ -120,7 +122,7 @@ pub enum End {
         /// Bytes of IP packet that fit.
         room: usize,
     },
-    /// It is for the router itself, on this interface.
+    /// It is for the router itself, on this interface; so is an echo request of LSP ping that it is to answer.
     Local(IfaceId),
     /// It is dropped.
     Dropped(Drop),
@@ -143,6 +145,7 @@ pub fn trace(
         steps: Vec::new(),
     };
     let end = way.follow(arrival).unwrap_or_else(|end| end);
+    let end = way.asked(arrival).filter(|_| is_why(&end)).unwrap_or(end);
     Trace {
         steps: way.steps,
         end,
@@ -164,6 +167,23 @@ type Done = Result<End, End>;
 
 fn dropped<T>(why: Drop) -> Result<T, End> {
     Err(End::Dropped(why))
+}
+
+/// Is that what an echo request of LSP ping is answered instead of?
+fn is_why(end: &End) -> bool {
+    use Drop::{Blackhole, Prohibited, UnknownLabel, Unreachable, VrfLabelNotLast};
+    use Drop::{MartianDestination, MplsTtlExpired};
+    let End::Dropped(why) = end else { return false };
+    matches!(
+        why,
+        MartianDestination
+            | MplsTtlExpired
+            | UnknownLabel
+            | VrfLabelNotLast
+            | Blackhole
+            | Unreachable
+            | Prohibited
+    )
 }
 
 /// What a stack asks for when it is read to where something is to be done.
@@ -198,6 +218,19 @@ impl Way<'_> {
         }
     }
 
+    /// The router itself, if it is asked by LSP ping (RFC 8029 4.4) what becomes of such a packet.
+    fn asked(&self, arrival: Arrival<'_>) -> Option<End> {
+        let from = self.from?;
+        let labels = match arrival.labelled {
+            true => walk(arrival.packet).ok()?.len(),
+            false => 0,
+        };
+        let packet = arrival.packet.get(labels..)?;
+        let bare = || udp4::has_alert(packet) && self.ifaces.get(from).is_some_and(|i| i.mpls);
+        let asks = udp4::is_echo_request(packet) && (labels > 0 || bare());
+        asks.then_some(End::Local(from))
+    }
+
     /// The path that a flow takes out of a group.
     fn choose(&mut self, id: GroupId, hash: impl FnOnce() -> u32) -> Option<Path> {
         let group: &Group = self.fib.group(id)?;
@@ -226,12 +259,17 @@ impl Way<'_> {
         };
         let payload = &packet[stack.len()..];
         let (mut at, mut cap, mut alert, mut named) = (0, u8::MAX, None, None);
+        // Whether a label led into a VRF: no other is looked up then.
+        let mut inside = false;
         while let Some(lse) = stack.entries.get(at) {
             let lse = lse.with_ttl(lse.ttl().min(cap));
-            let (act, mode, says) = self.label(lse);
+            let (act, mode, says) = match inside && !lse.label().is_reserved() {
+                true => (LabelAct::Buried, self.mpls_ttl, None),
+                false => self.label(lse),
+            };
             self.steps.push(Step::Label { lse, act });
             if let LabelAct::Pop(Some(vrf)) = act {
-                self.vrf = vrf;
+                (self.vrf, inside) = (vrf, vrf != VrfId::GLOBAL);
             }
             let mut pop = |n: usize, mode| {
                 at += n;
@@ -249,6 +287,7 @@ impl Way<'_> {
                     return dropped(Drop::MplsReservedLabel);
                 }
                 LabelAct::Refuse => return dropped(Drop::UnknownLabel),
+                LabelAct::Buried => return dropped(Drop::VrfLabelNotLast),
                 LabelAct::Pop(_) => pop(1, mode)?,
                 LabelAct::PopEntropy => pop(2, mode)?,
                 LabelAct::PassOver => {
@@ -262,7 +301,9 @@ impl Way<'_> {
                     match path.target {
                         Target::Local(i) => {
                             pop(1, mode)?;
-                            self.vrf = self.ifaces.vrf_of(i).unwrap_or(self.vrf);
+                            if let Some(vrf) = self.ifaces.vrf_of(i) {
+                                (self.vrf, inside) = (vrf, vrf != VrfId::GLOBAL);
+                            }
                             continue;
                         }
                         Target::Discard(kind) => return dropped(discarded(kind)),

@@ -517,6 +517,9 @@ fn told(act: LabelAct) -> &'static str {
         LabelAct::PassOver => "the router alert, passed over",
         LabelAct::PopEntropy => "taken off, with the entropy label after it",
         LabelAct::Forward(_) => "switched",
+        LabelAct::Buried => {
+            "not looked up: the label above it leads into a VRF, and is to be the last"
+        }
         LabelAct::Refuse => "nobody has asked for it here",
     }
 }

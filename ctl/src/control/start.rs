@@ -118,6 +118,7 @@ impl Machine {
                     config::TtlMode::Pipe => fib::TtlMode::Pipe,
                 },
                 icmp_rate: settings.icmp_rate,
+                ..PipelineConfig::default()
             },
         };
         Dataplane::start(&config).map_err(|e| e.to_string())

@@ -41,6 +41,7 @@ impl Router {
     fn punt(&mut self, p: Punted, now: Instant) {
         match p.reason {
             PuntReason::Local => self.local(&p),
+            PuntReason::Echo => self.give_up(p.rx_iface, Reason::PuntUnwanted),
             PuntReason::Arp | PuntReason::Nd => self.neighbour_frame(&p, now),
             PuntReason::Glean | PuntReason::Incomplete => {
                 let Some(next_hop) = p.next_hop else {

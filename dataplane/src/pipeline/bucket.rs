@@ -1,4 +1,4 @@
-//! The token bucket that limits ICMP errors: RFC 1812 4.3.2.8, RFC 4443 2.4 (f).
+//! The token bucket that limits ICMP errors (RFC 1812 4.3.2.8, RFC 4443 2.4 (f)) and echo requests of LSP ping (RFC 8029 5).
 //!
 //! One a worker, so no atomics; time is passed in (HABITS 4). A bucket rather than a timer, because RFC 4443 asks that a burst
 //! such as traceroute's gets all its answers. What it suppresses is not counted: the packet that was to be answered is.

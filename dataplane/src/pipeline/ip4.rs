@@ -5,7 +5,7 @@
 //! - Source routes are refused (RFC 1812 5.2.4.1 wants them, RFC 7126 4.3 and 4.4 has reasons against). Record route and
 //!   timestamp are passed on as they came: a MUST of RFC 1812 4.2.2.6 and 5.3.13, but nobody's traffic depends on it, and
 //!   RFC 7126 4.6 and 4.7 lets a router ignore them. A router alert is forwarded like any packet (RFC 2113 wants a look at
-//!   it only from protocols that this router does not speak).
+//!   it only from protocols that this router does not speak), but for LSP ping's to 127/8.
 //! - Directed broadcasts are not forwarded (RFC 2644). One to a network of the router itself is the router's when it came
 //!   from that network; to a "network address" (RFC 1812 4.2.3.1, all zeros) likewise.
 //! - Link-local addresses (169.254/16) are not forwarded (RFC 3927 7).
@@ -24,7 +24,7 @@ use arrayvec::ArrayVec;
 use fib::{Discard, Path, Target};
 use net::eth::ethertype::IPV4;
 use net::ip4::{self, HEADER_LEN, Ip4, Ip4Mut, option};
-use net::{GroupId, IfaceId, VrfId, WireError, checksum, flow};
+use net::{GroupId, IfaceId, VrfId, WireError, checksum, flow, udp4};
 use std::net::Ipv4Addr;
 
 const EVERYBODY: u32 = u32::MAX;
@@ -37,6 +37,8 @@ enum Verdict {
     Go,
     /// For the router, on that interface.
     Local(IfaceId),
+    /// An echo request of LSP ping.
+    Echo,
     /// Dropped, and the sender told which byte was wrong.
     BadOption(u8),
     Drop(Drop),
@@ -48,6 +50,10 @@ pub(super) fn input<O: Output>(cx: &mut Cx<'_, O>, frames: &mut Frames, go: &mut
         match judge(cx, &mut f) {
             Verdict::Go => go.push(f),
             Verdict::Local(owner) => local(cx, f, owner),
+            Verdict::Echo => {
+                let labelled = f.popped > 0;
+                punt::echo(cx, f, labelled);
+            }
             Verdict::Drop(why) => cx.drop(f, why),
             Verdict::BadOption(at) => {
                 error::ip4(cx, &mut f, Cause::Parameter(at));
@@ -79,9 +85,20 @@ fn judge<O>(cx: &Cx<'_, O>, f: &mut Frame) -> Verdict {
     {
         return verdict;
     }
-    let verdict = addresses(cx, f, h.src_bits(), h.dst_bits());
+    let verdict = match addresses(cx, f, h.src_bits(), h.dst_bits()) {
+        Verdict::Drop(Drop::MartianDestination) if asks(cx, f, p.bytes()) => Verdict::Echo,
+        verdict => verdict,
+    };
     f.m.truncate(len);
     verdict
+}
+
+/// Whether a packet to 127/8 is an echo request of LSP ping (RFC 8029 4.4): it came under labels, or it says that routers are to
+/// look at it, and comes by an interface that has labels (the router before took the last one off).
+#[cold]
+fn asks<O>(cx: &Cx<'_, O>, f: &Frame, packet: &[u8]) -> bool {
+    let here = |i: &crate::interface::Interface| i.mpls && udp4::has_alert(packet);
+    udp4::is_echo_request(packet) && (f.popped > 0 || cx.env.ifaces.get(f.iface).is_some_and(here))
 }
 
 /// Names what [`ip4::check`] found. RFC 1812 5.2.2 has the checksum before version and header length, so when both are

@@ -114,6 +114,8 @@ pub struct PipelineConfig {
     pub mpls_ttl: TtlMode,
     /// ICMP errors a second that one worker makes at most; 0: none.
     pub icmp_rate: u32,
+    /// Echo requests of LSP ping a second that one worker hands on at most; 0: none.
+    pub echo_rate: u32,
 }
 
 impl Default for PipelineConfig {
@@ -121,6 +123,7 @@ impl Default for PipelineConfig {
         Self {
             mpls_ttl: TtlMode::Uniform,
             icmp_rate: 1000,
+            echo_rate: 200,
         }
     }
 }
@@ -131,6 +134,7 @@ pub struct Pipeline {
     /// Always, but for the test that compares.
     express: bool,
     bucket: Bucket,
+    echoes: Bucket,
     lists: Box<Lists>,
     lane: Box<express::Lane>,
     dead: Burst,
@@ -161,6 +165,8 @@ struct Cx<'a, O> {
     env: Scene<'a>,
     out: &'a mut O,
     bucket: &'a mut Bucket,
+    /// Of echo requests.
+    echoes: &'a mut Bucket,
     /// Dropped frames, to be freed together.
     dead: &'a mut Burst,
     mpls_ttl: TtlMode,
@@ -197,6 +203,7 @@ impl Pipeline {
             mpls_ttl: cfg.mpls_ttl,
             express: true,
             bucket: Bucket::new(cfg.icmp_rate),
+            echoes: Bucket::new(cfg.echo_rate),
             lists: Box::default(),
             lane: Box::default(),
             dead: Burst::new(),
@@ -215,6 +222,7 @@ impl Pipeline {
             mpls_ttl,
             express,
             bucket,
+            echoes,
             lists,
             lane,
             dead,
@@ -223,6 +231,7 @@ impl Pipeline {
             env: env.open(),
             out,
             bucket,
+            echoes,
             dead,
             mpls_ttl: *mpls_ttl,
             express: *express,
@@ -245,6 +254,7 @@ impl Pipeline {
             env: env.open(),
             out,
             bucket: &mut self.bucket,
+            echoes: &mut self.echoes,
             dead: &mut self.dead,
             mpls_ttl: self.mpls_ttl,
             express: true,
@@ -260,6 +270,7 @@ impl Pipeline {
             mpls_ttl,
             express,
             bucket,
+            echoes,
             dead,
             ..
         } = self;
@@ -267,6 +278,7 @@ impl Pipeline {
             env: env.open(),
             out,
             bucket,
+            echoes,
             dead,
             mpls_ttl: *mpls_ttl,
             express: *express,

@@ -11,20 +11,24 @@
 //! router itself.
 //!
 //! Labels 0 and 2 are popped wherever they are; 1 (router alert) is passed over and put back (nothing here wants the
-//! packet); 7 (entropy label indicator) is popped together with its label. 13, 14 and the others are dropped. Left out on
-//! purpose: putting entropy labels on, multicast (RFC 5332), pseudowires as such (what lies under them is passed on).
+//! packet); 7 (entropy label indicator) is popped together with its label. 13, 14 and the others are dropped. Under a label that
+//! leads into a VRF these alone may lie: labels are the whole router's, and a customer's packet is not to choose among them.
+//!
+//! An echo request of LSP ping whose way ends here, by its labels or by its TTL, goes to the control thread as it came.
+//!
+//! Left out on purpose: putting entropy labels on, multicast (RFC 5332), pseudowires as such (what lies under them is passed on).
 
 use super::error::{self, Along, Cause, Offender};
 use super::frame::{Frame, Frames};
 use super::send::{Arrived, Hop, Labels, pick, send};
-use super::{Cx, Output, Scene, fragment};
+use super::{Cx, Output, Scene, fragment, punt};
 use crate::drops::Drop;
 use fib::{Discard, LabelOp, Path, Target, TtlMode};
 use net::eth::ethertype::{IPV4, IPV6, MPLS};
 use net::ip4::{self, Ip4, Ip4Mut};
 use net::ip6::{self, Ip6, Ip6Mut};
 use net::mpls::{Stack, Under, under, walk};
-use net::{Label, Lse, VrfId, WireError, flow};
+use net::{Label, Lse, VrfId, WireError, flow, udp4};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// What is to be done with a labelled packet.
@@ -80,6 +84,9 @@ pub(super) fn run<O: Output>(
             }
         };
         match decide(&env, cx.mpls_ttl, &stack, &f) {
+            // What is asked is why it does not go on from here (RFC 8029 4.4): the labels say it, and those who set them.
+            Verdict::Drop(why) if is_why(why) && asks(&f, &stack) => punt::echo(cx, f, true),
+            Verdict::Expired(..) if asks(&f, &stack) => punt::echo(cx, f, true),
             Verdict::Drop(why) => cx.drop(f, why),
             Verdict::Expired(next, vrf) => {
                 f.vrf = vrf;
@@ -99,6 +106,23 @@ pub(super) fn run<O: Output>(
             }
         }
     }
+}
+
+/// Is it the label that says so, or the tables of who has it?
+#[cold]
+fn is_why(why: Drop) -> bool {
+    use Drop::{Blackhole, Prohibited, UnknownLabel, Unreachable, VrfLabelNotLast};
+    matches!(
+        why,
+        UnknownLabel | VrfLabelNotLast | Blackhole | Unreachable | Prohibited
+    )
+}
+
+/// Is there an echo request of LSP ping under the stack?
+#[cold]
+fn asks(f: &Frame, stack: &Stack) -> bool {
+    let packet = f.m.data().get(stack.len()..);
+    packet.is_some_and(udp4::is_echo_request)
 }
 
 #[cold]
@@ -126,9 +150,12 @@ enum Step<'a> {
 fn decide<'a>(env: &Scene<'a>, global: TtlMode, stack: &Stack, f: &Frame) -> Verdict<'a> {
     let (entries, packet) = (&stack.entries, f.m.data());
     let (mut at, mut cap, mut alert, mut what) = (0, u8::MAX, None, None);
-    let mut vrf = f.vrf;
+    let (mut vrf, mut last) = (f.vrf, false);
     while let Some(&lse) = entries.get(at) {
         let lse = lse.with_ttl(lse.ttl().min(cap));
+        if last && !lse.label().is_reserved() {
+            return Verdict::Drop(Drop::VrfLabelNotLast);
+        }
         match step(env, global, lse, packet) {
             Step::Drop(why) => return Verdict::Drop(why),
             Step::Alert => {
@@ -137,7 +164,9 @@ fn decide<'a>(env: &Scene<'a>, global: TtlMode, stack: &Stack, f: &Frame) -> Ver
             }
             Step::Pop(n, mode, kind, table) => {
                 let left = lse.ttl();
-                vrf = table.unwrap_or(vrf);
+                if let Some(table) = table {
+                    (vrf, last) = (table, table != VrfId::GLOBAL);
+                }
                 if at + n > entries.len() {
                     return Verdict::Drop(Drop::MplsReservedLabel); // an indicator of nothing
                 }

@@ -7,6 +7,7 @@ use crate::drops::Drop;
 use crate::mbuf::Mbuf;
 use crate::punt::PuntReason;
 use net::eth::HEADER_LEN;
+use net::eth::ethertype::{IPV4, MPLS};
 use net::{IfaceId, MacAddr};
 
 /// Hands the frame to the control thread for `owner`, the interface that has its destination address. The MAC address is
@@ -36,6 +37,24 @@ pub(super) fn to_control<O: Output>(
     room[6..12].copy_from_slice(&from.unwrap_or(mac).0);
     room[12..].copy_from_slice(&ethertype.to_be_bytes());
     f.m.meta_mut().set_punt(reason, owner, f.iface, ethertype);
+    cx.out.punt(f.m);
+}
+
+/// Hands on an echo request of LSP ping as it came: its data begins at the first label (`labelled`, with whatever of the stack was
+/// popped uncovered again) or at the IPv4 header. Beyond the rate it is dropped, so that nobody keeps the control thread busy.
+#[cold]
+pub(super) fn echo<O: Output>(cx: &mut Cx<'_, O>, mut f: Frame, labelled: bool) {
+    if !cx.echoes.has(cx.env.now) {
+        return cx.drop(f, Drop::LspPingLimit);
+    }
+    if f.m.prepend(f.popped.into()).is_none() {
+        return cx.drop(f, Drop::NoHeadroom);
+    }
+    cx.echoes.take();
+    let ethertype = if labelled { MPLS } else { IPV4 };
+    let iface = f.iface;
+    f.m.meta_mut()
+        .set_punt(PuntReason::Echo, iface, iface, ethertype);
     cx.out.punt(f.m);
 }
 

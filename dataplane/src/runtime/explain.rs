@@ -77,7 +77,11 @@ impl Seen {
                 },
             ) => (iface, *next_hop) == (i, Some(*n)),
             (Self::Punted { reason, iface, .. }, End::Local(i)) => {
-                iface == i && matches!(reason, PuntReason::Local | PuntReason::Nd)
+                iface == i
+                    && matches!(
+                        reason,
+                        PuntReason::Local | PuntReason::Nd | PuntReason::Echo
+                    )
             }
             (Self::Dropped(a), End::Dropped(b)) => a == b,
             (Self::Pieces(n), End::Cut { .. }) => *n > 1,

@@ -165,6 +165,11 @@ fn labels() -> Vec<Case> {
             .forwarded(p, &v4.clone().ttl(left).bytes()),
         );
         all.push(
+            case(&format!("under a label into {vrf} no other leads anywhere"))
+                .labelled(3, &labelled(&[l(label).ttl(9), l(304).ttl(9)], &v4.bytes()))
+                .drops("p3", "vrf_label_not_last", 1),
+        );
+        all.push(
             case(&format!("{vrf} takes no labelled frames"))
                 .labelled(p, &labelled(&[l(label)], &v4.bytes()))
                 .drops(&format!("p{p}"), "mpls_disabled", 1),

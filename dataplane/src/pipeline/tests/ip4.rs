@@ -400,6 +400,7 @@ fn errors_go_at_their_rate() {
     let mut rig = Rig::with(PipelineConfig {
         mpls_ttl: TtlMode::Uniform,
         icmp_rate: 100,
+        ..PipelineConfig::default()
     });
     let frame = from_lan(IPV4, &udp4(HOST, FAR, 1, 20));
     let burst = vec![frame; 50];
@@ -419,6 +420,7 @@ fn no_rate_means_no_errors() {
     let mut rig = Rig::with(PipelineConfig {
         mpls_ttl: TtlMode::Uniform,
         icmp_rate: 0,
+        ..PipelineConfig::default()
     });
     let frame = from_lan(IPV4, &udp4(HOST, FAR, 1, 20));
     assert_eq!(rig.one(0, &frame).only_dropped(), Drop::TtlExpired);

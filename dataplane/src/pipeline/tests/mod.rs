@@ -3,6 +3,7 @@
 //! Every run of [`Rig`] also checks the counting law and that no buffer is lost, and every IP packet that leaves is read by
 //! etherparse, which nobody here wrote.
 
+mod echo;
 mod ether;
 mod express;
 mod inject;

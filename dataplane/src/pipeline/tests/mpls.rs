@@ -701,6 +701,7 @@ fn a_pipe_by_configuration_hides_the_label_from_the_packet() {
     let mut rig = Rig::with(PipelineConfig {
         mpls_ttl: TtlMode::Pipe,
         icmp_rate: 1000,
+        ..PipelineConfig::default()
     });
     let ip = udp4(SRC, FAR, 64, 20);
     for null in [0, 2] {

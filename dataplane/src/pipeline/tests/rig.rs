@@ -210,6 +210,7 @@ impl Rig {
         Self::with(PipelineConfig {
             mpls_ttl: TtlMode::Uniform,
             icmp_rate: 1_000_000,
+            echo_rate: 100,
         })
     }
 

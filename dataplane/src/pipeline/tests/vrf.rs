@@ -131,6 +131,46 @@ fn a_label_leads_into_a_vrf() {
     assert_eq!(seen.dropped(), Drop::NoRoute);
 }
 
+/// A customer's packet does not choose among the labels of the router.
+#[test]
+fn the_label_of_a_vrf_is_the_last() {
+    let mut rig = rig();
+    let ip = udp4("10.7.0.1", FAR, 64, 20);
+    for (under, own) in [
+        (300, false),
+        (304, false),
+        (701, false),
+        (999, false),
+        (0, true),
+    ] {
+        for above in [700, 701] {
+            let seen = rig.one(2, &from_core(&[(above, 0, 9), (under, 0, 9)], &ip));
+            match own {
+                true => drop(seen.only_sent()),
+                false => assert_eq!(
+                    seen.only_dropped(),
+                    Drop::VrfLabelNotLast,
+                    "{above}/{under}"
+                ),
+            }
+        }
+    }
+    // The TTL comes first; what leads into the global table has others under it.
+    let seen = rig.one(2, &from_core(&[(701, 0, 1), (300, 0, 9)], &ip));
+    assert_eq!(seen.dropped(), Drop::MplsTtlExpired);
+    rig.one(2, &from_core(&[(304, 0, 9), (300, 0, 9)], &ip))
+        .only_sent();
+    // So do those that are reserved: router alert above, entropy beneath.
+    let seen = rig.one(2, &from_core(&[(1, 0, 9), (700, 0, 9)], &ip));
+    seen.only_sent();
+    let seen = rig.one(2, &from_core(&[(700, 0, 9), (7, 0, 9), (5000, 0, 0)], &ip));
+    seen.only_sent();
+    // A path to the router itself, of an interface in a VRF, leads there as well.
+    rig.swap(702, Path::to(Target::Local(LAN)), TtlMode::Uniform);
+    let seen = rig.one(2, &from_core(&[(702, 0, 9), (300, 0, 9)], &ip));
+    assert_eq!(seen.only_dropped(), Drop::VrfLabelNotLast);
+}
+
 /// L3VPN: a customer's packet leaves under the VPN's label and the transport's.
 #[test]
 fn a_vrf_pushes_labels_towards_the_core() {
