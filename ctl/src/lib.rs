@@ -15,6 +15,7 @@ pub mod control;
 pub mod host;
 pub mod labels;
 mod ldp;
+mod lsp;
 pub mod neigh;
 pub mod request;
 pub mod rib;

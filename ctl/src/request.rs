@@ -123,6 +123,15 @@ pub enum Request {
         /// The rows, and where to go on.
         reply: Reply<Page<api::LdpBinding, IpNet>>,
     },
+    /// What LSP ping or a trace has found since.
+    Lsp {
+        /// What to find out; not looked at later.
+        query: Box<api::LspQuery>,
+        /// Which ping it is, and how much of it is known; `None`: it begins.
+        after: Option<LspCursor>,
+        /// The next rows, once there are some, or nothing more will come.
+        reply: Reply<Page<api::LspProbe, LspCursor>>,
+    },
     /// The interfaces, by name.
     Interfaces {
         /// Empty: all. Refused when there is none of that name.
@@ -303,6 +312,15 @@ pub struct BgpCursor {
     pub family: Family,
     /// From this prefix on; `None`: from the first.
     pub from: Option<IpNet>,
+}
+
+/// A ping or trace that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LspCursor {
+    /// Which.
+    pub handle: u32,
+    /// Requests of it that were told of.
+    pub told: usize,
 }
 
 /// Where a route comes from.

@@ -204,6 +204,31 @@ impl Client {
         })
     }
 
+    /// The requests of an LSP ping or trace, handed to `each` as they are settled.
+    ///
+    /// # Errors
+    /// The appliance refused, or the connection was lost; also the error that `each` gave.
+    pub fn for_each_lsp_probe(
+        &mut self,
+        query: LspQuery,
+        mut each: impl FnMut(LspProbe) -> Answer<()>,
+    ) -> Answer<()> {
+        // It takes as long as it is asked to.
+        let request = Request::new(query);
+        self.runtime.block_on(async {
+            let mut stream = self
+                .inner
+                .probe_lsp(request)
+                .await
+                .map_err(Box::new)?
+                .into_inner();
+            while let Some(chunk) = stream.message().await.map_err(Box::new)? {
+                chunk.probes.into_iter().try_for_each(&mut each)?;
+            }
+            Ok(())
+        })
+    }
+
     /// The routes that match, all at once.
     ///
     /// # Errors

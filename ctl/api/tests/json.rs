@@ -255,3 +255,49 @@ fn rpki_show() {
         ],
     );
 }
+
+#[test]
+fn lsp_ping() {
+    let probe = api::LspProbe {
+        in_label: vec![api::LspLabel::default()],
+        onward: vec![api::LspWay::default()],
+        ..Default::default()
+    };
+    let numbers = ["sequence", "ttl", "rtt_ms", "code", "subcode"];
+    let strings = [
+        "verdict",
+        "from",
+        "text",
+        "source",
+        "interface",
+        "next_hop",
+        "router",
+        "in_interface",
+    ];
+    has(&probe, &numbers.map(|n| (n, "number")));
+    has(&probe, &strings.map(|n| (n, "string")));
+    has(
+        &probe,
+        &["fec", "label", "in_label", "onward"].map(|n| (n, "array")),
+    );
+    has(&probe, &[("answered", "bool")]);
+    has(
+        &probe.in_label[0],
+        &[
+            ("label", "number"),
+            ("tc", "number"),
+            ("bottom", "bool"),
+            ("ttl", "number"),
+        ],
+    );
+    has(
+        &probe.onward[0],
+        &[
+            ("router", "string"),
+            ("interface", "string"),
+            ("mtu", "number"),
+            ("label", "array"),
+            ("protocol", "string"),
+        ],
+    );
+}

@@ -87,6 +87,12 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: Option<LdpVerb>,
     },
+    /// LSP ping and traceroute: does a label switched path lead where it should?
+    #[command(infer_subcommands = true)]
+    Lsp {
+        #[command(subcommand)]
+        verb: LspVerb,
+    },
     /// RPKI: the caches that say which AS may originate what
     #[command(infer_subcommands = true)]
     Rpki {
@@ -302,6 +308,35 @@ pub(crate) enum LdpVerb {
     },
     /// Shows the interfaces that LDP is spoken on
     Interfaces,
+}
+
+const LSP_HELP: &str = "The FEC is a prefix, or an address for the prefix whose route it takes; its route says of which sort it is (ldp, bgp, vpn in a VRF, \
+generic for labels by hand), unless \"type\" does. Times are in milliseconds.
+
+Examples:
+  trunkctl lsp ping 10.1.0.0/16
+  trunkctl lsp trace 203.0.113.9 timeout 500
+  trunkctl lsp ping 10.8.0.0/16 vrf blue count 3 size 1400
+  trunkctl lsp trace 10.1.0.0/16 path 2 to 127.0.0.9 --json
+
+Exit status 1 if the end of the path does not answer.";
+
+/// What to find out of a path.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LspVerb {
+    /// Asks the end of the path whether it is that
+    #[command(
+        override_usage = "trunkctl lsp ping PREFIX|ADDRESS [vrf NAME] [type ldp|bgp|vpn|generic] [count N] [interval MS] [timeout MS] [ttl N] [to 127.A.B.C] [size N] [path N] [router-alert]"
+    )]
+    #[command(after_help = LSP_HELP)]
+    Ping(Words),
+    /// Asks each router of the path what it does with its packets
+    #[command(
+        visible_alias = "traceroute",
+        override_usage = "trunkctl lsp trace PREFIX|ADDRESS [vrf NAME] [type ldp|bgp|vpn|generic] [count N] [timeout MS] [ttl N] [to 127.A.B.C] [size N] [path N] [router-alert]"
+    )]
+    #[command(after_help = LSP_HELP)]
+    Trace(Words),
 }
 
 /// What to do with interfaces.

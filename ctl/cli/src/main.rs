@@ -10,6 +10,7 @@ mod doctor;
 mod explain;
 mod failure;
 mod ldp;
+mod lsp;
 mod offline;
 mod policy;
 mod rpki;
@@ -120,6 +121,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
         },
         Noun::Bgp { verb } => bgp::run(cli, out, verb.as_ref()),
         Noun::Ldp { verb } => ldp::run(cli, out, verb.as_ref()),
+        Noun::Lsp { verb } => lsp::run(cli, out, verb),
         Noun::Rpki { .. } => rpki::run(cli, out),
         Noun::Vrf { verb } => match verb {
             Some(VrfVerb::Show { name }) => vrfs(cli, out, name.as_deref()),

@@ -27,6 +27,7 @@ impl Trunkline for Appliance {
     type ShowLabelsStream = Stream<Labels>;
     type ShowBgpRoutesStream = Stream<api::BgpRoutes>;
     type DumpBgpStream = Stream<api::BgpDump>;
+    type ProbeLspStream = Stream<api::LspProbes>;
 
     async fn get_status(&self, _: Request<StatusRequest>) -> Answer<Status> {
         Ok(Response::new(Status {
@@ -124,6 +125,32 @@ impl Trunkline for Appliance {
             verified: query.verify.then_some(query.source.is_empty()),
             ..Default::default()
         }))
+    }
+
+    async fn probe_lsp(&self, call: Request<LspQuery>) -> Answer<Self::ProbeLspStream> {
+        let query = call.into_inner();
+        if query.prefix == "192.0.2.0/24" {
+            return Err(tonic::Status::failed_precondition("there is no LSP"));
+        }
+        let one = move |sequence: u32| {
+            let end = sequence == query.count && query.prefix != "10.9.0.0/16";
+            let probe = LspProbe {
+                sequence,
+                ttl: query.ttl,
+                answered: end,
+                verdict: if end { "end" } else { "lost" }.into(),
+                from: "10.0.0.3".into(),
+                text: "replying router is an egress for the FEC".into(),
+                label: vec![100, 200],
+                fec: vec!["ldp 10.1.0.0/16".into()],
+                ..Default::default()
+            };
+            Ok(LspProbes {
+                probes: vec![probe],
+            })
+        };
+        let all: Vec<_> = (1..=query.count).map(one).collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(all))))
     }
 
     async fn test_bgp_policy(&self, call: Request<BgpPolicyQuery>) -> Answer<BgpPolicyTest> {
@@ -884,6 +911,34 @@ fn a_packet_is_explained() {
         code == 1 && out.contains("a packet") && error.contains("not what the data path did"),
         "{error}"
     );
+}
+
+#[test]
+fn a_path_is_asked_about() {
+    let lab = Lab::new();
+    let (code, out, _) = lab.run("lsp ping 10.1.0.0/16 count 3");
+    assert_eq!(code, 0);
+    for part in [
+        "ldp 10.1.0.0/16",
+        "1: no answer",
+        "3: 10.0.0.3 after",
+        "3 sent, 1 answered",
+    ] {
+        assert!(out.contains(part), "no {part:?} in\n{out}");
+    }
+    let (code, out, _) = lab.run("--json lsp trace 10.1.0.0/16 count 2");
+    let rows: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &rows[1]["verdict"]), (0, &"end".into()));
+    assert_eq!(rows[1]["label"], serde_json::json!([100, 200]));
+    let (code, out, error) = lab.run("lsp trace 10.9.0.0/16 count 2");
+    assert!(
+        code == 1 && out.contains("no answer") && error.contains("nobody answers"),
+        "{error}"
+    );
+    let (code, _, error) = lab.run("lsp ping 192.0.2.0/24");
+    assert!(code == 1 && error.contains("there is no LSP"), "{error}");
+    let (code, _, error) = lab.run("lsp ping");
+    assert!(code == 2 && error.contains("the FEC is missing"), "{error}");
 }
 
 #[test]

@@ -247,6 +247,7 @@ impl Control {
         let draining = self.router.drain(now, learning);
         more |= self.router.bgp_resolved();
         more |= self.router.ldp_turn(now);
+        self.router.lsp_turn(now);
         self.router.carry_out(now);
         self.router.flush();
         if !draining {
@@ -281,7 +282,12 @@ impl Control {
         };
         let mut t = LONGEST.min(due(links)).min(due(self.next_chores));
         let r = &self.router;
-        let timers = [r.neigh.poll_at(), r.bgp.poll_at(), r.ldp.poll_at()];
+        let timers = [
+            r.neigh.poll_at(),
+            r.bgp.poll_at(),
+            r.ldp.poll_at(),
+            r.lsp.poll_at(),
+        ];
         for at in timers.into_iter().flatten() {
             t = t.min(due(at));
         }
@@ -348,6 +354,11 @@ impl Control {
                 let (ldp, around) = r.ldp_parts();
                 reply.send(ldp.show_bindings(prefix, after, limit, &around.links));
             }
+            Request::Lsp {
+                query,
+                after,
+                reply,
+            } => r.lsp_probe(&query, after, reply, now),
             Request::Interfaces { query, reply } => reply.send(r.show_interfaces(&query.name)),
             Request::Neighbors { query, reply } => reply.send(r.show_neighbors(&query, now)),
             Request::Workers { reset, reply } => reply.ok(r.show_workers(reset)),

@@ -29,7 +29,7 @@ use crate::request::Refused;
 use crate::rib::Rib;
 use crate::rib::fib::FibSink;
 use crate::rib::spec::IfaceSpec;
-use crate::{labels, ldp};
+use crate::{labels, ldp, lsp};
 
 /// How long tables may be written, and how long a plan's edits taken up, between two looks at everything else: frames
 /// that wait for a neighbour, timers, requests.
@@ -76,6 +76,7 @@ pub(crate) struct Router {
     pub(crate) neigh: Neighbours,
     pub(crate) bgp: Driver,
     pub(crate) ldp: ldp::Driver,
+    pub(crate) lsp: lsp::Driver,
     /// Who has which label, and the file that has it.
     pub(crate) labels: labels::Manager,
     pub(crate) label_file: labels::StateFile,
@@ -122,6 +123,7 @@ impl Router {
         Ok(Self {
             bgp: Driver::new(registry.try_clone()?),
             ldp: ldp::Driver::new(registry.try_clone()?),
+            lsp: lsp::Driver::default(),
             labels: labels::Manager::default(),
             label_file: labels::StateFile::default(),
             host: None,

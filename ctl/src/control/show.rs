@@ -36,7 +36,7 @@ impl Router {
     }
 
     /// Is it empty, or the name of a VRF?
-    pub(super) fn check_vrf(&self, name: &str) -> Result<(), Refused> {
+    pub(crate) fn check_vrf(&self, name: &str) -> Result<(), Refused> {
         if name.is_empty() {
             return Ok(());
         }

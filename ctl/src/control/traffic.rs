@@ -40,8 +40,8 @@ impl Router {
 
     fn punt(&mut self, p: Punted, now: Instant) {
         match p.reason {
-            PuntReason::Local => self.local(&p),
-            PuntReason::Echo => self.give_up(p.rx_iface, Reason::PuntUnwanted),
+            PuntReason::Local => self.local(&p, now),
+            PuntReason::Echo => self.lsp_asked(&p, now),
             PuntReason::Arp | PuntReason::Nd => self.neighbour_frame(&p, now),
             PuntReason::Glean | PuntReason::Incomplete => {
                 let Some(next_hop) = p.next_hop else {
@@ -75,8 +75,11 @@ impl Router {
         }
     }
 
-    /// Gives the kernel a frame that is for the router.
-    fn local(&mut self, p: &Punted) {
+    /// Gives the kernel a frame that is for the router; answers of LSP ping are taken here.
+    fn local(&mut self, p: &Punted, now: Instant) {
+        if p.ethertype == ethertype::IPV4 && self.lsp_answered(p, now) {
+            return;
+        }
         let Some(h) = self.host.as_ref().and_then(|h| h.get(p.iface)) else {
             return self.give_up(p.iface, Reason::PuntUnwanted);
         };
@@ -93,13 +96,13 @@ impl Router {
         }
     }
 
-    fn give_up(&mut self, iface: IfaceId, why: Reason) {
+    pub(crate) fn give_up(&mut self, iface: IfaceId, why: Reason) {
         if let Some(dp) = &mut self.dp {
             dp.count_given_up(iface, why);
         }
     }
 
-    fn inject(&mut self, what: Inject, frame: &[u8]) {
+    pub(crate) fn inject(&mut self, what: Inject, frame: &[u8]) {
         if let Some(dp) = &mut self.dp {
             // A frame that is not taken has been counted.
             let _ = dp.inject(what, frame);
@@ -293,7 +296,7 @@ impl Router {
         all.flat_map(|i| i.conf.addresses.iter().copied())
     }
 
-    fn source4(&self, to: IpAddr, other: (VrfId, IfaceId)) -> Option<Ipv4Addr> {
+    pub(crate) fn source4(&self, to: IpAddr, other: (VrfId, IfaceId)) -> Option<Ipv4Addr> {
         self.sources(to, other).find_map(|a| match a {
             IpNet::V4(a) => Some(a.addr()),
             IpNet::V6(_) => None,

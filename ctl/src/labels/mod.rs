@@ -488,6 +488,13 @@ impl Manager {
         Some((b.owner, &b.fec))
     }
 
+    /// The label that `owner` uses for `fec`; `None` also while it is held.
+    #[must_use]
+    pub fn used(&self, owner: Owner, fec: &Fec) -> Option<Label> {
+        let label = *self.of.get(&(owner, fec.clone()))?;
+        self.labels.get(&label)?.held.is_none().then_some(label)
+    }
+
     /// The ranges, and how full they are.
     #[must_use]
     pub fn usage(&self) -> Vec<Usage> {

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use ::ldp::discovery::PORT;
 use ::ldp::session::{Cause, Proposal, State};
 use ::ldp::speaker::{self, Datagram, HelloConfig, Output, Speaker};
-use ::ldp::types::{Families, Family, LdpId};
+use ::ldp::types::{Families, Family, Label, LdpId};
 use ::net::{IfaceId, VrfId};
 use ipnet::IpNet;
 use mio::unix::SourceFd;
@@ -302,6 +302,16 @@ impl Driver {
     pub(crate) fn poll_at(&self) -> Option<Instant> {
         let speaker = self.speaker.as_ref().and_then(Speaker::poll_at);
         speaker.into_iter().chain(self.conns.poll_at()).min()
+    }
+
+    /// The label that neighbours are told for a prefix.
+    pub(crate) fn local(&self, p: &IpNet) -> Option<Label> {
+        self.speaker.as_ref()?.local(p)
+    }
+
+    /// Is it spoken on that interface?
+    pub(crate) fn is_on(&self, iface: IfaceId) -> bool {
+        self.hellos.contains_key(&iface)
     }
 
     /// There are labels again.

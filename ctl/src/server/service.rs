@@ -27,7 +27,8 @@ use tonic::{Request as Call, Response, Status, Streaming};
 use super::commit::{Commits, Done, Refusal, aside, describe};
 use crate::config::Store;
 use crate::request::{
-    BgpCursor, BgpRouteQuery, BgpSide, Page, Protocol, Reply, Request, RouteMatch, RouteQuery,
+    BgpCursor, BgpRouteQuery, BgpSide, LspCursor, Page, Protocol, Reply, Request, RouteMatch,
+    RouteQuery,
 };
 
 /// How long the control thread may take for an answer that costs it next to nothing.
@@ -237,6 +238,7 @@ impl Trunkline for Service {
     type ShowLdpBindingsStream = Stream<LdpBindings>;
     type ShowBgpRoutesStream = Stream<BgpRoutes>;
     type DumpBgpStream = Stream<BgpDump>;
+    type ProbeLspStream = Stream<api::LspProbes>;
 
     async fn get_status(&self, _: Call<StatusRequest>) -> Answer<ApplianceStatus> {
         let mut status = ask(&self.commits, |reply| Request::Status { reply }).await?;
@@ -466,6 +468,21 @@ impl Trunkline for Service {
         let query = Box::new(call.into_inner());
         let told = ask(&self.commits, |reply| Request::Explain { query, reply }).await?;
         Ok(Response::new(*told))
+    }
+
+    async fn probe_lsp(&self, call: Call<api::LspQuery>) -> Answer<Self::ProbeLspStream> {
+        let query = Box::new(call.into_inner());
+        let request = move |after: Option<LspCursor>,
+                            reply: Reply<Page<api::LspProbe, LspCursor>>| {
+            Request::Lsp {
+                query: query.clone(),
+                after,
+                reply,
+            }
+        };
+        Ok(Response::new(stream(&self.commits, request, |probes| {
+            api::LspProbes { probes }
+        })))
     }
 
     async fn show_rpki(&self, _: Call<RpkiQuery>) -> Answer<Rpki> {

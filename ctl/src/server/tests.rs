@@ -58,6 +58,7 @@ fn control(requests: &crossbeam::channel::Receiver<Request>, stop: &AtomicBool) 
             Request::BgpCommand { reply, .. } => reply.refuse("not now"),
             Request::BgpPolicy { reply, .. } => reply.refuse("not now"),
             Request::Explain { reply, .. } => reply.refuse("not now"),
+            Request::Lsp { reply, .. } => reply.refuse("not now"),
             Request::Rpki { reply } => reply.ok(vec![]),
             Request::Ldp { reply } => reply.ok(Box::default()),
             Request::LdpBindings { reply, .. } => reply.refuse("not now"),

@@ -1,0 +1,216 @@
+//! What the tables of this router say to who asks by LSP ping: RFC 8029 4.4 and 4.4.1.
+//!
+//! Which label is whose, the label manager knows, and what LDP tells of a prefix, LDP. A label by hand stands for no FEC: where it is
+//! taken off, any prefix is right that the table there leads to; where it goes on, any is. A prefix of BGP or of a VPN has the
+//! label that was allocated for it, or for its VRF.
+
+use std::net::IpAddr;
+
+use ::ldp::oam::respond::{self, Entry};
+use ::ldp::oam::{FecElement, Hop, PathLabel};
+use ::ldp::types;
+use ::net::{IfaceId, Label, VrfId};
+use ipnet::IpNet;
+
+use super::show;
+use crate::control::router::{Iface, Router};
+use crate::labels::{Fec, Owner};
+use crate::rib::resolve::{Resolved, Target};
+use crate::rib::spec::LabelAction;
+
+/// The router as it is asked by a request that came in by an interface.
+pub(super) struct Here<'a> {
+    router: &'a Router,
+    iface: IfaceId,
+    /// Where the flow of the request goes on.
+    taken: Option<(IfaceId, IpAddr)>,
+}
+
+impl<'a> Here<'a> {
+    pub(super) fn new(
+        router: &'a Router,
+        iface: IfaceId,
+        taken: Option<(IfaceId, IpAddr)>,
+    ) -> Self {
+        Self {
+            router,
+            iface,
+            taken,
+        }
+    }
+
+    /// Where a path leads to a neighbour, and how.
+    fn way(&self, r: &Resolved, protocol: u8) -> Option<((IfaceId, IpAddr), respond::Way)> {
+        let Target::Neighbor(iface, address) = r.target else {
+            return None;
+        };
+        let out = self.router.iface(iface)?;
+        let one = |l: &Label| PathLabel {
+            label: show::label(*l),
+            rest: 0,
+            protocol,
+        };
+        let labels = match r.labels.is_empty() {
+            true => vec![one(&Label::IMPLICIT_NULL)],
+            false => r.labels.iter().map(one).collect(),
+        };
+        let way = respond::Way {
+            mtu: out.conf.mtu,
+            hop: hop(address),
+            mpls: out.up,
+            labels,
+        };
+        Some(((iface, address), way))
+    }
+
+    /// What a VRF has for packets to a prefix, or the global table.
+    fn leads(&self, vrf: VrfId, p: &IpNet) -> bool {
+        let mut all = self.router.rib.covering(vrf, p.network());
+        all.any(|r| r.installed && r.prefix.contains(p))
+    }
+
+    /// The table that a label leads into.
+    fn table(&self, label: Label) -> Option<VrfId> {
+        match self.router.rib.label(label)?.spec.action {
+            LabelAction::PopLookup(vrf) => Some(vrf),
+            LabelAction::Forward(_) => None,
+        }
+    }
+
+    /// Who gave this label, whatever sort of FEC is asked about.
+    fn generic(&self, p: &IpNet, given: Label) -> Option<Label> {
+        let labels = &self.router.labels;
+        if given == Label::IMPLICIT_NULL {
+            return self.leads(VrfId::GLOBAL, p).then_some(given);
+        }
+        let of = |owner| labels.used(owner, &Fec::Prefix(*p));
+        match labels.user(given) {
+            Some((_, Fec::Prefix(q))) if q == p => Some(given),
+            Some((_, Fec::Prefix(_))) => of(Owner::Ldp).or_else(|| of(Owner::LabeledUnicast)),
+            _ => match self.table(given) {
+                Some(vrf) => self.leads(vrf, p).then_some(given),
+                // It goes on, or is nobody's.
+                None => self.router.rib.label(given).map(|_| given),
+            },
+        }
+    }
+
+    /// BGP's label of a prefix; without one it ends here, if it is ours to announce.
+    fn bgp(&self, p: &IpNet, given: Label) -> Option<Label> {
+        let own = self
+            .router
+            .labels
+            .used(Owner::LabeledUnicast, &Fec::Prefix(*p));
+        if own.is_some() {
+            return own;
+        }
+        let null = given == Label::IPV4_EXPLICIT_NULL || given == Label::IPV6_EXPLICIT_NULL;
+        let told = if null { given } else { Label::IMPLICIT_NULL };
+        let mut all = self.router.rib.routes_at(VrfId::GLOBAL, *p);
+        all.any(|r| r.installed && !r.source.is_bgp())
+            .then_some(told)
+    }
+
+    /// The label of a VRF's prefix, or of the VRF.
+    fn vpn(&self, rd: [u8; 8], p: &IpNet, given: Label) -> Option<Label> {
+        let mut all = self.router.running.vrfs.iter();
+        let (name, _) = all.find(|(_, v)| v.rd.is_some_and(|r| r.0 == rd))?;
+        let vrf = self.router.vrf_id(Some(name));
+        if !self.leads(vrf, p) {
+            return None;
+        }
+        let of = |fec: Fec| self.router.labels.used(Owner::Vpn, &fec);
+        let one = of(Fec::VrfPrefix(name.to_string(), *p));
+        let by_hand = || (self.table(given) == Some(vrf)).then_some(given);
+        one.or_else(by_hand)
+            .or_else(|| of(Fec::Vrf(name.to_string())))
+    }
+
+    fn iface(&self) -> Option<&Iface> {
+        self.router.iface(self.iface)
+    }
+}
+
+/// A neighbour by its address, which is also that of its interface.
+pub(super) fn hop(address: IpAddr) -> Hop {
+    match address {
+        IpAddr::V4(a) => Hop::V4(a, a),
+        IpAddr::V6(a) => Hop::V6(a, a),
+    }
+}
+
+/// Who gives labels, as downstream mappings have it (RFC 8029 3.3).
+fn protocol(owner: Option<Owner>) -> u8 {
+    match owner {
+        Some(Owner::Static) => 1,
+        Some(Owner::LabeledUnicast | Owner::Vpn | Owner::SegmentRouting) => 2,
+        Some(Owner::Ldp) => 3,
+        None => 0,
+    }
+}
+
+impl respond::Router for Here<'_> {
+    fn entry(&self, label: types::Label) -> Entry {
+        let label = Label::new(label.get());
+        let Some(v) = label.and_then(|l| self.router.rib.label(l)) else {
+            return Entry::Unknown;
+        };
+        if let LabelAction::PopLookup(_) = v.spec.action {
+            return Entry::Pop;
+        }
+        let given = protocol(self.router.labels.user(v.label).map(|u| u.0));
+        let paths = v.paths.iter().zip(&v.active).filter(|(_, active)| **active);
+        let all: Vec<&Resolved> = paths.flat_map(|(p, _)| p.iter().flatten()).collect();
+        if all.iter().any(|r| matches!(r.target, Target::Local(_))) {
+            return Entry::Pop;
+        }
+        let ways = all.iter().filter_map(|r| self.way(r, given));
+        let mut ways: Vec<_> = ways.collect();
+        // A stable sort: the others stay in their order.
+        ways.sort_by_key(|(to, _)| Some(*to) != self.taken);
+        Entry::Switch(ways.into_iter().map(|(_, way)| way).collect())
+    }
+
+    fn mapping(&self, fec: &FecElement, given: types::Label) -> Option<types::Label> {
+        let label = Label::new(given.get())?;
+        match fec {
+            FecElement::Ldp(p) => self.router.ldp.local(p),
+            FecElement::Bgp(p) => self.bgp(p, label).map(show::label),
+            FecElement::Vpn(rd, p) => self.vpn(*rd, p, label).map(show::label),
+            FecElement::Generic(p) => self.generic(p, label).map(show::label),
+            FecElement::Nil(_) | FecElement::Other(..) => None,
+        }
+    }
+
+    fn tells(&self, fec: &FecElement) -> bool {
+        match fec {
+            FecElement::Ldp(_) => self.router.ldp.is_on(self.iface),
+            _ => true,
+        }
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        let id = self.router.running.system.router_id.map(IpAddr::V4);
+        id == Some(address) || self.router.is_own_address(address)
+    }
+
+    fn is_here(&self, address: IpAddr) -> bool {
+        let all = self.iface().map(|i| &i.conf.addresses);
+        all.is_some_and(|all| all.iter().any(|a| a.addr() == address))
+    }
+
+    fn came_in(&self) -> Hop {
+        let mut all = self.iface().into_iter().flat_map(|i| &i.conf.addresses);
+        let here = all.find_map(|a| match a {
+            IpNet::V4(a) => Some(a.addr()),
+            IpNet::V6(_) => None,
+        });
+        let id = self.router.running.system.router_id;
+        let id = id.filter(|id| self.router.is_own_address(IpAddr::V4(*id)));
+        match (id.or(here), here) {
+            (Some(id), Some(here)) => Hop::V4(id, here),
+            (Some(id), None) => Hop::V4Index(id, self.iface.0.into()),
+            (None, _) => Hop::V4Index([0, 0, 0, 0].into(), self.iface.0.into()),
+        }
+    }
+}
