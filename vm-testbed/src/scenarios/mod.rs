@@ -10,6 +10,7 @@ pub mod labeled;
 pub mod ldp;
 pub mod life;
 pub mod local;
+pub mod lsp_ping;
 pub mod neighbours;
 pub mod on_purpose;
 pub mod path;
@@ -159,6 +160,21 @@ pub const ALL: &[Scenario] = &[
         "labeled-unicast/hostile",
         "labels that are reserved, too many, or have no end; every form of a withdrawal: the session of the other goes on",
         labeled::hostile,
+    ),
+    quick(
+        "lsp-ping/static",
+        "three appliances with labels by hand, and a VPN's: pings, traces, tshark reads both ways; missing and wrong labels and a cut link are found where they are",
+        lsp_ping::static_labels,
+    ),
+    quick(
+        "lsp-ping/ldp",
+        "the same with LDP, and without a label or with an explicit null on the last hop",
+        lsp_ping::ldp,
+    ),
+    quick(
+        "lsp-ping/hostile",
+        "echo requests that lie about their lengths, and thousands of them: answers at their rate, and no harm done",
+        lsp_ping::hostile::hostile,
     ),
     quick(
         "local/services",
