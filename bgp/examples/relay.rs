@@ -175,7 +175,7 @@ fn turn(
 ) -> bool {
     let hops: Vec<HopEvent> = speaker.next_hops().collect();
     for h in hops {
-        if let HopEvent::Wanted(id, _) = h {
+        if let HopEvent::Wanted(id, ..) = h {
             speaker.set_next_hop(id, Some(1));
         }
     }

@@ -208,7 +208,7 @@ impl Bench {
             let pre = common.store.intern(buf.view());
             let wanted: Vec<_> = common.store.hops.events().collect();
             for e in wanted {
-                if let HopEvent::Wanted(id, _) = e {
+                if let HopEvent::Wanted(id, ..) = e {
                     self.rib.set_next_hop(id, Some(1));
                 }
             }

@@ -300,6 +300,15 @@ impl fmt::Display for Rd {
     }
 }
 
+/// The number of a table of this router: 0 is the global one, others are VRFs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VrfNo(pub u16);
+
+impl VrfNo {
+    /// No VRF: the global table.
+    pub const GLOBAL: Self = Self(0);
+}
+
 /// Where packets for a route are sent: NEXT_HOP, or the next hop of MP_REACH_NLRI (RFC 4760, RFC 2545 3, RFC 8950).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NextHop {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use bgp::speaker::Dump;
+use bgp::speaker::{Dump, Place};
 use bgp::types::Family;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use ipnet::IpNet;
@@ -283,6 +283,8 @@ pub struct BgpRouteQuery {
     pub families: Vec<Family>,
     /// From which side.
     pub side: BgpSide,
+    /// Of this VRF; empty: of the global table, and of VPNs.
+    pub vrf: String,
 }
 
 /// From which side BGP's routes are looked at.
@@ -311,7 +313,7 @@ pub struct BgpCursor {
     /// In this family.
     pub family: Family,
     /// From this prefix on; `None`: from the first.
-    pub from: Option<IpNet>,
+    pub from: Option<Place>,
 }
 
 /// A ping or trace that is under way.

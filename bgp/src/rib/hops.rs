@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use crate::types::NextHop;
+use crate::types::{NextHop, VrfNo};
 
 /// The number of a next hop; given again when nothing uses it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,15 +18,17 @@ impl NextHopId {
 /// A next hop that somebody has to resolve, or no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HopEvent {
-    /// Routes have it: tell how it is reached, now and whenever that changes (`Rib::set_next_hop`).
-    Wanted(NextHopId, NextHop),
+    /// Routes have it, by that table: tell how it is reached, now and whenever that changes (`Rib::set_next_hop`).
+    Wanted(NextHopId, NextHop, VrfNo),
     /// No route has it any more; the number may be given to another.
-    Unwanted(NextHopId, NextHop),
+    Unwanted(NextHopId, NextHop, VrfNo),
 }
 
 #[derive(Clone, Debug)]
 struct Hop {
     hop: NextHop,
+    /// The table in which it is looked up.
+    table: VrfNo,
     /// Sets of attributes with it.
     refs: u32,
     /// IGP metric; `None`: not reachable.
@@ -39,27 +41,29 @@ struct Hop {
 #[derive(Debug, Default)]
 pub struct NextHops {
     hops: Vec<Hop>,
-    by_hop: HashMap<NextHop, u32>,
+    by_hop: HashMap<(VrfNo, NextHop), u32>,
     free: Vec<u32>,
     /// Most UPDATEs have the next hop of the one before.
-    last: Option<(NextHop, NextHopId)>,
+    last: Option<(NextHop, VrfNo, NextHopId)>,
     events: VecDeque<HopEvent>,
 }
 
 impl NextHops {
-    /// The number of a next hop, given now if it is new.
-    pub(super) fn find(&mut self, hop: Option<NextHop>) -> NextHopId {
+    /// The number of a next hop in a table, given now if it is new.
+    pub(super) fn find(&mut self, hop: Option<NextHop>, table: VrfNo) -> NextHopId {
         let Some(hop) = hop else {
             return NextHopId::NONE;
         };
-        if let Some((last, id)) = self.last
+        if let Some((last, of, id)) = self.last
             && last == hop
+            && of == table
         {
             return id;
         }
-        let id = NextHopId(*self.by_hop.entry(hop).or_insert_with(|| {
+        let id = NextHopId(*self.by_hop.entry((table, hop)).or_insert_with(|| {
             let new = Hop {
                 hop,
+                table,
                 refs: 0,
                 metric: None,
                 looked: false,
@@ -71,7 +75,7 @@ impl NextHops {
             self.hops.push(new);
             (self.hops.len() - 1) as u32
         }));
-        self.last = Some((hop, id));
+        self.last = Some((hop, table, id));
         id
     }
 
@@ -79,7 +83,7 @@ impl NextHops {
         if let Some(h) = self.hops.get_mut(id.0 as usize) {
             h.refs += 1;
             if h.refs == 1 {
-                self.events.push_back(HopEvent::Wanted(id, h.hop));
+                self.events.push_back(HopEvent::Wanted(id, h.hop, h.table));
             }
         }
     }
@@ -90,8 +94,9 @@ impl NextHops {
         };
         h.refs -= 1;
         if h.refs == 0 {
-            self.events.push_back(HopEvent::Unwanted(id, h.hop));
-            self.by_hop.remove(&h.hop);
+            self.events
+                .push_back(HopEvent::Unwanted(id, h.hop, h.table));
+            self.by_hop.remove(&(h.table, h.hop));
             self.free.push(id.0);
             self.last = None;
         }

@@ -26,6 +26,7 @@ mod decision;
 mod group;
 mod hops;
 mod key;
+mod key_vpn;
 mod peers;
 mod pool;
 mod scan;
@@ -42,6 +43,7 @@ pub use decision::{Fate, Options, Step};
 pub use group::{Advertise, GroupId};
 pub use hops::{HopEvent, NextHopId, NextHops};
 pub use key::{Key, L4, L6, Labeled, V4, V6, V6Slot};
+pub use key_vpn::{Scoped, Space, Vpn4, Vpn6, Vrf4, Vrf6};
 pub use peers::{PeerInfo, Peers, Staleness};
 pub use scan::Import;
 pub use store::{AttrId, Header, Store};
@@ -61,6 +63,14 @@ pub struct Rib {
     pub l4: Table<L4>,
     /// IPv6 with labels.
     pub l6: Table<L6>,
+    /// VPNv4.
+    pub vpn4: Table<Vpn4>,
+    /// VPNv6.
+    pub vpn6: Table<Vpn6>,
+    /// IPv4 unicast of the router's VRFs.
+    pub vrf4: Table<Vrf4>,
+    /// IPv6 unicast of the router's VRFs.
+    pub vrf6: Table<Vrf6>,
 }
 
 impl Rib {
@@ -78,13 +88,19 @@ impl Rib {
             self.v6.next_hop_changed(id);
             self.l4.next_hop_changed(id);
             self.l6.next_hop_changed(id);
+            self.vpn4.next_hop_changed(id);
+            self.vpn6.next_hop_changed(id);
+            self.vrf4.next_hop_changed(id);
+            self.vrf6.next_hop_changed(id);
         }
     }
 
     /// Octets held.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let unicast = self.v4.memory() + self.v6.memory();
-        self.common.store.memory() + unicast + self.l4.memory() + self.l6.memory()
+        let unicast = self.v4.memory() + self.v6.memory() + self.l4.memory() + self.l6.memory();
+        let vpns = self.vpn4.memory() + self.vpn6.memory();
+        let vrfs = self.vrf4.memory() + self.vrf6.memory();
+        self.common.store.memory() + unicast + vpns + vrfs
     }
 }

@@ -12,7 +12,7 @@ use super::arena::Arena;
 use super::chunks::Chunks;
 use super::hops::{NextHopId, NextHops};
 use crate::attrs::{AsPath, Community, RawAttrs, View, code};
-use crate::types::NextHop;
+use crate::types::{NextHop, VrfNo};
 
 /// The number of a set of attributes; given again when its count is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -177,7 +177,7 @@ impl Store {
 
     /// The number of a set. The caller holds one count of it.
     pub fn intern(&mut self, v: View<'_>) -> AttrId {
-        let hop = self.hops.find(v.next_hop);
+        let hop = self.hops.find(v.next_hop, VrfNo(v.table() as u16));
         let mut hasher = self.hasher.build_hasher();
         hasher.write(v.octets);
         hasher.write_u32(hop.0);
@@ -272,6 +272,14 @@ impl Store {
             octets: self.arena.get(h.place, h.len as usize),
             next_hop: self.hops.get(h.hop()),
         }
+    }
+
+    /// Every set that somebody keeps; there may be many.
+    pub fn views(&self) -> impl Iterator<Item = View<'_>> {
+        let held = |id: &u32| self.headers.get(*id).refs > 0;
+        (0..self.bound())
+            .filter(held)
+            .map(|id| self.view(AttrId(id)))
     }
 
     /// The next hop of a set.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::local::Local;
+use crate::attrs::ExtCommunity;
 use crate::policy::Policy;
 use crate::rib::Options;
 use crate::session::SessionConfig;
-use crate::types::Asn;
+use crate::types::{Asn, VrfNo};
 
 /// How a neighbour is named.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +57,10 @@ pub struct Neighbor {
     pub allow_own_as: u8,
     /// Its AS number in paths becomes ours.
     pub as_override: bool,
+    /// The VRF that it is in.
+    pub vrf: VrfNo,
+    /// The site that its routes are of (RFC 4364 7): they don't go back there.
+    pub site: Option<ExtCommunity>,
     /// Private AS numbers are taken out of paths.
     pub remove_private: bool,
     /// It is told of the best external route even while an internal one is better.
@@ -80,6 +85,8 @@ impl Neighbor {
             local_as: None,
             allow_own_as: 0,
             as_override: false,
+            vrf: VrfNo::GLOBAL,
+            site: None,
             remove_private: false,
             best_external: false,
             default_originate: false,

@@ -6,13 +6,16 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
+use ipnet::IpNet;
+
 use super::Core;
 use super::outbound::Groups;
 use super::recheck::Recheck;
 use super::routes::{Best, Use};
+use super::show::Place;
 use crate::attrs::Labels;
-use crate::rib::{Common, Key, L4, L6, Rib, Table, V4, V6};
-use crate::types::{Family, Label, PathId};
+use crate::rib::{Common, Key, L4, L6, Rib, Scoped, Table, V4, V6, Vpn4, Vpn6, Vrf4, Vrf6};
+use crate::types::{Family, Label, PathId, Rd, VrfNo};
 use crate::wire::{EncodeError, Nlri, Packer};
 
 /// Which table.
@@ -22,25 +25,47 @@ pub(super) enum Kind {
     V6,
     L4,
     L6,
+    Vpn4,
+    Vpn6,
+    Vrf4,
+    Vrf6,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 4] = [Self::V4, Self::V6, Self::L4, Self::L6];
+    pub(super) const ALL: [Self; 8] = [
+        Self::V4,
+        Self::V6,
+        Self::L4,
+        Self::L6,
+        Self::Vpn4,
+        Self::Vpn6,
+        Self::Vrf4,
+        Self::Vrf6,
+    ];
 
-    /// The table of a family's routes; `None`: nothing is kept of them.
-    pub(super) fn of(family: Family) -> Option<Self> {
-        match family {
-            Family::Ipv4Unicast => Some(Self::V4),
-            Family::Ipv6Unicast => Some(Self::V6),
-            Family::Ipv4Labeled => Some(Self::L4),
-            Family::Ipv6Labeled => Some(Self::L6),
+    /// The table of a family's routes, of neighbours in that VRF; `None`: nothing is kept of them.
+    pub(super) fn of(vrf: VrfNo, family: Family) -> Option<Self> {
+        match (family, vrf == VrfNo::GLOBAL) {
+            (Family::Ipv4Unicast, true) => Some(Self::V4),
+            (Family::Ipv6Unicast, true) => Some(Self::V6),
+            (Family::Ipv4Labeled, true) => Some(Self::L4),
+            (Family::Ipv6Labeled, true) => Some(Self::L6),
+            (Family::Vpnv4, true) => Some(Self::Vpn4),
+            (Family::Vpnv6, true) => Some(Self::Vpn6),
+            (Family::Ipv4Unicast, false) => Some(Self::Vrf4),
+            (Family::Ipv6Unicast, false) => Some(Self::Vrf6),
             _ => None,
         }
     }
 
     /// Is there a table of that family?
     pub(super) fn has(family: Family) -> bool {
-        Self::of(family).is_some()
+        Self::of(VrfNo::GLOBAL, family).is_some()
+    }
+
+    /// Of VPNs or VRFs, which decide in turn: see `vpn`.
+    pub(super) fn is_vpn(self) -> bool {
+        matches!(self, Self::Vpn4 | Self::Vpn6 | Self::Vrf4 | Self::Vrf6)
     }
 }
 
@@ -62,6 +87,22 @@ macro_rules! of_kind {
             }
             $crate::speaker::families::Kind::L6 => {
                 type $K = $crate::rib::L6;
+                $then
+            }
+            $crate::speaker::families::Kind::Vpn4 => {
+                type $K = $crate::rib::Vpn4;
+                $then
+            }
+            $crate::speaker::families::Kind::Vpn6 => {
+                type $K = $crate::rib::Vpn6;
+                $then
+            }
+            $crate::speaker::families::Kind::Vrf4 => {
+                type $K = $crate::rib::Vrf4;
+                $then
+            }
+            $crate::speaker::families::Kind::Vrf6 => {
+                type $K = $crate::rib::Vrf6;
                 $then
             }
         }
@@ -129,6 +170,10 @@ pub(super) struct Sides {
     v6: Side<V6>,
     l4: Side<L4>,
     l6: Side<L6>,
+    vpn4: Side<Vpn4>,
+    vpn6: Side<Vpn6>,
+    vrf4: Side<Vrf4>,
+    vrf6: Side<Vrf6>,
 }
 
 /// A key whose table the speaker has.
@@ -140,6 +185,34 @@ pub(super) trait Ours: Key + Hash {
 
     fn groups(core: &mut Core) -> &mut Groups {
         &mut Self::side(&mut core.sides).groups
+    }
+
+    /// The VRF that it is of, where each has its own; `None`: it is of none.
+    fn vrf(self) -> Option<VrfNo> {
+        None
+    }
+
+    /// The same prefix in that VRF, where each has its own.
+    fn in_vrf(self, _: VrfNo) -> Self {
+        self
+    }
+
+    /// A prefix of that VRF; `None`: it is not enough to say which this is.
+    fn within(_: VrfNo, net: IpNet) -> Option<Self> {
+        Self::from_net(net)
+    }
+
+    /// What tells it from all others of its table.
+    fn place(self) -> Place {
+        Place {
+            space: [0; 8],
+            net: self.net(),
+        }
+    }
+
+    /// The one of that place.
+    fn at(place: Place) -> Option<Self> {
+        Self::from_net(place.net)
     }
 
     /// The prefixes of a part of an UPDATE, and their labels where they have some.
@@ -295,6 +368,224 @@ impl Ours for L6 {
 
     fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label> {
         to.labeled(self.net(), by)
+    }
+}
+
+impl Ours for Vpn4 {
+    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
+        (&mut rib.vpn4, &mut rib.common)
+    }
+
+    fn table_ref(rib: &Rib) -> &Table<Self> {
+        &rib.vpn4
+    }
+
+    fn side(sides: &mut Sides) -> &mut Side<Self> {
+        &mut sides.vpn4
+    }
+
+    fn side_ref(sides: &Sides) -> &Side<Self> {
+        &sides.vpn4
+    }
+
+    fn within(_: VrfNo, _: IpNet) -> Option<Self> {
+        None
+    }
+
+    fn place(self) -> Place {
+        let Scoped { space, key } = self;
+        Place {
+            space: space.0,
+            net: key.net(),
+        }
+    }
+
+    fn at(place: Place) -> Option<Self> {
+        Self::of(Rd(place.space), place.net)
+    }
+
+    fn read<'a>(
+        nlri: &Nlri<'a>,
+    ) -> impl Iterator<Item = (PathId, Option<Labels<'a>>, Self)> + use<'a> {
+        let all = nlri.vpn();
+        all.filter_map(|(id, labels, rd, net)| Some((id, Some(labels), Self::of(rd, net)?)))
+    }
+
+    fn pack(self, to: &mut Packer<'_>, id: PathId, labels: &[Label]) -> Result<(), EncodeError> {
+        to.vpn(id, labels, self.space, self.net())
+    }
+
+    /// Nobody sends packets by it: VRFs take it in.
+    fn tell(self, _: &mut impl Best, _: &[Use<'_>]) -> Option<Label> {
+        None
+    }
+}
+
+impl Ours for Vpn6 {
+    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
+        (&mut rib.vpn6, &mut rib.common)
+    }
+
+    fn table_ref(rib: &Rib) -> &Table<Self> {
+        &rib.vpn6
+    }
+
+    fn side(sides: &mut Sides) -> &mut Side<Self> {
+        &mut sides.vpn6
+    }
+
+    fn side_ref(sides: &Sides) -> &Side<Self> {
+        &sides.vpn6
+    }
+
+    fn within(_: VrfNo, _: IpNet) -> Option<Self> {
+        None
+    }
+
+    fn place(self) -> Place {
+        let Scoped { space, key } = self;
+        Place {
+            space: space.0,
+            net: key.net(),
+        }
+    }
+
+    fn at(place: Place) -> Option<Self> {
+        Self::of(Rd(place.space), place.net)
+    }
+
+    fn read<'a>(
+        nlri: &Nlri<'a>,
+    ) -> impl Iterator<Item = (PathId, Option<Labels<'a>>, Self)> + use<'a> {
+        let all = nlri.vpn();
+        all.filter_map(|(id, labels, rd, net)| Some((id, Some(labels), Self::of(rd, net)?)))
+    }
+
+    fn pack(self, to: &mut Packer<'_>, id: PathId, labels: &[Label]) -> Result<(), EncodeError> {
+        to.vpn(id, labels, self.space, self.net())
+    }
+
+    /// Nobody sends packets by it: VRFs take it in.
+    fn tell(self, _: &mut impl Best, _: &[Use<'_>]) -> Option<Label> {
+        None
+    }
+}
+
+impl Ours for Vrf4 {
+    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
+        (&mut rib.vrf4, &mut rib.common)
+    }
+
+    fn table_ref(rib: &Rib) -> &Table<Self> {
+        &rib.vrf4
+    }
+
+    fn side(sides: &mut Sides) -> &mut Side<Self> {
+        &mut sides.vrf4
+    }
+
+    fn side_ref(sides: &Sides) -> &Side<Self> {
+        &sides.vrf4
+    }
+
+    fn vrf(self) -> Option<VrfNo> {
+        Some(self.space)
+    }
+
+    fn in_vrf(self, space: VrfNo) -> Self {
+        Self { space, ..self }
+    }
+
+    fn within(vrf: VrfNo, net: IpNet) -> Option<Self> {
+        Self::of(vrf, net)
+    }
+
+    fn place(self) -> Place {
+        Place {
+            space: u64::from(self.space.0).to_be_bytes(),
+            net: self.net(),
+        }
+    }
+
+    fn at(place: Place) -> Option<Self> {
+        let [.., a, b] = place.space;
+        Self::of(VrfNo(u16::from_be_bytes([a, b])), place.net)
+    }
+
+    /// Which VRF it is of follows from the neighbour that it is in: [`Ours::in_vrf`].
+    fn read<'a>(
+        nlri: &Nlri<'a>,
+    ) -> impl Iterator<Item = (PathId, Option<Labels<'a>>, Self)> + use<'a> {
+        let all = nlri.ipv4();
+        all.filter_map(|(id, net)| Some((id, None, Self::of(VrfNo::GLOBAL, net.into())?)))
+    }
+
+    fn pack(self, to: &mut Packer<'_>, id: PathId, _: &[Label]) -> Result<(), EncodeError> {
+        to.net(id, self.net())
+    }
+
+    fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label> {
+        to.vrf(self.space, self.net(), by);
+        None
+    }
+}
+
+impl Ours for Vrf6 {
+    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
+        (&mut rib.vrf6, &mut rib.common)
+    }
+
+    fn table_ref(rib: &Rib) -> &Table<Self> {
+        &rib.vrf6
+    }
+
+    fn side(sides: &mut Sides) -> &mut Side<Self> {
+        &mut sides.vrf6
+    }
+
+    fn side_ref(sides: &Sides) -> &Side<Self> {
+        &sides.vrf6
+    }
+
+    fn vrf(self) -> Option<VrfNo> {
+        Some(self.space)
+    }
+
+    fn in_vrf(self, space: VrfNo) -> Self {
+        Self { space, ..self }
+    }
+
+    fn within(vrf: VrfNo, net: IpNet) -> Option<Self> {
+        Self::of(vrf, net)
+    }
+
+    fn place(self) -> Place {
+        Place {
+            space: u64::from(self.space.0).to_be_bytes(),
+            net: self.net(),
+        }
+    }
+
+    fn at(place: Place) -> Option<Self> {
+        let [.., a, b] = place.space;
+        Self::of(VrfNo(u16::from_be_bytes([a, b])), place.net)
+    }
+
+    /// Which VRF it is of follows from the neighbour that it is in: [`Ours::in_vrf`].
+    fn read<'a>(
+        nlri: &Nlri<'a>,
+    ) -> impl Iterator<Item = (PathId, Option<Labels<'a>>, Self)> + use<'a> {
+        let all = nlri.ipv6();
+        all.filter_map(|(id, net)| Some((id, None, Self::of(VrfNo::GLOBAL, net.into())?)))
+    }
+
+    fn pack(self, to: &mut Packer<'_>, id: PathId, _: &[Label]) -> Result<(), EncodeError> {
+        to.net(id, self.net())
+    }
+
+    fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label> {
+        to.vrf(self.space, self.net(), by);
+        None
     }
 }
 

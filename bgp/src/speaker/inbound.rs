@@ -3,7 +3,7 @@
 //! What a route is after import depends mostly on its attributes alone. So it is found out once for an UPDATE, and once for
 //! each kind of prefix where the policy asks about prefixes.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,12 +13,12 @@ use ipnet::IpNet;
 use super::families::{Kind, Ours, of_kind};
 use super::import::{self, ImportRules, Refusal};
 use super::{Action, Core, Local, Notice, PeerKey, journal};
-use crate::attrs::{AttrBuf, View};
+use crate::attrs::{AttrBuf, ExtCommunity, View, code, flag};
 use crate::policy::{Input, Peer, Policy, PrefixKey, Protocol};
-use crate::rib::{Announce, AttrId, Common, V4, V6};
+use crate::rib::{Announce, AttrId, Common, V4, V6, Vrf4, Vrf6};
 use crate::rpki::{RoaTable, Validity, route_origin};
 use crate::session::{Handler, MaxPrefixes, Negotiated, State};
-use crate::types::{Asn, Family, Label, PathId, PeerId, Relation};
+use crate::types::{Asn, Family, Label, PathId, PeerId, Relation, VrfNo};
 use crate::wire::{Nlri, Notification, Update};
 
 /// What is known of a neighbour when routes come from it, and when they go on to others.
@@ -36,6 +36,10 @@ pub(super) struct Source {
     pub(super) client: bool,
     pub(super) router_id: std::net::Ipv4Addr,
     pub(super) limits: Vec<(Family, MaxPrefixes)>,
+    /// The VRF that it is in.
+    pub(super) vrf: VrfNo,
+    /// The site that its routes are of.
+    pub(super) site: Option<ExtCommunity>,
     /// UPDATEs with errors that were survived, RFC 7606.
     pub(super) malformed: u64,
 }
@@ -83,9 +87,11 @@ impl Handler for Inbound<'_> {
         if u.action().is_some() {
             self.malformed(&u);
         }
+        // Stations hear of the global table only.
+        let global = self.core.gate.vrf(self.peer) == VrfNo::GLOBAL;
         for nlri in u.unreach() {
             self.core.withdraw(self.peer, &nlri);
-            if self.core.feeds.any() {
+            if self.core.feeds.any() && global {
                 self.core.feeds.nlri(self.peer, &nlri);
             }
         }
@@ -97,7 +103,7 @@ impl Handler for Inbound<'_> {
             }
             self.core.received.next_hop = reach.next_hop;
             self.core.announce(self.peer, &reach.nlri, self.now);
-            if self.core.feeds.any() {
+            if self.core.feeds.any() && global {
                 self.core.feeds.nlri(self.peer, &reach.nlri);
             }
         }
@@ -138,8 +144,8 @@ pub(super) struct Gate {
     pub(super) local: Local,
     /// By the neighbour's slot.
     pub(super) sources: Vec<Option<Source>>,
-    /// The router's addresses.
-    pub(super) own: HashSet<IpAddr>,
+    /// The router's addresses, in each VRF.
+    pub(super) own: HashMap<VrfNo, HashSet<IpAddr>>,
     /// What the RPKI says.
     pub(super) roas: RoaTable,
     /// Room for what import itself makes of attributes, and for what policies do.
@@ -158,7 +164,7 @@ impl Gate {
         Self {
             local,
             sources: Vec::new(),
-            own: HashSet::new(),
+            own: HashMap::new(),
             roas: RoaTable::new(),
             otc: AttrBuf::new(),
             edited: AttrBuf::new(),
@@ -167,6 +173,16 @@ impl Gate {
 
     pub(super) fn source(&self, peer: PeerId) -> Option<&Source> {
         self.sources.get(usize::from(peer.0))?.as_ref()
+    }
+
+    /// The VRF that a neighbour is in.
+    pub(super) fn vrf(&self, peer: PeerId) -> VrfNo {
+        self.source(peer).map_or(VrfNo::GLOBAL, |s| s.vrf)
+    }
+
+    /// Is that an address of the router's in that VRF?
+    pub(super) fn is_own(&self, vrf: VrfNo, address: IpAddr) -> bool {
+        self.own.get(&vrf).is_some_and(|all| all.contains(&address))
     }
 
     /// What the RPKI says of a route (RFC 6811).
@@ -234,7 +250,9 @@ impl Gate {
         let source = self.sources.get(usize::from(peer.0))?.as_ref()?;
         let store = &mut common.store;
         let view = store.view(pre);
-        import::check(view, &source.rules, &self.local, |a| self.own.contains(&a)).ok()?;
+        let own = self.own.get(&source.vrf);
+        let own = |a| own.is_some_and(|all| all.contains(&a));
+        import::check(view, &source.rules, &self.local, own).ok()?;
         let otc = import::wants_otc(view, &source.rules);
         if otc {
             self.otc.copy_from(view);
@@ -280,19 +298,23 @@ impl Gate {
     pub(super) fn refusal(&self, common: &Common, peer: PeerId, pre: AttrId) -> Option<Refusal> {
         let source = self.source(peer)?;
         let view = common.store.view(pre);
-        import::check(view, &source.rules, &self.local, |a| self.own.contains(&a)).err()
+        import::check(view, &source.rules, &self.local, |a| {
+            self.is_own(source.vrf, a)
+        })
+        .err()
     }
 }
 
 impl Core {
     fn withdraw(&mut self, peer: PeerId, nlri: &Nlri<'_>) {
+        let vrf = self.gate.vrf(peer);
         // Others are read, and kept by nobody yet.
-        let Some(kind) = Kind::of(nlri.family) else {
+        let Some(kind) = Kind::of(vrf, nlri.family) else {
             return;
         };
         of_kind!(kind, K => {
             let (table, common) = K::table(&mut self.rib);
-            let keys = K::read(nlri).map(|(id, _, key)| (id, key));
+            let keys = K::read(nlri).map(|(id, _, key)| (id, key.in_vrf(vrf)));
             table.withdraw_all(common, peer, keys);
         });
     }
@@ -300,19 +322,42 @@ impl Core {
     /// Takes in routes whose attributes are in `received`.
     fn announce(&mut self, peer: PeerId, nlri: &Nlri<'_>, now: Instant) {
         let learnt = self.seconds(now);
-        match Kind::of(nlri.family) {
+        match self.kind(peer, nlri.family) {
             Some(Kind::V4) => self.announce_plain::<V4>(peer, nlri, learnt),
             Some(Kind::V6) => self.announce_plain::<V6>(peer, nlri, learnt),
+            Some(Kind::Vrf4) => self.announce_in_vrf::<Vrf4>(peer, nlri, learnt),
+            Some(Kind::Vrf6) => self.announce_in_vrf::<Vrf6>(peer, nlri, learnt),
             Some(kind) => of_kind!(kind, K => self.announce_labeled::<K>(peer, nlri, learnt)),
             None => {}
         }
     }
 
+    /// Of a CE: the next hop is looked up in its VRF, and the routes are of its site (RFC 4364 7).
+    fn announce_in_vrf<K: Ours>(&mut self, peer: PeerId, nlri: &Nlri<'_>, learnt: u32) {
+        let source = self.gate.source(peer);
+        let (vrf, site) = source.map_or((VrfNo::GLOBAL, None), |s| (s.vrf, s.site));
+        self.received.set_inner(vrf.0.into(), &[]);
+        if let Some(site) = site
+            && !self.received.view().ext_communities().any(|c| c == site)
+        {
+            let flags = flag::OPTIONAL | flag::TRANSITIVE;
+            self.received.append(flags, code::EXT_COMMUNITIES, &site.0);
+        }
+        self.announce_plain::<K>(peer, nlri, learnt);
+        self.received.clear_inner();
+    }
+
+    /// The table of what a neighbour says of a family.
+    pub(super) fn kind(&self, peer: PeerId, family: Family) -> Option<Kind> {
+        Kind::of(self.gate.vrf(peer), family)
+    }
+
     /// Of one set of attributes for all of them.
     fn announce_plain<K: Ours>(&mut self, peer: PeerId, nlri: &Nlri<'_>, learnt: u32) {
+        let vrf = self.gate.vrf(peer);
         let pre = self.rib.common.store.intern(self.received.view());
         let mut kept = None;
-        let keys = K::read(nlri).map(|(id, _, key)| (id, key));
+        let keys = K::read(nlri).map(|(id, _, key)| (id, key.in_vrf(vrf)));
         self.take_all(peer, keys, pre, learnt, &mut kept);
         let post = kept.and_then(|k: Kept| k.post);
         post.into_iter()
@@ -398,7 +443,7 @@ impl Core {
 
     /// How many routes of that family a neighbour has announced.
     pub(super) fn received(&self, peer: PeerId, family: Family) -> u32 {
-        match Kind::of(family) {
+        match self.kind(peer, family) {
             Some(kind) => of_kind!(kind, K => K::table_ref(&self.rib).counts(peer).received),
             None => 0,
         }

@@ -43,8 +43,9 @@ impl Speaker {
         let here = || PeerKey::Address(ends.remote.ip(), ends.interface.clone());
         let link = || PeerKey::Interface(ends.interface.clone().unwrap_or_default());
         let known = |k: &PeerKey| self.names.get(k).copied();
-        known(&address)
-            .or_else(|| known(&here()))
+        // Several VRFs may have one address: its interface says more.
+        known(&here())
+            .or_else(|| known(&address))
             .or_else(|| known(&link()))
     }
 

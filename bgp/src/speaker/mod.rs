@@ -13,6 +13,7 @@
 //! - `recheck`: routes that the RPKI has changed its mind about.
 //! - `refresh`: what is told again. `restart`: our own restart.
 //! - `routes`: the router's side: routes of its own, the best ones, next hops.
+//! - `vpn`: routes of VRFs, and of VPNs.
 //! - `show`: what operators see. `dump`, `journal`: what is written down of it, as MRT. `monitor`: what
 //!   monitoring stations are told, as BMP.
 //!
@@ -38,6 +39,7 @@ mod routes;
 mod show;
 #[cfg(test)]
 mod tests;
+mod vpn;
 
 pub use config::{Config, Dynamic, Neighbor, PeerKey};
 pub use dump::Dump;
@@ -48,7 +50,8 @@ pub use local::{Confederation, Local};
 pub use monitor::{FeedId, FeedView, Monitored};
 pub use neighbors::CommandError;
 pub use routes::{Best, Use};
-pub use show::{FamilyView, Page, PathView, PeerView, Side, Wanted};
+pub use show::{FamilyView, Page, PathView, PeerView, Place, Side, Wanted};
+pub use vpn::Vrf;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -152,6 +155,7 @@ struct Core {
     wall: (Instant, Duration),
     journal: Option<Journal>,
     feeds: monitor::Feeds,
+    vpns: vpn::Vpns,
 }
 
 impl Core {
@@ -174,6 +178,7 @@ impl Core {
             wall: (now, Duration::ZERO),
             journal: None,
             feeds: monitor::Feeds::default(),
+            vpns: vpn::Vpns::default(),
         }
     }
 

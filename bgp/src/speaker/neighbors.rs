@@ -97,7 +97,9 @@ impl Speaker {
             (Some(_), None) => return self.event(id, Event::Start, now),
             _ => {}
         }
-        if local_changed || !same_opens(&old.session, &config.session) {
+        // Its routes are in another table then.
+        let moved = old.vrf != config.vrf || old.site != config.site;
+        if local_changed || moved || !same_opens(&old.session, &config.session) {
             self.event(id, Event::Stop(Stop::ConfigChanged), now);
             return;
         }
@@ -328,6 +330,8 @@ impl Core {
             client: config.client,
             router_id: agreed.peer_id.octets().into(),
             limits: config.session.families.iter().filter_map(max).collect(),
+            vrf: config.vrf,
+            site: config.site,
             malformed: self.gate.source(peer.id).map_or(0, |s| s.malformed),
         };
         self.gate.set_source(peer.id, Some(source));

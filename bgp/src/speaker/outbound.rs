@@ -16,15 +16,14 @@ use super::families::{Kind, Locals, Ours, of_kind};
 use super::inbound::Gate;
 use super::peer::{Peer, Up};
 use super::routes::OWN;
-use super::show::{LOOKED_AT, Page, Wanted};
-use super::{Core, Speaker};
-use ipnet::IpNet;
+use super::show::{LOOKED_AT, Page, Place, Wanted};
+use super::{Core, Speaker, vpn};
 
-use crate::attrs::{AttrBuf, View};
+use crate::attrs::{AttrBuf, ExtCommunity, View};
 use crate::policy::{Input, NextHopRule, Peer as PolicyPeer, Policy, Protocol};
 use crate::rib::{Advertise, Audience, Export, GroupId, Path, Room, Sink, Staleness, Table};
 use crate::session::Event;
-use crate::types::{Asn, Family, Label, NextHop, PathId, PeerId, Relation};
+use crate::types::{Asn, Family, Label, NextHop, PathId, PeerId, Relation, VrfNo};
 use crate::wire::{Context, EncodeError, Encoder, Refresh, end_of_rib};
 
 /// Octets that may wait for a neighbour before others are served first.
@@ -45,6 +44,9 @@ struct Likeness {
     default_originate: bool,
     /// It knows what a long-lived stale route is (RFC 9494).
     long_lived: bool,
+    /// The VRF that they are in, and their site.
+    vrf: VrfNo,
+    site: Option<ExtCommunity>,
     /// So many labels may be in front of a prefix (RFC 8277 2.1).
     most_labels: u8,
 }
@@ -97,7 +99,7 @@ impl Speaker {
             };
             let like = likeness(peer, up, family);
             let face = Face::of(peer, up);
-            match Kind::of(family) {
+            match Kind::of(peer.config.vrf, family) {
                 Some(kind) => of_kind!(kind, K => self.core.join::<K>(id, like, face)),
                 // Nothing is told of the others: that is said at once.
                 None => {
@@ -138,7 +140,7 @@ impl Speaker {
                 return;
             };
             let agreed = up.agreed.context.families.contains(family);
-            if let Some(kind) = Kind::of(family).filter(|_| agreed) {
+            if let Some(kind) = Kind::of(peer.config.vrf, family).filter(|_| agreed) {
                 let (like, face) = (likeness(peer, up, family), Face::of(peer, up));
                 of_kind!(kind, K => self.core.refit::<K>(id, like, face));
             }
@@ -244,7 +246,8 @@ impl Speaker {
     }
 
     pub(super) fn advertised_count(&mut self, id: PeerId, family: Family) -> u32 {
-        match Kind::of(family) {
+        let vrf = self.peers.get(&id).map_or(VrfNo::GLOBAL, |p| p.config.vrf);
+        match Kind::of(vrf, family) {
             Some(kind) => of_kind!(kind, K => self.core.advertised_count::<K>(id)),
             None => 0,
         }
@@ -295,6 +298,8 @@ fn likeness(peer: &Peer, up: &Up, family: Family) -> Likeness {
         only: depends.then_some(peer.id),
         default_originate: config.default_originate,
         long_lived: (agreed.offered.long_lived.iter().flatten()).any(|l| l.family == family),
+        vrf: config.vrf,
+        site: config.site,
         most_labels: match agreed.context.multiple_labels.contains(family) {
             true => agreed.offered.labels(family),
             false => 1,
@@ -451,7 +456,8 @@ impl Speaker {
         &mut self,
         id: PeerId,
         wanted: &Wanted,
-        from: Option<IpNet>,
+        from: Option<Place>,
+        vrf: VrfNo,
         now: Instant,
     ) -> Page {
         let mut page = Page::default();
@@ -462,15 +468,17 @@ impl Speaker {
             Wanted::All => None,
             Wanted::Exactly(net) | Wanted::Longest(net) | Wanted::Longer(net) => Some(*net),
         };
-        let cursor = from.or(start).and_then(K::from_net).map(Table::cursor);
+        let start = start.and_then(|net| K::within(vrf, net));
+        let cursor = from.and_then(K::at).or(start).map(Table::cursor);
         let table = K::table(&mut self.core.rib).0;
         let key = match wanted {
             Wanted::Longest(net) => {
-                let longest = K::from_net(*net).and_then(|k| table.longest(k, |r| r.best));
+                let key = K::within(vrf, *net);
+                let longest = key.and_then(|k| table.longest(k, |r| r.best));
                 let Some(found) = longest else { return page };
                 Some(found.key)
             }
-            Wanted::Exactly(net) | Wanted::Longer(net) => K::from_net(*net),
+            Wanted::Exactly(net) | Wanted::Longer(net) => K::within(vrf, *net),
             Wanted::All => None,
         };
         let cursor = match (wanted, key) {
@@ -492,7 +500,7 @@ impl Speaker {
                     _ => told.push((k, path)),
                 },
             );
-        page.next = next.filter(|_| !over).map(|c| c.key().net());
+        page.next = next.filter(|_| !over).map(|c| c.key().place());
         let own = self
             .peers
             .get(&id)
@@ -519,10 +527,10 @@ impl Speaker {
                 continue;
             }
             out.next_hop = resolved(out.next_hop, &own);
-            if K::LABELED && out.view().labels().is_none() {
+            if K::FAMILY.is_labeled() && out.view().labels().is_none() {
                 out.set_labels(side.locals.get(k).as_slice());
             }
-            let mut view = self.path_view(k.net(), &path, post, now);
+            let mut view = self.path_view(k, &path, post, now);
             view.attrs = out;
             view.best = true;
             page.paths.push(view);
@@ -543,7 +551,7 @@ impl<K: Ours> Exporter<'_, K> {
     /// Puts the labels into `out` that go with its next hop: those that the path came with as long as that is whose they are (an
     /// own path has ours), else none, and each prefix has our own. False: there are none that may be sent.
     fn labels(&self, key: K, path: &Path, out: &mut AttrBuf) -> bool {
-        let own = |a| self.gate.own.contains(&a);
+        let own = |a| self.gate.is_own(VrfNo::GLOBAL, a);
         if path.peer != OWN && export::is_own(out.next_hop, own) {
             out.set_labels(&[]);
             return self.locals.get(key).is_some();
@@ -569,7 +577,17 @@ impl<K: Ours> Export<K> for Exporter<'_, K> {
         out: &mut AttrBuf,
     ) -> bool {
         let like = &self.group.like;
-        if like.default_originate && key.net().prefix_len() == 0 && !K::LABELED {
+        if key.vrf().is_some_and(|vrf| vrf != like.vrf) {
+            return false;
+        }
+        // RFC 4364 7: what is of its own site does not go back there.
+        if let Some(site) = like.site
+            && attrs.ext_communities().any(|c| c == site)
+        {
+            return false;
+        }
+        let unicast = !K::FAMILY.is_labeled();
+        if like.default_originate && key.net().prefix_len() == 0 && unicast {
             return false;
         }
         // RFC 9494 4.3: who does not know what that is would take it for as good as any other.
@@ -588,6 +606,10 @@ impl<K: Ours> Export<K> for Exporter<'_, K> {
         }
         if long_lived {
             export::mark_stale(out);
+        }
+        if like.vrf != VrfNo::GLOBAL {
+            // Targets are between PEs.
+            vpn::set_targets(out, &[]);
         }
         let mut choice = NextHopChoice::Default;
         match &like.policy {
@@ -622,7 +644,7 @@ impl<K: Ours> Export<K> for Exporter<'_, K> {
         }
         let v4 = K::FAMILY.code().0 == 1;
         export::finish(out, from, &like.rules, &self.gate.local, choice, v4)
-            && (!K::LABELED || self.labels(key, path, out))
+            && (unicast || self.labels(key, path, out))
     }
 }
 

@@ -39,7 +39,8 @@ impl Marks {
 impl Speaker {
     /// Tells a neighbour everything again.
     pub(super) fn send_again(&mut self, id: PeerId, family: Family, now: Instant) {
-        let Some(kind) = Kind::of(family) else {
+        let vrf = self.peers.get(&id).map(|p| p.config.vrf);
+        let Some(kind) = vrf.and_then(|vrf| Kind::of(vrf, family)) else {
             return;
         };
         of_kind!(kind, K => self.core.resend::<K>(id));

@@ -6,18 +6,18 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 use super::families::{Kind, Ours, of_kind};
-use super::inbound::Gate;
+use super::inbound::{Gate, Source};
 use super::monitor::Feeds;
 use super::{Core, Speaker};
 use crate::attrs::{AttrBuf, LabelStack, Origin};
 use crate::policy::{Input, Peer, Policy, Protocol};
 use crate::rib::{
-    Announce, AttrId, Change, Common, HopEvent, Import, Key, L4, L6, NextHopId, V4, V6,
+    Announce, AttrId, Change, Common, HopEvent, Import, Key, L4, L6, NextHopId, Path, V4, V6,
 };
 use crate::rpki::{RoaTable, Validity};
 use crate::session::graceful::Step;
 use crate::session::{Keep, State};
-use crate::types::{Family, Label, NextHop, PathId, PeerId, Relation};
+use crate::types::{Family, Label, NextHop, PathId, PeerId, Relation, VrfNo};
 use crate::wire::Refresh;
 
 /// Who the router's own routes are from: no neighbour has this slot.
@@ -62,6 +62,8 @@ pub struct Use<'a> {
     pub relation: Option<Relation>,
     /// The labels that packets get, where the route has some (RFC 8277).
     pub labels: LabelStack,
+    /// The table in which the next hop is looked up, and where routes of the router's own are from.
+    pub table: VrfNo,
 }
 
 /// Hears which routes are best.
@@ -74,6 +76,9 @@ pub trait Best {
     fn labeled(&mut self, _net: IpNet, _by: &[Use<'_>]) -> Option<Label> {
         None
     }
+
+    /// The same of a route in a VRF. Labels are those of another PE ([`Use::table`] is the global one then).
+    fn vrf(&mut self, _vrf: VrfNo, _net: IpNet, _by: &[Use<'_>]) {}
 }
 
 impl<F: FnMut(IpNet, &[Use<'_>])> Best for F {
@@ -87,9 +92,10 @@ impl Speaker {
     /// changed. True: there is more to do.
     pub fn work(&mut self, budget: usize, to: &mut impl Best, now: Instant) -> bool {
         let mut more = false;
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.into_iter().filter(|k| !k.is_vpn()) {
             more |= of_kind!(kind, K => self.core.family::<K>(budget, to));
         }
+        more |= self.core.work_vpns(budget, to);
         more | self.advertise(budget, now)
     }
 
@@ -105,7 +111,12 @@ impl Speaker {
 
     /// Which addresses are the router's: routes with such a next hop are not used.
     pub fn set_own_addresses(&mut self, own: impl IntoIterator<Item = IpAddr>) {
-        self.core.gate.own = own.into_iter().collect();
+        self.set_own_addresses_in(VrfNo::GLOBAL, own);
+    }
+
+    /// The same of a VRF, for its CEs.
+    pub fn set_own_addresses_in(&mut self, vrf: VrfNo, own: impl IntoIterator<Item = IpAddr>) {
+        self.core.gate.own.insert(vrf, own.into_iter().collect());
     }
 
     /// What the caches of the RPKI said; after a change, [`Speaker::validate_changes`].
@@ -294,6 +305,34 @@ impl Speaker {
     }
 }
 
+/// How packets go by these paths; put into `by`.
+pub(super) fn uses<'s, K: Key>(
+    common: &Common,
+    sources: &'s [Option<Source>],
+    best: &[Path],
+    by: &mut Vec<Use<'s>>,
+) {
+    by.clear();
+    by.extend(best.iter().filter_map(|path| {
+        let source = sources
+            .get(usize::from(path.peer.0))
+            .and_then(Option::as_ref);
+        let (mut labels, mut table) = (LabelStack::EMPTY, VrfNo::GLOBAL);
+        if K::LABELED {
+            let view = common.store.view(path.post?);
+            labels = view.labels().into();
+            table = VrfNo(view.table() as u16);
+        }
+        Some(Use {
+            next_hop: common.store.next_hop(path.post?),
+            interface: source.and_then(|s| s.interface.as_deref()),
+            relation: source.map(|s| s.rules.relation),
+            labels,
+            table,
+        })
+    }));
+}
+
 impl Core {
     /// One family's piece of [`Speaker::work`].
     fn family<K: Ours>(&mut self, budget: usize, to: &mut impl Best) -> bool {
@@ -317,21 +356,7 @@ impl Core {
             if !change.moved {
                 return;
             }
-            by.clear();
-            by.extend(change.best.iter().filter_map(|path| {
-                let source = sources
-                    .get(usize::from(path.peer.0))
-                    .and_then(Option::as_ref);
-                Some(Use {
-                    next_hop: common.store.next_hop(path.post?),
-                    interface: source.and_then(|s| s.interface.as_deref()),
-                    relation: source.map(|s| s.rules.relation),
-                    labels: match K::LABELED {
-                        true => common.store.view(path.post?).labels().into(),
-                        false => LabelStack::EMPTY,
-                    },
-                })
-            }));
+            uses::<K>(common, sources, change.best, &mut by);
             let label = change.key.tell(to, &by);
             if K::LABELED {
                 let transit = by.first().is_some_and(|u| u.relation.is_some());
@@ -342,7 +367,7 @@ impl Core {
     }
 
     /// The attributes of a route of the router's own; the caller has a count of them.
-    fn local_route<K: Key>(
+    pub(super) fn local_route<K: Key>(
         &mut self,
         net: IpNet,
         labels: &[Label],
@@ -390,7 +415,7 @@ impl Core {
 
     /// The routes of a neighbour go.
     pub(super) fn forget(&mut self, peer: PeerId, family: Family) {
-        if let Some(kind) = Kind::of(family) {
+        if let Some(kind) = self.kind(peer, family) {
             of_kind!(kind, K => {
                 let (table, common) = K::table(&mut self.rib);
                 table.peer_down(common, peer);
@@ -415,7 +440,9 @@ impl Core {
         for step in steps {
             let (Step::Mark(f) | Step::LongLived(f) | Step::Sweep(f)) = step;
             // Of families without a table nothing is kept.
-            let Some(kind) = Kind::of(*f) else { continue };
+            let Some(kind) = self.kind(peer, *f) else {
+                continue;
+            };
             of_kind!(kind, K => {
                 let (table, common) = K::table(&mut self.rib);
                 match step {

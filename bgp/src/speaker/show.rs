@@ -18,7 +18,7 @@ use crate::attrs::AttrBuf;
 use crate::rib::{AttrId, Fate, Path, Route, Staleness};
 use crate::rpki::Validity;
 use crate::session::{Conn, Counters, Negotiated, State, Timer};
-use crate::types::{Asn, Family, Label, PathId, PeerId, RouterId};
+use crate::types::{Asn, Family, Label, PathId, PeerId, Rd, RouterId, VrfNo};
 
 /// A neighbour in one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub struct PeerView {
 pub struct PathView {
     /// The prefix.
     pub net: IpNet,
+    /// Its route distinguisher, of a VPN's.
+    pub rd: Option<Rd>,
     /// Who it is from; `None`: a route of the router's own.
     pub from: Option<PeerKey>,
     /// The neighbour's address.
@@ -118,6 +120,27 @@ pub enum Wanted {
     Longer(IpNet),
 }
 
+impl Wanted {
+    /// Is a prefix meant, where those of several spaces are?
+    fn holds(&self, net: IpNet) -> bool {
+        match self {
+            Self::All => true,
+            Self::Exactly(n) => *n == net,
+            Self::Longest(n) => net.contains(n),
+            Self::Longer(n) => n.contains(&net),
+        }
+    }
+}
+
+/// A prefix of a table, with what tells it from the same of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The route distinguisher of a VPN's, the number of a VRF; else zero.
+    pub space: [u8; 8],
+    /// The prefix.
+    pub net: IpNet,
+}
+
 /// Which side of the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -135,7 +158,7 @@ pub struct Page {
     /// In order of prefixes.
     pub paths: Vec<PathView>,
     /// Ask again from here; `None`: that was all.
-    pub next: Option<IpNet>,
+    pub next: Option<Place>,
 }
 
 /// Prefixes that are looked at for a page.
@@ -225,7 +248,7 @@ impl Speaker {
 
     fn family_view(&self, p: &super::peer::Peer, family: Family, advertised: u32) -> FamilyView {
         let rib = &self.core.rib;
-        let counts = match Kind::of(family) {
+        let counts = match Kind::of(p.config.vrf, family) {
             Some(kind) => of_kind!(kind, K => K::table_ref(rib).counts(p.id)),
             None => Default::default(),
         };
@@ -245,18 +268,39 @@ impl Speaker {
         family: Family,
         wanted: &Wanted,
         side: &Side,
-        from: Option<IpNet>,
+        from: Option<Place>,
         now: Instant,
     ) -> Option<Page> {
-        let kind = Kind::of(family)?;
-        of_kind!(kind, K => self.page::<K>(wanted, side, from, now))
+        self.routes_in(VrfNo::GLOBAL, family, wanted, side, from, now)
+    }
+
+    /// The same of a VRF. What a neighbour has sent or was told is of the VRF that it is in.
+    #[must_use]
+    pub fn routes_in(
+        &mut self,
+        vrf: VrfNo,
+        family: Family,
+        wanted: &Wanted,
+        side: &Side,
+        from: Option<Place>,
+        now: Instant,
+    ) -> Option<Page> {
+        let vrf = match side {
+            Side::Table => vrf,
+            Side::Received(key) | Side::Advertised(key) => {
+                self.peers.get(self.names.get(key)?)?.config.vrf
+            }
+        };
+        let kind = Kind::of(vrf, family)?;
+        of_kind!(kind, K => self.page::<K>(vrf, wanted, side, from, now))
     }
 
     fn page<K: Ours>(
         &mut self,
+        vrf: VrfNo,
         wanted: &Wanted,
         side: &Side,
-        from: Option<IpNet>,
+        from: Option<Place>,
         now: Instant,
     ) -> Option<Page> {
         let peer = match side {
@@ -264,29 +308,44 @@ impl Speaker {
             Side::Received(key) | Side::Advertised(key) => Some(*self.names.get(key)?),
         };
         if let (Side::Advertised(_), Some(id)) = (side, peer) {
-            return Some(self.advertised_views::<K>(id, wanted, from, now));
+            return Some(self.advertised_views::<K>(id, wanted, from, vrf, now));
         }
         let mut page = Page::default();
         let mut found: Vec<Route<K>> = Vec::new();
         let table = K::table(&mut self.core.rib).0;
-        let cursor = from.and_then(K::from_net).map(crate::rib::Table::cursor);
+        let cursor = from.and_then(K::at).map(crate::rib::Table::cursor);
         let next = match wanted {
+            // Of all VRFs' routes those of this one.
+            Wanted::All if vrf != VrfNo::GLOBAL => {
+                let all = K::NONE.in_vrf(vrf);
+                table.longer(all, cursor, LOOKED_AT, |r| found.push(r))
+            }
             Wanted::All => table.walk(cursor, LOOKED_AT, |r| found.push(r)),
+            // Whatever distinguisher a VPN's prefix has.
+            Wanted::Exactly(net) | Wanted::Longest(net) | Wanted::Longer(net)
+                if vrf == VrfNo::GLOBAL && K::within(vrf, *net).is_none() =>
+            {
+                table.walk(cursor, LOOKED_AT, |r| {
+                    if wanted.holds(r.key.net()) {
+                        found.push(r);
+                    }
+                })
+            }
             Wanted::Exactly(net) => {
-                found.extend(K::from_net(*net).and_then(|k| table.get(k)));
+                found.extend(K::within(vrf, *net).and_then(|k| table.get(k)));
                 None
             }
             Wanted::Longest(net) => {
-                let longest = K::from_net(*net).and_then(|k| table.longest(k, |r| r.best));
-                found.extend(longest);
+                let key = K::within(vrf, *net);
+                found.extend(key.and_then(|k| table.longest(k, |r| r.best)));
                 None
             }
             Wanted::Longer(net) => {
-                let key = K::from_net(*net)?;
+                let key = K::within(vrf, *net)?;
                 table.longer(key, cursor, LOOKED_AT, |r| found.push(r))
             }
         };
-        page.next = next.map(|c| c.key().net());
+        page.next = next.map(|c| c.key().place());
         let one = matches!(wanted, Wanted::Exactly(_) | Wanted::Longest(_));
         for route in found {
             match (side, peer) {
@@ -319,8 +378,7 @@ impl Speaker {
             let fate = fates
                 .iter()
                 .find(|(p, _)| p.peer == path.peer && p.path_id == path.path_id);
-            let mut view =
-                self.path_view(route.key.net(), path, path.post.unwrap_or(path.pre), now);
+            let mut view = self.path_view(route.key, path, path.post.unwrap_or(path.pre), now);
             view.best = route.best && n == 0;
             view.local_label = K::side_ref(&self.core.sides).locals.get(route.key);
             view.fate = fate.map(|(_, f)| *f);
@@ -332,7 +390,7 @@ impl Speaker {
     }
 
     fn received_view<K: Ours>(&self, route: &Route<K>, path: &Path, now: Instant) -> PathView {
-        let mut view = self.path_view(route.key.net(), path, path.pre, now);
+        let mut view = self.path_view(route.key, path, path.pre, now);
         view.best = route.best && route.paths.first() == Some(path);
         if path.post.is_none() {
             view.fate = Some(Fate::Rejected);
@@ -341,18 +399,21 @@ impl Speaker {
         view
     }
 
-    pub(super) fn path_view(
+    pub(super) fn path_view<K: Ours>(
         &self,
-        net: IpNet,
+        key: K,
         path: &Path,
         attrs: AttrId,
         now: Instant,
     ) -> PathView {
+        let net = key.net();
+        let vpn = matches!(K::FAMILY, Family::Vpnv4 | Family::Vpnv6);
         let from = self.peers.get(&path.peer).filter(|_| path.peer != OWN);
         let view = self.core.rib.common.store.view(attrs);
         let seconds = self.core.seconds(now).saturating_sub(path.learnt);
         PathView {
             net,
+            rd: vpn.then(|| Rd(key.place().space)),
             from: from.map(|p| p.key.clone()),
             address: self.core.gate.source(path.peer).map(|s| s.address),
             path_id: path.path_id,

@@ -212,7 +212,7 @@ impl World {
         let speaker = self.speakers.get_mut(&id).unwrap();
         let events: Vec<HopEvent> = speaker.next_hops().collect();
         for e in &events {
-            if let HopEvent::Wanted(hop, _) = e {
+            if let HopEvent::Wanted(hop, ..) = e {
                 speaker.set_next_hop(*hop, Some(1));
             }
         }

@@ -179,7 +179,7 @@ impl Bed {
         let mut best = |_: IpNet, _: &[Use<'_>]| {};
         self.speaker.work(64, &mut best, self.now);
         for hop in self.speaker.next_hops().collect::<Vec<_>>() {
-            if let bgp::rib::HopEvent::Wanted(id, _) = hop {
+            if let bgp::rib::HopEvent::Wanted(id, ..) = hop {
                 self.speaker.set_next_hop(id, Some(1));
             }
         }

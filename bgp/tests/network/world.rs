@@ -686,14 +686,14 @@ impl World {
         };
         for event in &events {
             match *event {
-                HopEvent::Wanted(id, hop) => {
+                HopEvent::Wanted(id, hop, _) => {
                     let metric = self.metric(n, &near, hop.address());
                     if let Some(r) = self.routers.get_mut(&n) {
                         r.hops.insert(id, hop);
                         r.speaker.set_next_hop(id, metric);
                     }
                 }
-                HopEvent::Unwanted(id, _) => {
+                HopEvent::Unwanted(id, ..) => {
                     if let Some(r) = self.routers.get_mut(&n) {
                         r.hops.remove(&id);
                     }

@@ -302,6 +302,10 @@ fn route(out: &mut dyn Write, r: &BgpRoute) -> io::Result<()> {
         (false, true) => " ",
         (false, false) => "x",
     };
+    let prefix = match r.rd.as_str() {
+        "" => r.prefix.clone(),
+        rd => format!("{rd} {}", r.prefix),
+    };
     let from = if r.neighbor.is_empty() {
         "own"
     } else {
@@ -325,7 +329,7 @@ fn route(out: &mut dyn Write, r: &BgpRoute) -> io::Result<()> {
     }
     let line = format!(
         "{mark} {:<20} {:<20} {:<20} {}",
-        r.prefix,
+        prefix,
         r.next_hop,
         from,
         tail.trim()

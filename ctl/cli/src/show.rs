@@ -393,7 +393,16 @@ pub(crate) fn vrfs(out: &mut dyn Write, all: &[Vrf]) -> io::Result<()> {
             dash(v.netns.clone()),
         ]);
     }
-    table.print(out)
+    table.print(out)?;
+    for v in all {
+        for t in &v.unmatched_import {
+            writeln!(out, "{}: nothing has {t}, which it imports", v.name)?;
+        }
+        for t in &v.unmatched_export {
+            writeln!(out, "{}: nobody known takes {t}, which it exports", v.name)?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn memory(out: &mut dyn Write, m: &Memory) -> io::Result<()> {

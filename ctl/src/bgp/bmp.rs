@@ -394,7 +394,9 @@ mod tests {
         );
         std::fs::write(&path, text).unwrap();
         let store = Store::load(&path).unwrap();
-        let config = super::super::translate::speaker(store.running(), &|_| None).unwrap();
+        let config =
+            super::super::translate::speaker(store.running(), &|_| None, &|_| Default::default())
+                .unwrap();
         let told = &store.running().watch.bmp["near"];
         Bed {
             poll: mio::Poll::new().unwrap(),

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use ::net::VrfId;
 use bgp::speaker::{ConnId, Ends, PeerKey, Speaker};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -17,8 +18,9 @@ use socket2::Socket;
 use tracing::debug;
 
 use super::links::Links;
-use super::net;
+use super::net::{self, Wire};
 use super::{CONNS, Driver};
+use crate::config::VrfName;
 use crate::rib::Rib;
 
 /// Octets read at once.
@@ -175,7 +177,7 @@ impl Driver {
                     Ok((socket, from)) => {
                         left -= 1;
                         let from = net::address(Ok(from));
-                        self.take_in(socket, from, links, now);
+                        self.take_in(socket, from, None, links, now);
                         self.carry_out(links, rib, now);
                     }
                     Err(e) if e.kind() == ErrorKind::WouldBlock => self.listeners[n].ready = false,
@@ -190,13 +192,32 @@ impl Driver {
                 }
             }
         }
-        self.listeners.iter().any(|l| l.ready)
+        for n in 0..self.vpns.listeners.len() {
+            while left > 0
+                && let Some(l) = self.vpns.listeners.get_mut(n).filter(|l| l.listener.ready)
+            {
+                let vrf = (l.vrf.clone(), l.id);
+                match l.listener.socket.accept() {
+                    Ok((socket, from)) => {
+                        left -= 1;
+                        let from = net::address(Ok(from));
+                        self.take_in(socket, from, Some(vrf), links, now);
+                        self.carry_out(links, rib, now);
+                    }
+                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                    Err(e) => l.listener.ready = e.kind() == ErrorKind::ConnectionAborted,
+                }
+            }
+        }
+        let in_vrfs = self.vpns.listeners.iter().map(|l| &l.listener);
+        self.listeners.iter().chain(in_vrfs).any(|l| l.ready)
     }
 
     fn take_in(
         &mut self,
         socket: Socket,
         from: Option<SocketAddr>,
+        vrf: Option<(VrfName, VrfId)>,
         links: &Links<'_>,
         now: Instant,
     ) {
@@ -204,13 +225,18 @@ impl Driver {
             return;
         };
         let scope = net::scope(remote);
-        let dev = if scope == 0 { None } else { links.name(scope) };
+        let dev = match &vrf {
+            Some((_, id)) => links.at(*id, local.ip()),
+            None if scope == 0 => None,
+            None => links.name(scope),
+        };
         let refused = |driver: &mut Self, why: &str| {
             if driver.refusals.take(now) {
                 debug!("bgp: a connection from {remote} is refused: {why}");
             }
         };
-        let Some(wire) = self.wire_of(remote.ip(), dev.as_deref()) else {
+        let name = vrf.as_ref().map(|(name, _)| name);
+        let Some(wire) = self.wire_of(remote.ip(), dev.as_deref(), name) else {
             return refused(self, "no such neighbour is configured");
         };
         let ready = socket
@@ -279,20 +305,45 @@ impl Driver {
             }
         };
         let wire = wire
-            .or_else(|| self.wire_of(address, dev.as_deref()).cloned())
+            .or_else(|| self.wire_of(address, dev.as_deref(), None).cloned())
             .ok_or("it is no longer configured")?;
+        if wire.vrf.is_some() {
+            return self.connect_in_vrf(id, address, &wire, links, rib);
+        }
         let device = dev.as_deref().map(|d| links.device(d));
         let ifindex = match &device {
             Some(d) => if_nametoindex(d.as_str()).map_err(|e| format!("interface {d}: {e}"))?,
             None => 0,
         };
         let source = match (wire.source, ifindex) {
-            (None, 0) if !links.is_standalone() => links.source(address, rib),
+            (None, 0) if !links.is_standalone() => links.source(VrfId::GLOBAL, address, rib),
             (source, _) => source,
         };
         let to = net::remote(address, wire.port, ifindex);
         let socket =
             net::connect(to, source, device.as_deref(), &wire).map_err(|e| e.to_string())?;
+        let near = wire.is_near().then_some(address);
+        self.add(id, socket, near, true, dev, Instant::now());
+        Ok(())
+    }
+
+    /// The same to a CE: in the namespace of its VRF, from an address of the interface that leads there.
+    fn connect_in_vrf(
+        &mut self,
+        id: ConnId,
+        address: IpAddr,
+        wire: &Wire,
+        links: &Links<'_>,
+        rib: &Rib,
+    ) -> Result<(), String> {
+        let vrf = links.vrf(wire.vrf.as_ref()).ok_or("there is no such VRF")?;
+        let host = links.host.ok_or("the VRF has no interface")?;
+        let source = wire.source.or_else(|| links.source(vrf, address, rib));
+        let source = source.ok_or("no interface of the VRF leads to it")?;
+        let dev = links.at(vrf, source);
+        let to = net::remote(address, wire.port, 0);
+        let socket = host.enter(vrf, || net::connect(to, Some(source), None, wire));
+        let socket = socket.and_then(|s| s).map_err(|e| e.to_string())?;
         let near = wire.is_near().then_some(address);
         self.add(id, socket, near, true, dev, Instant::now());
         Ok(())

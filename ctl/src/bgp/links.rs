@@ -9,7 +9,7 @@ use net::{IfaceId, VrfId};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_indextoname;
 
-use crate::config::Valid;
+use crate::config::{Valid, VrfName};
 use crate::control::router::Iface;
 use crate::host::Host;
 use crate::neigh::Neighbours;
@@ -21,6 +21,8 @@ pub(crate) struct Links<'a> {
     pub(crate) ifaces: &'a BTreeMap<String, Iface>,
     /// Their names.
     pub(crate) names: &'a BTreeMap<IfaceId, String>,
+    /// The numbers of VRFs.
+    pub(crate) vrfs: &'a BTreeMap<VrfName, VrfId>,
     /// Their TAPs.
     pub(crate) host: Option<&'a Host>,
     /// Who was heard on them.
@@ -102,6 +104,28 @@ impl Links<'_> {
         global.flat_map(own).collect()
     }
 
+    /// Every address of the router in a VRF.
+    pub(crate) fn addresses_in(&self, vrf: VrfId) -> Vec<IpAddr> {
+        let here = self.ifaces.values().filter(|i| i.vrf == vrf);
+        let own = here.flat_map(|i| i.conf.addresses.iter().map(|a| a.addr()));
+        own.collect()
+    }
+
+    /// The number of a VRF; that of the global table for `None`. `None`: there is no such VRF.
+    pub(crate) fn vrf(&self, name: Option<&VrfName>) -> Option<VrfId> {
+        match name {
+            None => Some(VrfId::GLOBAL),
+            Some(name) => self.vrfs.get(name).copied(),
+        }
+    }
+
+    /// The interface of a VRF that has this address.
+    pub(crate) fn at(&self, vrf: VrfId, address: IpAddr) -> Option<String> {
+        let mut here = self.ifaces.values().filter(|i| i.vrf == vrf);
+        let found = here.find(|i| i.conf.addresses.iter().any(|a| a.addr() == address))?;
+        Some(found.conf.name.clone())
+    }
+
     /// Our addresses on the way of a connection whose own end is `local`.
     pub(crate) fn own(&self, local: IpAddr, dev: Option<&str>) -> OwnAddresses {
         if self.is_standalone() {
@@ -130,8 +154,8 @@ impl Links<'_> {
 
     /// The address that connections to `to` are to come from: one of the interface that leads there. The kernel can't know,
     /// as the routes are ours.
-    pub(crate) fn source(&self, to: IpAddr, rib: &Rib) -> Option<IpAddr> {
-        let id = rib.egress(VrfId::GLOBAL, to)?;
+    pub(crate) fn source(&self, vrf: VrfId, to: IpAddr, rib: &Rib) -> Option<IpAddr> {
+        let id = rib.egress(vrf, to)?;
         let iface = self.ifaces.get(self.names.get(&id)?)?;
         let mut all = iface.conf.addresses.iter();
         // On the link itself the address of that subnet, else any.

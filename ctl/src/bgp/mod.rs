@@ -8,7 +8,7 @@
 //! - `net`: sockets. `conns`: connections and what comes and goes over them. `links`: addresses and interfaces.
 //! - `rpki`: the caches that say who may originate what.
 //! - `trial`: what a policy would do with a route.
-//! - `labels`: labels of ours.
+//! - `labels`: labels of ours. `vpn`: VRFs.
 //! - `routes`: next hops, best routes, routes of the router's own. `translate`: the configuration. `show`: the API.
 //! - `restart`: what is known of a restart of ours.
 //! - `watch`: who is told what is heard. `bmp`: stations. `mrt`: files.
@@ -27,6 +27,7 @@ mod show;
 mod tests;
 mod translate;
 mod trial;
+mod vpn;
 mod watch;
 
 use std::collections::HashMap;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bgp::speaker::{self, Action, Notice, PeerView, Speaker};
+use bgp::types::VrfNo;
 use ipnet::IpNet;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -45,8 +47,8 @@ use socket2::Socket;
 use tracing::{debug, error, info, warn};
 
 use crate::apply::translate::ttl;
-use crate::config::Valid;
 use crate::config::bgp::{Bgp, Graceful, PeerKey};
+use crate::config::{Valid, VrfName};
 use crate::control::limit::{Limit, Pace};
 use crate::labels::Manager;
 use crate::rib::{Distances, Rib};
@@ -97,6 +99,7 @@ pub(crate) struct Driver {
     conns: Conns,
     hops: Hops,
     bound: labels::Bound,
+    vpns: vpn::Vpns,
     own: Own,
     caches: Caches,
     pace: Pace,
@@ -140,6 +143,7 @@ impl Driver {
             conns: Conns::new(CONNS),
             hops: Hops::default(),
             bound: labels::Bound::default(),
+            vpns: vpn::Vpns::default(),
             own: Own::default(),
             caches: Caches::new(CACHES),
             pace: Pace::new(SLICE, PREFIXES.0, PREFIXES.1),
@@ -167,7 +171,7 @@ impl Driver {
             return Ok(Prepared::default());
         };
         for (key, neighbor) in &bgp.neighbors {
-            let wire = translate::wire(bgp, &bgp.settings(neighbor));
+            let wire = translate::wire(bgp, &bgp.settings(neighbor), None);
             if let Some(ao) = wire.ao.first() {
                 net::try_ao(ao).map_err(|e| format!("bgp.neighbor.\"{key}\".tcp-ao-file: {e}"))?;
             }
@@ -247,7 +251,12 @@ impl Driver {
         }
         let policies = |name: &str| next.policy(name);
         self.own.changed();
-        let Some(config) = translate::speaker(next, &policies) else {
+        self.vpns.changed();
+        let vrfs = |name: &VrfName| {
+            let id = links.vrf(Some(name));
+            id.map_or(VrfNo::GLOBAL, |id| VrfNo(id.0))
+        };
+        let Some(config) = translate::speaker(next, &policies, &vrfs) else {
             self.told = None;
             if let (Some(speaker), Some(last)) = (&mut self.speaker, self.hops.last.take()) {
                 info!("BGP ends: it is no longer configured");
@@ -257,10 +266,13 @@ impl Driver {
                     ..last
                 };
                 speaker.reconfigure(none, now);
+                // What has leaked between VRFs goes, too.
+                speaker.set_vrfs(Vec::new());
                 self.ending = true;
             }
             self.marker.keep(false, now);
             self.stop_listening();
+            self.vpns.stop_listening(&self.registry);
             self.wires.clear();
             self.prefixes.clear();
             self.next_advert = None;
@@ -278,7 +290,7 @@ impl Driver {
         self.hops.install = s.install;
         self.hops.last = Some(config.clone());
         let before = self.wires_in_use(now);
-        self.wires(bgp);
+        self.wires(bgp, next);
         let over_link = |k: &speaker::PeerKey| matches!(k, speaker::PeerKey::Interface(_));
         self.next_advert = self.wires.keys().any(over_link).then_some(now);
         self.sign(links);
@@ -338,11 +350,12 @@ impl Driver {
         Some(f(&mut self.caches, &mut around))
     }
 
-    fn wires(&mut self, bgp: &Bgp) {
+    fn wires(&mut self, bgp: &Bgp, valid: &Valid) {
         self.wires.clear();
         self.prefixes.clear();
         for (key, neighbor) in &bgp.neighbors {
-            let wire = translate::wire(bgp, &bgp.settings(neighbor));
+            let vrf = bgp.vrf_of(key, neighbor, &valid.interfaces);
+            let wire = translate::wire(bgp, &bgp.settings(neighbor), vrf);
             match key {
                 PeerKey::Address(a, dev) => {
                     let key = speaker::PeerKey::Address(*a, dev.clone());
@@ -381,7 +394,11 @@ impl Driver {
 
     fn wire_of_peer(&self, key: &speaker::PeerKey) -> Option<&Wire> {
         match key {
-            speaker::PeerKey::Address(a, dev) => self.wire_of(*a, dev.as_deref()),
+            // A neighbour of a VRF is by its own name.
+            speaker::PeerKey::Address(a, dev) => {
+                let own = self.wires.get(key);
+                own.or_else(|| self.wire_of(*a, dev.as_deref(), None))
+            }
             speaker::PeerKey::Interface(_) => self.wires.get(key),
         }
     }
@@ -389,10 +406,14 @@ impl Driver {
     /// Tells the listening sockets whose connections are to be signed.
     fn sign(&mut self, links: &Links<'_>) {
         let mut wanted: Vec<(hugepages::sock::Peers, &Wire)> = Vec::new();
+        let link_local = |a: &IpAddr| matches!(a, IpAddr::V6(a) if a.is_unicast_link_local());
         let index = |dev: &str| if_nametoindex(links.device(dev).as_str()).ok();
         for (key, wire) in self.wires.iter().filter(|(_, w)| w.is_signed()) {
             let peers = match key {
-                speaker::PeerKey::Address(a, None) => Some(hugepages::sock::Peers::one(*a)),
+                speaker::PeerKey::Address(a, dev) if dev.is_none() || !link_local(a) => {
+                    Some(hugepages::sock::Peers::one(*a))
+                }
+                speaker::PeerKey::Address(_, None) => None,
                 speaker::PeerKey::Address(a, Some(dev)) => {
                     index(dev).map(|i| hugepages::sock::Peers {
                         ifindex: Some(i),
@@ -411,16 +432,22 @@ impl Driver {
             };
             wanted.push((peers, wire));
         }
-        for l in &mut self.listeners {
-            let of_version = |p: &hugepages::sock::Peers| p.address.is_ipv4() == l.at.is_ipv4();
+        let global = self.listeners.iter_mut().map(|l| (l, None));
+        let vrfs = self.vpns.listeners.iter_mut();
+        let vrfs = vrfs.map(|l| (&mut l.listener, Some(&l.vrf)));
+        for (l, vrf) in global.chain(vrfs) {
+            let v4 = l.at.is_ipv4();
+            let meant = |(p, w): &&(hugepages::sock::Peers, &Wire)| {
+                p.address.is_ipv4() == v4 && w.vrf.as_ref() == vrf
+            };
             for old in std::mem::take(&mut l.signed) {
-                if !wanted.iter().any(|(p, _)| *p == old)
+                if !wanted.iter().filter(meant).any(|(p, _)| *p == old)
                     && let Err(e) = net::sign(&l.socket, &old, None)
                 {
                     warn!("bgp: a key of {} stays on {}: {e}", old.address, l.at);
                 }
             }
-            for (peers, wire) in wanted.iter().filter(|(p, _)| of_version(p)) {
+            for (peers, wire) in wanted.iter().filter(meant) {
                 match net::sign(&l.socket, peers, Some(wire)) {
                     Ok(()) => l.signed.push(*peers),
                     Err(e) => error!(
@@ -440,6 +467,8 @@ impl Driver {
             self.conns.ready(token, readable, writable);
         } else if self.caches.owns(token) {
             self.caches.ready(token, readable || writable);
+        } else if (vpn::FIRST..STATIONS).contains(&token) {
+            self.vpns.ready(token);
         } else if token >= STATIONS {
             self.watchers.ready(token, readable, writable);
         } else if let Some(l) = self.listeners.get_mut(token - LISTENERS) {
@@ -457,6 +486,7 @@ impl Driver {
             self.next_advert,
             self.watchers.poll_at(),
             self.marker.poll_at(),
+            self.vpns.poll_at(),
         ];
         times.into_iter().flatten().min()
     }
@@ -479,12 +509,14 @@ impl Driver {
         if let Some(speaker) = &mut self.speaker {
             speaker.labels_available();
             self.own.labels_available();
+            self.vpns.changed();
         }
     }
 
     /// The addresses or links of the router have changed.
     pub(crate) fn links_changed(&mut self, links: &Links<'_>, now: Instant) {
         self.own.changed();
+        self.vpns.changed();
         self.end_cut(links, now);
         if let Some(speaker) = &mut self.speaker {
             speaker.set_own_addresses(links.addresses());
@@ -534,6 +566,9 @@ impl Driver {
             rib,
         };
         more |= self.own.turn(speaker, &mut labels, valid, links);
+        more |= self
+            .vpns
+            .turn(speaker, &mut from, rib, (valid, links), &self.registry);
         self.hops.events(speaker, rib, links);
         let (budget, start) = (self.pace.slice(), Instant::now());
         let labels = labels::Labels {
@@ -541,7 +576,7 @@ impl Driver {
             from: &mut from,
             rib,
         };
-        let mut best = self.hops.best(labels, links);
+        let mut best = self.hops.best(labels, &mut self.vpns, links);
         let undecided = speaker.work(budget, &mut best, now);
         let done = best.finish();
         self.pace.took(
@@ -550,6 +585,9 @@ impl Driver {
         );
         self.hops.events(speaker, rib, links);
         more |= undecided;
+        if std::mem::take(&mut self.vpns.opened) {
+            self.sign(links);
+        }
         self.carry_out(links, rib, now);
         more |= self.write(links, rib, now);
         more |= self.watch(links, rib, now);
@@ -577,6 +615,7 @@ impl Driver {
         self.ending = false;
         self.hops.clear(rib);
         self.bound.clear(manager, rib, now);
+        self.vpns.clear(manager, rib, &self.registry, now);
         self.own = Own::default();
         info!("BGP has ended");
     }
@@ -615,8 +654,8 @@ impl Driver {
         }
     }
 
-    /// What is set on the sockets of whoever has that address there; `None`: nobody that may.
-    fn wire_of(&self, address: IpAddr, dev: Option<&str>) -> Option<&Wire> {
+    /// What is set on the sockets of whoever has that address there, in that VRF; `None`: nobody that may.
+    fn wire_of(&self, address: IpAddr, dev: Option<&str>, vrf: Option<&VrfName>) -> Option<&Wire> {
         let dev = dev.map(str::to_owned);
         let names = [
             Some(speaker::PeerKey::Address(address, None)),
@@ -624,9 +663,11 @@ impl Driver {
                 .map(|d| speaker::PeerKey::Address(address, Some(d))),
             dev.map(speaker::PeerKey::Interface),
         ];
-        let known = names.iter().flatten().find_map(|k| self.wires.get(k));
-        known.or_else(|| {
-            let covering = self.prefixes.iter().find(|(p, _)| p.contains(&address));
+        let here = |w: &&Wire| w.vrf.as_ref() == vrf;
+        let mut named = names.iter().flatten().filter_map(|k| self.wires.get(k));
+        named.find(here).or_else(|| {
+            let mut all = self.prefixes.iter().filter(|(_, w)| here(&w));
+            let covering = all.find(|(p, _)| p.contains(&address));
             covering.map(|(_, wire)| wire)
         })
     }

@@ -11,6 +11,7 @@ use hugepages::sock;
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::config::VrfName;
 use crate::config::bgp::{AoAlgorithm, AoKey, Secret};
 
 /// Connections that the kernel holds until we take them.
@@ -35,6 +36,8 @@ pub(super) struct Wire {
     pub(super) source: Option<IpAddr>,
     /// The neighbour's port.
     pub(super) port: u16,
+    /// The VRF that it is in; `None`: the global table.
+    pub(super) vrf: Option<VrfName>,
 }
 
 impl Wire {

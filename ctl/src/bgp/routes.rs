@@ -7,12 +7,13 @@ use std::sync::Arc;
 use bgp::policy::{self, Policy, Protocol};
 use bgp::rib::{HopEvent, NextHopId};
 use bgp::speaker::{self, Best, Speaker, Use};
-use bgp::types::{Label, NextHop, Relation};
+use bgp::types::{Label, NextHop, Relation, VrfNo};
 use ipnet::IpNet;
 use net::{LabelStack, VrfId};
 
 use super::labels::Labels;
 use super::links::Links;
+use super::vpn::Vpns;
 use crate::config::Valid;
 use crate::config::bgp::{Origin, OwnLabel};
 use crate::control::router::Iface;
@@ -56,9 +57,13 @@ impl Hops {
         let events: Vec<HopEvent> = speaker.next_hops().collect();
         for event in events {
             match event {
-                HopEvent::Wanted(id, hop) => match address(hop) {
+                HopEvent::Wanted(id, hop, table) => match address(hop) {
                     Some(address) if !links.is_standalone() && !policy::is_discard(&hop) => {
-                        let hop = FollowedHop { address, dev: None };
+                        let hop = FollowedHop {
+                            address,
+                            dev: None,
+                            vrf: VrfId(table.0),
+                        };
                         self.ids.insert(id, hop);
                         let one = self.followed.entry(hop).or_default();
                         one.ids.push(id);
@@ -70,7 +75,7 @@ impl Hops {
                     // On the link of its session; dropped on purpose; or nobody knows better than the kernel.
                     _ => speaker.set_next_hop(id, Some(0)),
                 },
-                HopEvent::Unwanted(id, _) => {
+                HopEvent::Unwanted(id, ..) => {
                     let Some(hop) = self.ids.remove(&id) else {
                         continue;
                     };
@@ -105,11 +110,13 @@ impl Hops {
     pub(super) fn best<'a, 'm>(
         &'a self,
         labels: Labels<'a, 'm>,
+        vpns: &'a mut Vpns,
         links: &'a Links<'a>,
     ) -> ToRib<'a, 'm> {
         ToRib {
             install: self.install && !links.is_standalone(),
             labels,
+            vpns,
             links,
             hops: Vec::new(),
             done: 0,
@@ -130,6 +137,7 @@ impl Hops {
 pub(super) struct ToRib<'a, 'm> {
     install: bool,
     labels: Labels<'a, 'm>,
+    vpns: &'a mut Vpns,
     links: &'a Links<'a>,
     hops: Vec<FollowedHop>,
     done: usize,
@@ -175,25 +183,38 @@ impl ToRib<'_, '_> {
         if policy::is_discard(&by.first()?.next_hop?) {
             return Some(PathsSpec::single(Hop::Discard(Discard::Blackhole)));
         }
+        let hops = self.labeled_hops(by);
+        let ttl = self.labels.from.ttl;
+        (!hops.is_empty()).then(|| self.labels.rib.labeled_paths(&hops, ttl))
+    }
+
+    fn labeled_hops(&self, by: &[Use<'_>]) -> Vec<(FollowedHop, LabelStack)> {
         let mut hops: Vec<(FollowedHop, LabelStack)> = Vec::new();
         for u in by {
             let labels = u.labels.as_slice().iter();
-            // They are fewer than a stack holds.
-            let labels = labels.filter_map(|l| net::Label::new(l.get())).collect();
+            // They are fewer than a stack holds. Those of a route that has leaked within this router lead back here.
+            let labels = labels
+                .filter(|_| u.table == VrfNo::GLOBAL)
+                .filter_map(|l| net::Label::new(l.get()))
+                .collect();
             let hop = self.followed(u).map(|hop| (hop, labels));
             hops.extend(hop.filter(|h| !hops.contains(h)));
         }
-        let ttl = self.labels.from.ttl;
-        (!hops.is_empty()).then(|| self.labels.rib.labeled_paths(&hops, ttl))
+        hops
     }
 
     fn followed(&self, by: &Use<'_>) -> Option<FollowedHop> {
         let hop = by.next_hop?;
         match address(hop) {
-            Some(address) => Some(FollowedHop { address, dev: None }),
+            Some(address) => Some(FollowedHop {
+                address,
+                dev: None,
+                vrf: VrfId(by.table.0),
+            }),
             None => Some(FollowedHop {
                 address: hop.address(),
                 dev: Some(self.links.id(by.interface?)?),
+                vrf: VrfId(by.table.0),
             }),
         }
     }
@@ -228,6 +249,14 @@ impl Best for ToRib<'_, '_> {
         rib.set_labeled(net, source.zip(paths.as_ref()));
         let label = self.labels.learned(net, paths)?;
         Label::new(label.get())
+    }
+
+    fn vrf(&mut self, vrf: VrfNo, net: IpNet, by: &[Use<'_>]) {
+        self.done += 1;
+        if self.install {
+            let hops = self.labeled_hops(by);
+            self.vpns.install(vrf, net, by, hops, self.labels.rib);
+        }
     }
 }
 

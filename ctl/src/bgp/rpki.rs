@@ -23,6 +23,7 @@ use super::links::Links;
 use super::net::{self, Wire};
 use crate::config::policy::{Cache as Name, Rpki, Use};
 use crate::rib::Rib;
+use ::net::VrfId;
 
 /// Octets read at once: some 3,000 records.
 const PIECE: usize = 64 << 10;
@@ -140,7 +141,7 @@ impl Cache {
         let local = address.is_loopback() || around.links.is_standalone();
         let source: Option<IpAddr> = match local {
             true => None,
-            false => around.links.source(address, around.rib),
+            false => around.links.source(VrfId::GLOBAL, address, around.rib),
         };
         let begin = || -> io::Result<Socket> {
             let to = net::remote(address, port, 0);

@@ -1,20 +1,22 @@
 //! Neighbours and routes in the words of the API, and what operators have neighbours do. Each answer is bounded: routes come
 //! page by page, each from a bounded number of prefixes.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ::net::VrfId;
 use bgp::attrs::View;
 use bgp::rib::{Fate, Staleness};
 use bgp::rpki::Vrp;
 use bgp::session::{Negotiated, RoleConfig};
 use bgp::speaker::{FamilyView, PathView, PeerKey, PeerView, Side, Speaker, Wanted};
-use bgp::types::{Family, Relation, Role};
+use bgp::types::{Family, Relation, Role, VrfNo};
 use ipnet::IpNet;
 
 use super::Driver;
 use super::links::Links;
-use crate::config::bgp as config;
+use crate::config::{RouteTarget, bgp as config};
 use crate::request::{BgpCursor, BgpRouteQuery, BgpSide, Page, Refused, RouteMatch};
 use crate::rib::Rib;
 
@@ -135,6 +137,7 @@ impl Driver {
     /// A page of routes.
     pub(crate) fn show_routes(
         &mut self,
+        vrf: VrfId,
         query: &BgpRouteQuery,
         after: Option<BgpCursor>,
         now: Instant,
@@ -161,7 +164,7 @@ impl Driver {
             BgpSide::Received(name) => (Side::Received(key(name)), name.as_str()),
             BgpSide::Advertised(name) => (Side::Advertised(key(name)), name.as_str()),
         };
-        let page = speaker.routes(at.family, &wanted, &side, at.from, now);
+        let page = speaker.routes_in(VrfNo(vrf.0), at.family, &wanted, &side, at.from, now);
         let Some(page) = page else {
             return match name {
                 "" => Err(format!("there are no routes of {}", at.family).into()),
@@ -200,6 +203,12 @@ impl Driver {
             Some(_) => Ok(self.caches.show(now)),
             None => Err(NOT_SPOKEN.into()),
         }
+    }
+
+    /// The route targets of VPN routes that neighbours have sent.
+    pub(crate) fn vpn_targets(&self) -> HashSet<RouteTarget> {
+        let all = self.speaker.iter().flat_map(Speaker::vpn_targets);
+        all.map(|t| RouteTarget(t.0)).collect()
     }
 
     /// Has a neighbour do something.
@@ -324,6 +333,7 @@ pub(super) fn route(p: &PathView, family: Family) -> api::BgpRoute {
     let text = |all: &mut dyn Iterator<Item = String>| all.collect();
     api::BgpRoute {
         prefix: p.net.to_string(),
+        rd: p.rd.map(|rd| rd.to_string()).unwrap_or_default(),
         family: family.name().into(),
         neighbor: p.from.as_ref().map(ToString::to_string).unwrap_or_default(),
         path_id: p.path_id,

@@ -35,6 +35,11 @@ fn no_names() -> &'static BTreeMap<::net::IfaceId, String> {
     &NONE
 }
 
+fn no_vrfs() -> &'static BTreeMap<crate::config::VrfName, ::net::VrfId> {
+    static NONE: BTreeMap<crate::config::VrfName, ::net::VrfId> = BTreeMap::new();
+    &NONE
+}
+
 impl Lab {
     pub(super) fn new(text: &str) -> Self {
         let poll = Poll::new().unwrap();
@@ -69,6 +74,7 @@ impl Lab {
         let links = Links {
             ifaces: no_interfaces(),
             names: no_names(),
+            vrfs: no_vrfs(),
             host: None,
             neigh: &self.neigh,
             valid: &self.valid,
@@ -110,13 +116,14 @@ impl Lab {
         let query = BgpRouteQuery {
             matching: RouteMatch::All,
             families: vec![Family::Ipv4Unicast, Family::Ipv6Unicast],
+            vrf: String::new(),
             side,
         };
         let (mut out, mut after) = (Vec::new(), None);
         loop {
             let page = self
                 .driver
-                .show_routes(&query, after, Instant::now())
+                .show_routes(::net::VrfId::GLOBAL, &query, after, Instant::now())
                 .unwrap();
             out.extend(page.rows);
             after = page.next;
@@ -421,7 +428,7 @@ fn sockets_of_neighbours() {
     let store = Store::load(&path).unwrap();
     let bgp = store.running().bgp.clone().unwrap();
     let ttls: Vec<_> = (bgp.neighbors.values())
-        .map(|n| translate::wire(&bgp, &bgp.settings(n)))
+        .map(|n| translate::wire(&bgp, &bgp.settings(n), None))
         .map(|w| (w.ttl, w.least_ttl))
         .collect();
     let expected = [

@@ -8,11 +8,11 @@ use bgp::policy::Policy;
 use bgp::rib::Options;
 use bgp::session::{FamilyConfig, GracefulConfig, MaxPrefixes, PeerAs, RoleConfig, SessionConfig};
 use bgp::speaker::{self, Confederation, Dynamic, Local, Neighbor};
-use bgp::types::{Asn, Family, Relation, Role, RouterId};
+use bgp::types::{Asn, Family, Relation, Role, RouterId, VrfNo};
 
 use super::net::Wire;
-use crate::config::Valid;
 use crate::config::bgp::{self as config, AoKey, Bgp, Graceful, PeerKey, Settings, Shutdown};
+use crate::config::{Valid, VrfName};
 
 /// Neighbours of one prefix at once.
 const MOST_DYNAMIC: usize = 1000;
@@ -25,7 +25,11 @@ pub(super) const RESTART_TIME: u64 = 120;
 pub(super) type Policies<'a> = &'a dyn Fn(&str) -> Option<Arc<Policy>>;
 
 /// What the speaker is told. `None`: BGP is not spoken.
-pub(super) fn speaker(valid: &Valid, policies: Policies<'_>) -> Option<speaker::Config> {
+pub(super) fn speaker(
+    valid: &Valid,
+    policies: Policies<'_>,
+    vrfs: &dyn Fn(&VrfName) -> VrfNo,
+) -> Option<speaker::Config> {
     let bgp = valid.bgp.as_deref()?;
     let local = local(valid, bgp)?;
     let s = &bgp.speaker;
@@ -46,9 +50,11 @@ pub(super) fn speaker(valid: &Valid, policies: Policies<'_>) -> Option<speaker::
     for (key, neighbor) in &bgp.neighbors {
         let settings = bgp.settings(neighbor);
         let group = neighbor.group.as_deref();
-        let told = Arc::new(self::neighbor(
-            bgp, &out.local, key, &settings, group, policies,
-        ));
+        let mut told = self::neighbor(bgp, &out.local, key, &settings, group, policies);
+        let vrf = bgp.vrf_of(key, neighbor, &valid.interfaces);
+        // One whose VRF has no number yet has no connection either.
+        told.vrf = vrf.map_or(VrfNo::GLOBAL, |name| vrfs(&name));
+        let told = Arc::new(told);
         match key {
             PeerKey::Address(a, dev) => {
                 let key = speaker::PeerKey::Address(*a, dev.clone());
@@ -115,6 +121,7 @@ fn neighbor(
             .allowas_in
             .map_or(0, |n| u8::try_from(n.0).unwrap_or(u8::MAX)),
         as_override: s.as_override.unwrap_or(false),
+        site: s.site.map(|site| site.0),
         remove_private: s.remove_private.unwrap_or(false),
         default_originate: s.default_originate.unwrap_or(false),
         best_external: bgp.speaker.best_external,
@@ -205,7 +212,7 @@ fn families(key: &PeerKey, s: &Settings) -> Vec<FamilyConfig> {
 }
 
 /// What is set on the sockets of a neighbour.
-pub(super) fn wire(bgp: &Bgp, s: &Settings) -> Wire {
+pub(super) fn wire(bgp: &Bgp, s: &Settings, vrf: Option<VrfName>) -> Wire {
     let local_external = bgp.is_external(s);
     let (ttl, least_ttl) = match (s.ttl_security, s.multihop) {
         (Some(hops), _) => (Some(255), u8::try_from(256 - hops.0).ok()),
@@ -223,5 +230,6 @@ pub(super) fn wire(bgp: &Bgp, s: &Settings) -> Wire {
         least_ttl,
         source: s.source_address,
         port: s.port.map_or(config::PORT, |p| p.0 as u16),
+        vrf,
     }
 }

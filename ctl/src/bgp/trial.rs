@@ -149,6 +149,7 @@ fn start(
     if q.received.is_empty() && !q.best {
         return Ok(PathView {
             net,
+            rd: None,
             from: None,
             address: None,
             local_label: None,

@@ -12,6 +12,7 @@ use super::{Driver, STATIONS, show};
 use crate::config::Valid;
 use crate::request::{BgpDumpQuery, Page, Refused};
 use crate::rib::Rib;
+use ::net::VrfId;
 
 /// How often the speaker is told the time of day.
 const CLOCK: Duration = Duration::from_secs(10);
@@ -111,7 +112,7 @@ impl Driver {
         let who = (self.watchers.name.as_str(), description);
         let source = |to| match links.is_standalone() {
             true => None,
-            false => links.source(to, rib),
+            false => links.source(VrfId::GLOBAL, to, rib),
         };
         let mut more = false;
         for station in &mut self.watchers.stations {

@@ -79,6 +79,7 @@ impl Candidate {
                 file,
                 has_id: valid.system.router_id.is_some(),
                 interfaces: &interfaces,
+                vrfs: &valid.vrfs,
                 policies: valid.policy.names().collect(),
                 keep: match files {
                     Files::Keep(running) => running.bgp.as_deref(),

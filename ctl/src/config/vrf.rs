@@ -1,9 +1,9 @@
 //! `[vrf.NAME]`: RFC 4364 3 and 4.2 (route distinguishers), 4.3.1 and RFC 4360 4 (route targets); RFC 4659 for IPv6.
 //!
-//! A VRF is a table of its own, for the interfaces that name it. Its distinguisher and its targets are read, checked and kept:
-//! they are for the VPN families of BGP, which do not use them yet. Left out: targets in hexadecimal, `import` by policy.
+//! A VRF is a table of its own, for the interfaces that name it. What its routes are to BGP follows from its distinguisher and
+//! its targets: `crate::bgp::vpn`. Left out: targets in hexadecimal, `import` by policy.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 use toml_edit::{Array, Item, Table as OutTable};
 
+use super::bgp::Origin;
 use super::model::TtlMode;
 use super::reader::{At, Key, Log, Table, string};
 use super::{print, terms};
@@ -130,6 +131,8 @@ pub struct Vrf {
     pub import: Vec<RouteTarget>,
     /// Its routes are told with these.
     pub export: Vec<RouteTarget>,
+    /// Which of its routes are told beside those of CEs; left out: connected and static ones.
+    pub redistribute: Option<BTreeSet<Origin>>,
     /// Of labels that lead into it, and of labels that its routes push; left out: `dataplane.mpls-ttl`.
     pub mpls_ttl: Option<TtlMode>,
 }
@@ -145,12 +148,24 @@ impl fmt::Display for Vrf {
         self.export
             .iter()
             .try_for_each(|t| write!(f, " export {t}"))?;
+        if let Some(all) = &self.redistribute {
+            f.write_str(" redistribute")?;
+            all.iter().try_for_each(|o| write!(f, " {}", o.name()))?;
+        }
         self.mpls_ttl
             .map_or(Ok(()), |mode| write!(f, " ttl {}", print::ttl(mode)))
     }
 }
 
 impl Vrf {
+    /// Are routes of that source told, beside those of CEs?
+    #[must_use]
+    pub fn redistributes(&self, source: Origin) -> bool {
+        self.redistribute
+            .as_ref()
+            .is_none_or(|all| all.contains(&source))
+    }
+
     /// Its section of the file.
     pub(super) fn to_table(&self) -> OutTable {
         let mut table = OutTable::new();
@@ -163,6 +178,10 @@ impl Vrf {
                 let all: Array = targets.iter().map(ToString::to_string).collect();
                 set(key, all.into());
             }
+        }
+        if let Some(all) = &self.redistribute {
+            let all: Array = all.iter().map(|o| o.name()).collect();
+            set("redistribute", all.into());
         }
         if let Some(mode) = self.mpls_ttl {
             set("mpls-ttl", print::ttl(mode).into());
@@ -217,12 +236,13 @@ pub(super) fn sections(root: &Table<'_>, log: &mut Log<'_>) -> Vec<At<(VrfName, 
             log.at(at, key, hint);
             continue;
         };
-        let known = ["rd", "import", "export", "mpls-ttl"];
+        let known = ["rd", "import", "export", "redistribute", "mpls-ttl"];
         let table = Table::new(entries, at, key, &known, &[], log);
         let vrf = Vrf {
             rd: table.read("rd", log, distinguisher).map(|rd| rd.value),
             import: targets(&table, "import", log),
             export: targets(&table, "export", log),
+            redistribute: redistribute(&table, log),
             mpls_ttl: table.read("mpls-ttl", log, terms::ttl).map(|t| t.value),
         };
         match name(found.get_ref()) {
@@ -234,6 +254,27 @@ pub(super) fn sections(root: &Table<'_>, log: &mut Log<'_>) -> Vec<At<(VrfName, 
         }
     }
     out
+}
+
+fn redistribute(table: &Table<'_>, log: &mut Log<'_>) -> Option<BTreeSet<Origin>> {
+    let key = Key::Of(&table.key, "redistribute");
+    table.get("redistribute")?;
+    let mut out = BTreeSet::new();
+    for value in table.list("redistribute") {
+        let Some(text) = string(value, key, log) else {
+            continue;
+        };
+        match text.value {
+            "connected" => drop(out.insert(Origin::Connected)),
+            "static" => drop(out.insert(Origin::Static)),
+            other => log.at(
+                text.at,
+                key,
+                format!("{other:?} is not \"connected\" or \"static\""),
+            ),
+        }
+    }
+    Some(out)
 }
 
 fn targets(table: &Table<'_>, which: &'static str, log: &mut Log<'_>) -> Vec<RouteTarget> {

@@ -384,8 +384,9 @@ impl Router {
             matching: RouteMatch::Exact(used.prefix),
             families: vec![family],
             side: BgpSide::Table,
+            vrf: String::new(),
         };
-        match self.bgp.show_routes(&query, None, now) {
+        match self.bgp.show_routes(vrf, &query, None, now) {
             Ok(page) => answer.bgp = page.rows,
             Err(e) => notes.push(e.to_string()),
         }

@@ -376,7 +376,7 @@ impl Control {
                 query,
                 after,
                 reply,
-            } => reply.send(r.bgp.show_routes(&query, after, now)),
+            } => reply.send(r.show_bgp_routes(&query, after, now)),
             Request::BgpPolicy { query, reply } => {
                 let done = r.bgp.try_policy(&query, &r.running, now);
                 reply.send(done.map(Box::new));

@@ -395,6 +395,7 @@ impl Router {
         let links = Links {
             ifaces: &self.ifaces,
             names: &self.names,
+            vrfs: &self.vrfs,
             host: self.host.as_ref(),
             neigh: &self.neigh,
             valid: &self.running,
@@ -426,6 +427,7 @@ impl Router {
             links: Links {
                 ifaces: &self.ifaces,
                 names: &self.names,
+                vrfs: &self.vrfs,
                 host: self.host.as_ref(),
                 neigh: &self.neigh,
                 valid: &self.running,
@@ -463,6 +465,7 @@ impl Router {
         let links = Links {
             ifaces: &self.ifaces,
             names: &self.names,
+            vrfs: &self.vrfs,
             host: self.host.as_ref(),
             neigh: &self.neigh,
             valid: &self.running,

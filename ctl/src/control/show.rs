@@ -1,5 +1,6 @@
 //! What runs, in the words of the API. Each answer is bounded: tables are shown page by page.
 
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Bound;
 use std::time::Instant;
@@ -9,8 +10,9 @@ use ipnet::IpNet;
 use net::{IfaceId, Label, VrfId};
 
 use super::router::{Iface, Router};
+use crate::config::{RouteTarget, Vrf, VrfName};
 use crate::labels::{Fec, Owner, Usage};
-use crate::request::{Page, Protocol, Refused, RouteMatch, RouteQuery};
+use crate::request::{BgpCursor, BgpRouteQuery, Page, Protocol, Refused, RouteMatch, RouteQuery};
 use crate::rib::resolve::{Resolved, Target};
 use crate::rib::spec::{self, Hop, LabelAction, PathSpec, PathsSpec, Problem, Source, TtlMode};
 use crate::rib::{LabelView, RouteView};
@@ -334,10 +336,23 @@ fn ttl_name(spec: &PathsSpec) -> String {
 // ---- VRFs ----
 
 impl Router {
+    /// A page of BGP's routes.
+    pub(crate) fn show_bgp_routes(
+        &mut self,
+        query: &BgpRouteQuery,
+        after: Option<BgpCursor>,
+        now: Instant,
+    ) -> Result<Page<api::BgpRoute, BgpCursor>, Refused> {
+        self.check_vrf(&query.vrf)?;
+        let name = Some(query.vrf.as_str()).filter(|n| !n.is_empty());
+        self.bgp.show_routes(self.vrf_id(name), query, after, now)
+    }
+
     /// The VRFs, or the one of that name.
     pub(crate) fn show_vrfs(&mut self, name: &str) -> Result<Vec<api::Vrf>, Refused> {
         self.check_vrf(name)?;
         let running = std::sync::Arc::clone(&self.running);
+        let heard = self.bgp.vpn_targets();
         let all = running.vrfs.iter();
         let chosen = all.filter(|(n, _)| name.is_empty() || ***n == *name);
         let row = |(name, conf): (&crate::config::VrfName, &crate::config::Vrf)| {
@@ -355,10 +370,30 @@ impl Router {
                 ipv6_routes: ipv6 as u64,
                 label: self.rib.labels_into(id).map(Label::get).collect(),
                 netns: netns.unwrap_or_default(),
+                unmatched_import: unmatched(&running.vrfs, name, &conf.import, &heard, |v| {
+                    &v.export
+                }),
+                unmatched_export: unmatched(&running.vrfs, name, &conf.export, &heard, |v| {
+                    &v.import
+                }),
             }
         };
         Ok(chosen.map(row).collect())
     }
+}
+
+/// Of a VRF's route targets those that no other VRF has in its list, nor any VPN route that neighbours have sent.
+fn unmatched(
+    vrfs: &BTreeMap<VrfName, Vrf>,
+    name: &VrfName,
+    targets: &[RouteTarget],
+    heard: &HashSet<RouteTarget>,
+    list: impl Fn(&Vrf) -> &Vec<RouteTarget>,
+) -> Vec<String> {
+    let others = || vrfs.iter().filter(|(n, _)| *n != name);
+    let known = |t: &&RouteTarget| heard.contains(t) || others().any(|(_, v)| list(v).contains(t));
+    let nobody = targets.iter().filter(|t| !known(t));
+    nobody.map(ToString::to_string).collect()
 }
 
 // ---- interfaces, neighbours, workers ----

@@ -171,6 +171,23 @@ impl Host {
         self.vrfs.get(&vrf).map(|(ns, _)| ns.path())
     }
 
+    /// A number that tells the namespace of a VRF from others that are held. `None`: it has none, since it has no interface.
+    #[must_use]
+    pub fn namespace_id(&self, vrf: VrfId) -> Option<u64> {
+        self.vrfs.get(&vrf)?.0.id().ok()
+    }
+
+    /// Does something in the namespace of a VRF that has interfaces: sockets made there are there for good.
+    ///
+    /// # Errors
+    /// It has no namespace, or the kernel does not let us in; then nothing was done.
+    pub fn enter<T>(&self, vrf: VrfId, what: impl FnOnce() -> T) -> io::Result<T> {
+        match self.vrfs.get(&vrf) {
+            Some((ns, _)) => ns.enter(what),
+            None => Err(io::Error::other("the VRF has no interface")),
+        }
+    }
+
     /// Does something in the namespace of a VRF, which is made if there is none.
     fn within<T>(
         &mut self,

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -51,6 +52,11 @@ impl Netns {
         let done = what();
         drop(back);
         Ok(done)
+    }
+
+    /// Tells it from every other one that is held.
+    pub(super) fn id(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.ino())
     }
 
     /// Where others find it, while this process runs.

@@ -22,6 +22,8 @@ pub struct FollowedHop {
     pub address: IpAddr,
     /// Where, if it is link-local.
     pub dev: Option<IfaceId>,
+    /// The table in which it is looked up: for a route of a VRF that was learned in it, that VRF's.
+    pub vrf: VrfId,
 }
 
 /// What becomes of BGP's route of a prefix.
@@ -116,7 +118,7 @@ impl Rib {
         if self.followed.hops.contains_key(&hop) {
             return;
         }
-        let spec = PathsSpec::single(self.bgp_hop(hop));
+        let spec = PathsSpec::single_in(hop.vrf, self.bgp_hop(hop));
         let set = self.sets.intern(&spec);
         self.sets.hold(set);
         if let Some(s) = self.sets.get_mut(set) {
@@ -178,11 +180,17 @@ impl Rib {
             return one.set;
         }
         let hops = hops.iter().take(resolve::MAX_PATHS);
-        let paths = hops.map(|h| PathSpec::new(self.bgp_hop(*h))).collect();
+        let paths = hops.map(|h| self.bgp_path(h)).collect();
         self.sets.intern(&PathsSpec {
             paths,
             ttl: TtlMode::Uniform,
         })
+    }
+
+    fn bgp_path(&self, hop: &FollowedHop) -> PathSpec {
+        let mut path = PathSpec::new(self.bgp_hop(*hop));
+        path.vrf = hop.vrf;
+        path
     }
 
     /// The paths of a route by these next hops, with what is pushed for each.
@@ -190,7 +198,7 @@ impl Rib {
     pub fn labeled_paths(&self, hops: &[(FollowedHop, LabelStack)], ttl: TtlMode) -> PathsSpec {
         let one = |(hop, labels): &(FollowedHop, LabelStack)| PathSpec {
             labels: labels.clone(),
-            ..PathSpec::new(self.bgp_hop(*hop))
+            ..self.bgp_path(hop)
         };
         let hops = hops.iter().take(resolve::MAX_PATHS);
         PathsSpec {
@@ -223,6 +231,23 @@ impl Rib {
             self.sets.hold(id);
         }
         self.incoming.push((p, route));
+    }
+
+    /// As [`Rib::set_bgp`], in a VRF, and at once: those come in by other routes' changes, not as full tables.
+    pub fn set_bgp_in(&mut self, vrf: VrfId, p: IpNet, route: Option<(Source, SetId)>) {
+        debug_assert!(route.is_none_or(|r| r.0.is_bgp()));
+        if let Some(slot) = self.set_only(vrf, p.trunc(), Source::is_bgp, route) {
+            self.queues.later(slot, &mut self.table);
+        }
+    }
+
+    /// The paths of a prefix's own route in a VRF, static or connected: what a route that has leaked from there stands on.
+    #[must_use]
+    pub fn own_paths(&self, vrf: VrfId, p: &IpNet) -> Option<PathsSpec> {
+        let entry = &self.table[self.table.get_in(vrf, p)?];
+        let own = |s: Source| matches!(s, Source::Connected | Source::Static);
+        let (_, id) = entry.routes.all().iter().find(|(s, _)| own(*s))?;
+        self.sets.get(*id).map(|set| set.spec.clone())
     }
 
     /// Puts routes into the table that BGP has set, at most so many, and into the slice what they change. Returns how many

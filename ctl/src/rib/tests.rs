@@ -906,7 +906,11 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn followed(address: IpAddr) -> FollowedHop {
-    FollowedHop { address, dev: None }
+    FollowedHop {
+        address,
+        dev: None,
+        vrf: VrfId::GLOBAL,
+    }
 }
 
 fn is_even(hop: &FollowedHop) -> bool {

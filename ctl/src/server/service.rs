@@ -174,11 +174,6 @@ fn family(name: &str) -> Result<Family, Refusal> {
 
 fn bgp_route_query(query: &api::BgpRouteQuery) -> Result<BgpRouteQuery, Refusal> {
     let (matching, version) = match_of(&query.destination, query.longer)?;
-    if !query.vrf.is_empty() {
-        return Err(Refusal::No(
-            "BGP has no routes of VRFs in this version; leave \"vrf\" out".into(),
-        ));
-    }
     let families = match (query.family.as_str(), version) {
         ("", Some(true)) => vec![Family::Ipv6Unicast],
         ("", Some(false)) => vec![Family::Ipv4Unicast],
@@ -199,6 +194,7 @@ fn bgp_route_query(query: &api::BgpRouteQuery) -> Result<BgpRouteQuery, Refusal>
         matching,
         families,
         side,
+        vrf: query.vrf.clone(),
     })
 }
 

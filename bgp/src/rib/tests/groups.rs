@@ -379,7 +379,7 @@ fn fill(rib: &mut Rib, p: u16, n: u32, of: impl Fn(u32) -> u32) {
         )]);
         let pre = rib.common.store.intern(a.view());
         for id in rib.common.store.hops.events().collect::<Vec<_>>() {
-            if let HopEvent::Wanted(id, _) = id {
+            if let HopEvent::Wanted(id, ..) = id {
                 rib.set_next_hop(id, Some(1));
             }
         }

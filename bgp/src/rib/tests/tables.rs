@@ -116,7 +116,7 @@ impl Pair {
     fn events(&mut self) {
         let all: Vec<_> = self.rib.common.store.hops.events().collect();
         for e in all {
-            if let HopEvent::Wanted(id, h) = e {
+            if let HopEvent::Wanted(id, h, _) = e {
                 let n = (0..4).find(|n| hop(*n) == h).unwrap();
                 self.rib.set_next_hop(id, self.metrics[usize::from(n)]);
             }

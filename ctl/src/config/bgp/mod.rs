@@ -22,14 +22,16 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::model::Interface;
+use super::vrf::VrfName;
 pub use keys::{AoAlgorithm, AoKey};
 pub(super) use parse::{Draft, section};
 pub use print::{BgpStep, steps};
 pub use settings::Settings;
 pub(super) use validate::{Around, validate};
 pub use value::{
-    AddPath, Confederation, Distance, Families, Graceful, HoldTime, MaxPrefix, Med, Multipath,
-    Number, OwnLabel, PeerAs, PolicyName, Secret, SecretFile, Shutdown, Text,
+    AddPath, Confederation, Distance, Families, Graceful, HoldTime, InVrf, MaxPrefix, Med,
+    Multipath, Number, OwnLabel, PeerAs, PolicyName, Secret, SecretFile, Shutdown, Site, Text,
 };
 
 /// The port that BGP is spoken on, RFC 4271 8.2.1.
@@ -159,7 +161,7 @@ impl Origin {
 /// A neighbour, as `[bgp.neighbor."…"]` names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PeerKey {
-    /// An address; with its interface (`fe80::1%wan0`) if it is link-local.
+    /// An address; with its interface (`fe80::1%wan0`) if it is link-local, or if it is one that several VRFs have.
     Address(IpAddr, Option<String>),
     /// Whoever has an address in it may connect.
     Prefix(IpNet),
@@ -208,6 +210,25 @@ impl Bgp {
             Some(PeerAs::Internal) => false,
             Some(PeerAs::Number(n)) => n != self.speaker.asn,
             Some(PeerAs::External) | None => true,
+        }
+    }
+
+    /// The VRF that a neighbour is in: that which it names, or that of the interface in its name. `None`: the global table.
+    #[must_use]
+    pub fn vrf_of(
+        &self,
+        key: &PeerKey,
+        neighbor: &Neighbor,
+        interfaces: &BTreeMap<String, Interface>,
+    ) -> Option<VrfName> {
+        if let Some(InVrf(name)) = self.settings(neighbor).vrf {
+            return Some(name);
+        }
+        match key {
+            PeerKey::Address(_, Some(dev)) | PeerKey::Interface(dev) => {
+                interfaces.get(dev).and_then(|i| i.vrf.clone())
+            }
+            PeerKey::Address(_, None) | PeerKey::Prefix(_) => None,
         }
     }
 

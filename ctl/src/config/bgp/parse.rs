@@ -399,10 +399,6 @@ fn address_key(address: IpAddr, dev: Option<&str>) -> Result<PeerKey, String> {
         return Err(format!(
             "{address} is link-local, so it needs its interface: \"{address}%wan0\""
         ));
-    } else if !link_local && dev.is_some() {
-        return Err(format!(
-            "{address} is not link-local, so it is written without an interface"
-        ));
     } else {
         return Ok(PeerKey::Address(address, dev.map(str::to_owned)));
     };

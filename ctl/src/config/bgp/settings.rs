@@ -8,8 +8,8 @@ use bgp::types::Role;
 
 use super::super::reader::{Key, Log, Table};
 use super::value::{
-    AddPath, Families, Graceful, HoldTime, MaxPrefix, Number, PeerAs, PolicyName, SecretFile,
-    Shutdown, Text, Word,
+    AddPath, Families, Graceful, HoldTime, InVrf, MaxPrefix, Number, PeerAs, PolicyName,
+    SecretFile, Shutdown, Site, Text, Word,
 };
 
 macro_rules! settings {
@@ -111,6 +111,10 @@ settings! {
     "allowas-in" allowas_in: Number<1, 10>,
     /// The neighbour's AS is replaced by ours in what it is sent.
     "as-override" as_override: bool,
+    /// It is in this VRF: a CE (RFC 4364).
+    "vrf" vrf: InVrf,
+    /// The site that its routes are of (RFC 4364 7): they don't go back there.
+    "site-of-origin" site: Site,
     /// It is sent a default route, whether there is one or not.
     "default-originate" default_originate: bool,
 }

@@ -253,8 +253,8 @@ fn mistakes_are_named() {
             "",
         ),
         (
-            &format!("{peer}as = 1\nfamilies = [\"vpnv4\"]\n"),
-            "/etc/t.toml:10: bgp.neighbor.\"10.0.0.2\".families: sessions for vpnv4 are not in this version",
+            &format!("{peer}as = 1\nfamilies = [\"ipv4-flowspec\"]\n"),
+            "/etc/t.toml:10: bgp.neighbor.\"10.0.0.2\".families: sessions for ipv4-flowspec are not in this version",
             "ipv4-unicast",
         ),
         (
@@ -286,6 +286,31 @@ fn mistakes_are_named() {
             &format!("{peer}as = 1\nrole = \"boss\"\n"),
             "/etc/t.toml:10: bgp.neighbor.\"10.0.0.2\".role: \"boss\" is not one of",
             "\"rs-client\"",
+        ),
+        (
+            &format!("{peer}as = 1\nvrf = \"x\"\n"),
+            "/etc/t.toml:10: bgp.neighbor.\"10.0.0.2\".vrf: there is no VRF \"x\"",
+            "[vrf.x]",
+        ),
+        (
+            &format!("{peer}as = 1\nsite-of-origin = \"64512:1\"\n"),
+            "/etc/t.toml:10: bgp.neighbor.\"10.0.0.2\".site-of-origin: \"64512:1\" is not",
+            "soo:64512:7",
+        ),
+        (
+            &format!("{peer}as = 1\nsite-of-origin = \"soo:64512:1\"\n"),
+            "/etc/t.toml:10: bgp.neighbor.\"10.0.0.2\".site-of-origin: is about a neighbour in a VRF",
+            "",
+        ),
+        (
+            &format!("{peer}as = 1\nvrf = \"x\"\nfamilies = [\"vpnv4\"]\n[vrf.x]\n"),
+            "/etc/t.toml:11: bgp.neighbor.\"10.0.0.2\".families: a CE has unicast routes only",
+            "",
+        ),
+        (
+            &format!("{peer}as = 64512\nvrf = \"x\"\n[vrf.x]\n"),
+            "/etc/t.toml:9: bgp.neighbor.\"10.0.0.2\".as: a CE within our own AS",
+            "RFC 6368",
         ),
         (
             &format!("{peer}as = 1\nlocal-as = 64512\n"),

@@ -9,9 +9,10 @@ use api::grammar::nearest;
 
 use super::super::model::Interface;
 use super::super::reader::Log;
+use super::super::vrf::{self, Vrf, VrfName};
 use super::keys;
 use super::parse::{Draft, Scope};
-use super::value::{Families, Number, Secret, SecretFile};
+use super::value::{Families, InVrf, Number, Secret, SecretFile};
 use super::{AoKey, Bgp, PeerKey, Settings};
 
 /// What `[bgp]` stands on.
@@ -22,6 +23,8 @@ pub(in crate::config) struct Around<'a> {
     pub(in crate::config) has_id: bool,
     /// The interfaces; none: the kernel's own are used.
     pub(in crate::config) interfaces: &'a BTreeMap<String, Interface>,
+    /// The VRFs.
+    pub(in crate::config) vrfs: &'a BTreeMap<VrfName, Vrf>,
     /// The policies that there are.
     pub(in crate::config) policies: Vec<&'a str>,
     /// What runs, if the files that it names are not to be read again.
@@ -146,6 +149,88 @@ impl Check<'_, '_, '_> {
         ))
     }
 
+    /// The same of an address in a VRF; two VRFs may have it.
+    fn own_in(&self, address: IpAddr, vrf: Option<&InVrf>) -> Result<(), String> {
+        let Some(InVrf(vrf)) = vrf else {
+            return self.own(address);
+        };
+        let here = |i: &&Interface| i.vrf.as_ref() == Some(vrf);
+        let mut all = self.around.interfaces.values().filter(here);
+        match all.any(|i| i.addresses.iter().any(|a| a.addr() == address)) {
+            true => Ok(()),
+            false => Err(format!(
+                "{address} is no address of this router in VRF {vrf}"
+            )),
+        }
+    }
+
+    /// An address with its interface: link-local, or of a VRF that is not the only one with such an address.
+    fn on_link(&self, key: &PeerKey) -> Result<(), String> {
+        let PeerKey::Address(address, Some(dev)) = key else {
+            return Ok(());
+        };
+        let link_local = matches!(address, IpAddr::V6(a) if a.is_unicast_link_local());
+        let in_vrf = self
+            .around
+            .interfaces
+            .get(dev)
+            .is_some_and(|i| i.vrf.is_some());
+        match link_local || in_vrf {
+            true => Ok(()),
+            false => Err(format!(
+                "{address} is not link-local, so it is written without an interface"
+            )),
+        }
+    }
+
+    /// What a neighbour in a VRF may be: RFC 4364 7.
+    fn in_vrf(
+        &self,
+        bgp: &Bgp,
+        key: &PeerKey,
+        s: &Settings,
+        vrf: Option<&VrfName>,
+    ) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        let unicast = |f: &Family| matches!(f, Family::Ipv4Unicast | Family::Ipv6Unicast);
+        let Some(vrf) = vrf else {
+            if s.site.is_some() {
+                let message = "is about a neighbour in a VRF; add vrf = \"NAME\", or leave it out";
+                found.push(("site-of-origin", message.to_owned()));
+            }
+            return found;
+        };
+        if let Err(message) = vrf::exists(self.around.vrfs, vrf) {
+            found.push(("vrf", message));
+        }
+        if let PeerKey::Address(_, Some(dev)) = key
+            && let Some(other) = self.around.interfaces.get(dev)
+            && other.vrf.as_ref() != Some(vrf)
+        {
+            let place = other.vrf.as_deref().unwrap_or("the global table");
+            found.push((
+                "vrf",
+                format!("is {vrf}, and interface {dev} is in {place}"),
+            ));
+        }
+        if matches!(key, PeerKey::Interface(_) | PeerKey::Prefix(_)) {
+            let message = "a neighbour in a VRF is named by its address, such as \"10.0.0.2\"";
+            found.push(("", message.to_owned()));
+        }
+        if let Some(Families(f)) = s.families
+            && !f.iter().all(|f| unicast(&f))
+        {
+            let message =
+                "a CE has unicast routes only; VPN families are for neighbours in the global table";
+            found.push(("families", message.to_owned()));
+        }
+        if s.asn.is_some() && !bgp.is_external(s) {
+            let message = "a CE within our own AS is not in this version (RFC 6368); give the site an AS of its own";
+            found.push(("as", message.to_owned()));
+        }
+        found
+    }
+
     fn policy(&self, name: &str) -> Result<(), String> {
         let known = &self.around.policies;
         if known.contains(&name) {
@@ -228,10 +313,12 @@ impl Check<'_, '_, '_> {
         }
         let s = bgp.settings(neighbor);
         let where_ = match key {
-            PeerKey::Interface(name) | PeerKey::Address(_, Some(name)) => self.interface(name),
+            PeerKey::Interface(name) | PeerKey::Address(_, Some(name)) => {
+                self.interface(name).and_then(|()| self.on_link(key))
+            }
             // Where the kernel's addresses are used, which they are is not known here.
             PeerKey::Address(_, None) if self.around.interfaces.is_empty() => Ok(()),
-            PeerKey::Address(address, None) => match self.own(*address) {
+            PeerKey::Address(address, None) => match self.own_in(*address, s.vrf.as_ref()) {
                 Ok(()) => Err(format!(
                     "{address} is the router's own address; name the neighbour's"
                 )),
@@ -244,6 +331,10 @@ impl Check<'_, '_, '_> {
             self.wrong(&scope, "", message);
         }
         self.policies(&scope, &neighbor.own);
+        let vrf = bgp.vrf_of(key, neighbor, self.around.interfaces);
+        for (at, message) in self.in_vrf(bgp, key, &s, vrf.as_ref()) {
+            self.wrong(&scope, at, message);
+        }
         if s.asn.is_none() {
             let message =
                 "is missing here and in its group; write as = 64513, \"external\" or \"internal\"";
@@ -261,7 +352,7 @@ impl Check<'_, '_, '_> {
             if !families_match {
                 let message = format!("{source} is of another IP version than the neighbour");
                 self.wrong(&scope, "source-address", message);
-            } else if let Err(message) = self.own(source) {
+            } else if let Err(message) = self.own_in(source, vrf.map(InVrf).as_ref()) {
                 self.wrong(&scope, "source-address", message);
             }
         }

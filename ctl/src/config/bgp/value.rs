@@ -5,12 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use api::grammar::nearest;
+use bgp::attrs::ExtCommunity;
 use bgp::types::{Family, FamilySet, Role};
 use toml::Spanned;
 use toml::de::DeValue;
 use toml_edit::{Array, InlineTable};
 
 use super::super::reader::{Key, Log, Table, mistyped, number, string};
+use super::super::vrf::{self, VrfName};
 
 /// A value of a key.
 pub(super) trait Word: Sized {
@@ -165,6 +167,39 @@ impl Word for PolicyName {
     }
 }
 
+/// The name of a VRF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InVrf(pub VrfName);
+
+impl Word for InVrf {
+    fn read<'t>(value: &'t Spanned<DeValue<'t>>, key: Key<'t>, log: &mut Log<'_>) -> Option<Self> {
+        word(value, key, log, |text| vrf::name(text).map(Self))
+    }
+
+    fn write(&self) -> toml_edit::Value {
+        (*self.0).into()
+    }
+}
+
+/// A site of origin, RFC 4364 7: an extended community of sub-type 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site(pub ExtCommunity);
+
+impl Word for Site {
+    fn read<'t>(value: &'t Spanned<DeValue<'t>>, key: Key<'t>, log: &mut Log<'_>) -> Option<Self> {
+        word(value, key, log, |text| {
+            let site = text.starts_with("soo:").then(|| text.parse());
+            site.and_then(Result::ok).map(Self).ok_or_else(|| {
+                format!("{text:?} is not a site of origin such as \"soo:64512:7\" or \"soo:192.0.2.1:7\"")
+            })
+        })
+    }
+
+    fn write(&self) -> toml_edit::Value {
+        self.0.to_string().into()
+    }
+}
+
 /// `as` of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerAs {
@@ -224,11 +259,13 @@ impl Word for HoldTime {
 }
 
 /// The families that a session can carry in this version.
-pub(super) const FAMILIES: [Family; 4] = [
+pub(super) const FAMILIES: [Family; 6] = [
     Family::Ipv4Unicast,
     Family::Ipv6Unicast,
     Family::Ipv4Labeled,
     Family::Ipv6Labeled,
+    Family::Vpnv4,
+    Family::Vpnv6,
 ];
 
 /// A set of families, at least one.

@@ -6,6 +6,7 @@ fn hop(a: &str) -> FollowedHop {
     FollowedHop {
         address: ip(a),
         dev: None,
+        vrf: VrfId::GLOBAL,
     }
 }
 

@@ -264,6 +264,7 @@ fn a_full_table_of_bgp() {
         .map(|n| FollowedHop {
             address: IpAddr::from([10, 0, 1, n]),
             dev: None,
+            vrf: VrfId::GLOBAL,
         })
         .collect();
     hops.iter().for_each(|h| r.follow(*h));

@@ -1,0 +1,507 @@
+//! VPNs: what this router's VRFs have becomes routes of VPNv4 and VPNv6, and such routes of others come into VRFs.
+//!
+//! Read RFC 4364 4 and RFC 4659. A VRF's routes are a table of their own ([`Vrf4`](crate::rib::Vrf4)): those that its CEs and
+//! the router itself have, and copies of VPN routes. Each table decides by itself, by the whole of RFC 4271 9.1:
+//! 1. Of a VPN prefix (RD and prefix) the best path, and those used beside it.
+//! 2. Those come into each VRF that imports one of their route targets, and are paths there like those of CEs.
+//! 3. What is best in a VRF, if it was learned there, goes out again as a VPN route: with the VRF's RD, targets and label, as a
+//!    path of the router's own.
+//!
+//! A VRF of this router that imports another's target takes its routes by the same three steps: no session is needed. What
+//! came into a VRF is never told on as its own, so no loop can be made of targets.
+//!
+//! Departures: all VPN routes are kept, whether a VRF wants them or not (RFC 4364 4.3.1 lets them be dropped), so that a new
+//! VRF has its routes at once. Targets that a CE sends are taken off. Left out: a label for each prefix, routes of CEs within
+//! our own AS (RFC 6368), next hops changed at the border of an AS (RFC 4364 10 b).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
+use std::time::Instant;
+
+use arrayvec::ArrayVec;
+use ipnet::IpNet;
+
+use super::families::Ours;
+use super::inbound::Gate;
+use super::routes::{OWN, uses};
+use super::show::LOOKED_AT;
+use super::{Best, Core, Speaker};
+use crate::attrs::{AttrBuf, ExtCommunity, View, code, flag};
+use crate::policy::{Policy, Protocol};
+use crate::rib::{
+    Announce, AttrId, Common, Cursor, Import, Key, Path, Scoped, V4, V6, Vpn4, Vpn6, Vrf4, Vrf6,
+};
+use crate::types::{Label, PathId, PeerId, Rd, VrfNo};
+
+/// Paths of a VPN prefix that come into a VRF, at most.
+const BESIDE: usize = 16;
+
+/// A VRF, as the speaker is told of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vrf {
+    /// Its number in the router; not 0.
+    pub number: VrfNo,
+    /// Tells its routes from those of others; none: they are not told.
+    pub rd: Option<Rd>,
+    /// VPN routes with one of these targets come in.
+    pub import: Vec<ExtCommunity>,
+    /// Its routes are told with these; empty: they are not.
+    pub export: Vec<ExtCommunity>,
+    /// Leads into it; none: its routes are not told.
+    pub label: Option<Label>,
+}
+
+/// A path that came into a VRF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Taken {
+    vrf: VrfNo,
+    peer: PeerId,
+    path_id: PathId,
+}
+
+/// A walk over a whole table in pieces: `None`: none; else where to go on.
+type Walk<K> = Option<Option<Cursor<K>>>;
+
+/// The VRFs there are, and what came into them.
+#[derive(Debug, Default)]
+pub(super) struct Vpns {
+    vrfs: BTreeMap<VrfNo, Vrf>,
+    by_target: HashMap<ExtCommunity, Vec<VrfNo>>,
+    taken4: HashMap<Vpn4, Vec<Taken>>,
+    taken6: HashMap<Vpn6, Vec<Taken>>,
+    rds: Numbers,
+    import4: Walk<Vpn4>,
+    import6: Walk<Vpn6>,
+    export4: Walk<Vrf4>,
+    export6: Walk<Vrf6>,
+}
+
+/// Route distinguishers by number: a VRF may have a path of one neighbour from each.
+#[derive(Debug, Default)]
+struct Numbers {
+    of: HashMap<Rd, (u32, usize)>,
+    free: Vec<u32>,
+}
+
+impl Numbers {
+    /// The number of `rd`, with one holder more.
+    fn hold(&mut self, rd: Rd) -> u32 {
+        let new = self.free.pop().unwrap_or(self.of.len() as u32 + 1);
+        let one = self.of.entry(rd).or_insert((new, 0));
+        one.1 += 1;
+        if one.0 != new {
+            self.free.push(new);
+        }
+        one.0
+    }
+
+    fn release(&mut self, rd: Rd) {
+        if let Some(one) = self.of.get_mut(&rd) {
+            one.1 -= 1;
+            if one.1 == 0 {
+                self.free.push(one.0);
+                self.of.remove(&rd);
+            }
+        }
+    }
+}
+
+impl Vpns {
+    fn set(&mut self, all: Vec<Vrf>) {
+        self.by_target.clear();
+        for vrf in &all {
+            for target in &vrf.import {
+                self.by_target.entry(*target).or_default().push(vrf.number);
+            }
+        }
+        self.vrfs = all.into_iter().map(|v| (v.number, v)).collect();
+    }
+
+    /// The VRFs that a route with these attributes comes into: each once.
+    fn importers(&self, v: View<'_>) -> BTreeSet<VrfNo> {
+        let targets = v.ext_communities();
+        let all = targets.filter_map(|t| self.by_target.get(&t));
+        let own = VrfNo(v.table() as u16);
+        all.flatten().copied().filter(|vrf| *vrf != own).collect()
+    }
+}
+
+/// A family that there are VPNs of.
+trait Base: Key + Hash {
+    fn taken(v: &mut Vpns) -> &mut HashMap<Scoped<Rd, Self>, Vec<Taken>>;
+    fn imports(v: &mut Vpns) -> &mut Walk<Scoped<Rd, Self>>;
+    fn exports(v: &mut Vpns) -> &mut Walk<Scoped<VrfNo, Self>>;
+}
+
+impl Base for V4 {
+    fn taken(v: &mut Vpns) -> &mut HashMap<Vpn4, Vec<Taken>> {
+        &mut v.taken4
+    }
+
+    fn imports(v: &mut Vpns) -> &mut Walk<Vpn4> {
+        &mut v.import4
+    }
+
+    fn exports(v: &mut Vpns) -> &mut Walk<Vrf4> {
+        &mut v.export4
+    }
+}
+
+impl Base for V6 {
+    fn taken(v: &mut Vpns) -> &mut HashMap<Vpn6, Vec<Taken>> {
+        &mut v.taken6
+    }
+
+    fn imports(v: &mut Vpns) -> &mut Walk<Vpn6> {
+        &mut v.import6
+    }
+
+    fn exports(v: &mut Vpns) -> &mut Walk<Vrf6> {
+        &mut v.export6
+    }
+}
+
+/// Runs import policies again; monitoring stations hear of the global table only.
+struct Reimport<'c>(&'c mut Gate);
+
+impl<K: Ours> Import<K> for Reimport<'_> {
+    fn import(
+        &mut self,
+        common: &mut Common,
+        peer: PeerId,
+        _: PathId,
+        key: K,
+        pre: AttrId,
+    ) -> Option<AttrId> {
+        // What came into a VRF has been through the policy of who sent it, as a VPN route.
+        if key.vrf().is_some_and(|vrf| vrf != self.0.vrf(peer)) {
+            common.store.retain(pre);
+            return Some(pre);
+        }
+        self.0.import(common, peer, K::FAMILY, key.net(), pre)
+    }
+
+    fn removed(&mut self, _: PeerId, _: PathId, _: K) {}
+}
+
+/// A prefix of a VRF or VPN, and the paths that are used.
+type Changed<K> = Vec<(K, ArrayVec<Path, BESIDE>)>;
+
+impl Core {
+    /// A piece of all of it. True: there is more.
+    pub(super) fn work_vpns(&mut self, budget: usize, to: &mut impl Best) -> bool {
+        let mut more = self.vpn_table::<V4>(budget);
+        more |= self.vpn_table::<V6>(budget);
+        more |= self.vrf_table::<V4>(budget, to);
+        more |= self.vrf_table::<V6>(budget, to);
+        // What a VRF tells is a VPN's to choose from.
+        more || self.rib.vpn4.waiting() > 0 || self.rib.vpn6.waiting() > 0
+    }
+
+    /// Chooses among VPN routes, and takes what changed into VRFs.
+    fn vpn_table<B: Base>(&mut self, budget: usize) -> bool
+    where
+        Scoped<Rd, B>: Ours,
+        Scoped<VrfNo, B>: Ours,
+    {
+        let mut changed: Changed<Scoped<Rd, B>> = Vec::new();
+        let (table, common) = <Scoped<Rd, B>>::table(&mut self.rib);
+        if table.working() {
+            table.work(common, budget, &mut Reimport(&mut self.gate));
+        }
+        table.drain(common, budget, |_, c| {
+            let best = c.best.iter().take(BESIDE).copied();
+            changed.push((c.key, best.collect()));
+        });
+        let walk = B::imports(&mut self.vpns);
+        if let Some(from) = walk.take() {
+            let next = table.walk(from, LOOKED_AT, |r| {
+                let best = r.paths.iter().take(usize::from(r.best)).copied();
+                changed.push((r.key, best.collect()));
+            });
+            *walk = next.map(Some);
+        }
+        let more = table.working() || table.waiting() > 0 || walk.is_some();
+        for (key, best) in &changed {
+            self.import_vpn(*key, best);
+        }
+        more
+    }
+
+    /// Takes the paths of a VPN prefix into the VRFs that want them, and out of those that had others.
+    fn import_vpn<B: Base>(&mut self, key: Scoped<Rd, B>, best: &[Path])
+    where
+        Scoped<VrfNo, B>: Ours,
+    {
+        let mut next: Vec<(usize, VrfNo)> = Vec::new();
+        for (n, path) in best.iter().enumerate() {
+            let Some(post) = path.post else { continue };
+            let wanted = self.vpns.importers(self.rib.common.store.view(post));
+            next.extend(wanted.into_iter().map(|vrf| (n, vrf)));
+        }
+        let old = B::taken(&mut self.vpns).remove(&key).unwrap_or_default();
+        let mut now = Vec::with_capacity(next.len());
+        let number = match next.is_empty() {
+            true => 0,
+            false => self.vpns.rds.hold(key.space),
+        };
+        let (table, common) = <Scoped<VrfNo, B>>::table(&mut self.rib);
+        for (n, vrf) in next {
+            let path = &best[n];
+            let Some(post) = path.post else { continue };
+            let path_id = number << 4 | n as u32;
+            let announce = Announce {
+                peer: path.peer,
+                path_id,
+                pre: post,
+                post: Some(post),
+                now: path.learnt,
+            };
+            let at = Scoped {
+                space: vrf,
+                key: key.key,
+            };
+            table.announce(common, at, announce);
+            now.push(Taken {
+                vrf,
+                peer: path.peer,
+                path_id,
+            });
+        }
+        for gone in old.iter().filter(|t| !now.contains(t)) {
+            let at = Scoped {
+                space: gone.vrf,
+                key: key.key,
+            };
+            table.withdraw(common, gone.peer, gone.path_id, at);
+        }
+        if !old.is_empty() {
+            self.vpns.rds.release(key.space);
+        }
+        if !now.is_empty() {
+            B::taken(&mut self.vpns).insert(key, now);
+        }
+    }
+
+    /// Chooses among the routes of VRFs, for the router and for VPNs.
+    fn vrf_table<B: Base>(&mut self, budget: usize, to: &mut impl Best) -> bool
+    where
+        Scoped<Rd, B>: Ours,
+        Scoped<VrfNo, B>: Ours,
+    {
+        let mut changed: Vec<(Scoped<VrfNo, B>, Option<Path>)> = Vec::new();
+        let (table, common) = <Scoped<VrfNo, B>>::table(&mut self.rib);
+        if table.working() {
+            table.work(common, budget, &mut Reimport(&mut self.gate));
+        }
+        let sources = &self.gate.sources;
+        let mut by = Vec::new();
+        table.drain(common, budget, |common, c| {
+            changed.push((c.key, c.best.first().copied()));
+            uses::<Scoped<VrfNo, B>>(common, sources, c.best, &mut by);
+            to.vrf(c.key.space, c.key.key.net(), &by);
+        });
+        let walk = B::exports(&mut self.vpns);
+        if let Some(from) = walk.take() {
+            let next = table.walk(from, LOOKED_AT, |r| {
+                changed.push((r.key, r.paths.first().copied().filter(|_| r.best)));
+            });
+            *walk = next.map(Some);
+        }
+        let more = table.working() || table.waiting() > 0 || walk.is_some();
+        for (key, best) in &changed {
+            self.export_vrf(*key, best.as_ref());
+        }
+        more
+    }
+
+    /// Tells of a VRF's prefix as of a VPN's, or no longer.
+    fn export_vrf<B: Base>(&mut self, key: Scoped<VrfNo, B>, best: Option<&Path>)
+    where
+        Scoped<Rd, B>: Ours,
+    {
+        let Some(vrf) = self.vpns.vrfs.get(&key.space) else {
+            return;
+        };
+        let Some(rd) = vrf.rd else { return };
+        let at = Scoped {
+            space: rd,
+            key: key.key,
+        };
+        let (table, common) = <Scoped<Rd, B>>::table(&mut self.rib);
+        let told = best.and_then(|p| Some((p.post?, p.learnt)));
+        let told = told.and_then(|(post, learnt)| {
+            let mut buf = exported(vrf, common.store.view(post))?;
+            let label = vrf.label?;
+            buf.set_inner(u32::from(vrf.number.0), &[label]);
+            Some((common.store.intern(buf.view()), learnt))
+        });
+        match told {
+            Some((post, now)) => {
+                let announce = Announce {
+                    peer: OWN,
+                    path_id: 0,
+                    pre: post,
+                    post: Some(post),
+                    now,
+                };
+                table.announce(common, at, announce);
+                common.store.release(post);
+            }
+            None => drop(table.withdraw(common, OWN, 0, at)),
+        }
+    }
+
+    /// The router's own routes of that distinguisher are told no more.
+    fn withdraw_rd<B: Base>(&mut self, rd: Rd)
+    where
+        Scoped<Rd, B>: Ours,
+    {
+        let (table, common) = <Scoped<Rd, B>>::table(&mut self.rib);
+        let all = Scoped {
+            space: rd,
+            key: B::NONE,
+        };
+        let mut keys = Vec::new();
+        table.longer(all, None, usize::MAX, |r| keys.push(r.key));
+        for key in keys {
+            table.withdraw(common, OWN, 0, key);
+        }
+    }
+
+    /// A VRF has no routes any more.
+    fn forget_vrf<B: Base>(&mut self, vrf: VrfNo)
+    where
+        Scoped<VrfNo, B>: Ours,
+    {
+        let (table, common) = <Scoped<VrfNo, B>>::table(&mut self.rib);
+        let all = Scoped {
+            space: vrf,
+            key: B::NONE,
+        };
+        let mut paths = Vec::new();
+        table.longer(all, None, usize::MAX, |r| {
+            paths.extend(r.paths.iter().map(|p| (r.key, p.peer, p.path_id)));
+        });
+        for (key, peer, path_id) in paths {
+            table.withdraw(common, peer, path_id, key);
+        }
+    }
+}
+
+/// The attributes with which a route of a VRF is told: its own targets in place of those that a CE gave it. `None`: it was not
+/// learned there, or there are no targets.
+fn exported(vrf: &Vrf, v: View<'_>) -> Option<AttrBuf> {
+    if v.table() != u32::from(vrf.number.0) || vrf.export.is_empty() {
+        return None;
+    }
+    let mut buf = AttrBuf::from_view(v);
+    set_targets(&mut buf, &vrf.export);
+    Some(buf)
+}
+
+/// Is it a route target (RFC 4360 4, RFC 5668)?
+fn is_target(c: ExtCommunity) -> bool {
+    c.0[0] <= 2 && c.0[1] == 2
+}
+
+/// Has these route targets in place of all others.
+pub(super) fn set_targets(buf: &mut AttrBuf, targets: &[ExtCommunity]) {
+    let kept = buf.view().ext_communities().filter(|c| !is_target(*c));
+    let all = kept.chain(targets.iter().copied());
+    let octets: Vec<u8> = all.flat_map(|c| c.0).collect();
+    if octets.is_empty() {
+        buf.remove(code::EXT_COMMUNITIES);
+    } else {
+        let flags = flag::OPTIONAL | flag::TRANSITIVE;
+        buf.set(flags, code::EXT_COMMUNITIES, &octets);
+    }
+}
+
+impl Speaker {
+    /// The VRFs are these from now on. Routes of one that is gone go; what others import and tell follows, in pieces, by
+    /// [`Speaker::work`].
+    pub fn set_vrfs(&mut self, all: Vec<Vrf>) {
+        let core = &mut self.core;
+        let old = std::mem::take(&mut core.vpns.vrfs);
+        core.vpns.set(all);
+        if old == core.vpns.vrfs {
+            return;
+        }
+        for (number, was) in &old {
+            let is = core.vpns.vrfs.get(number).cloned();
+            if is.as_ref().and_then(|v| v.rd) != was.rd
+                && let Some(rd) = was.rd
+            {
+                core.withdraw_rd::<V4>(rd);
+                core.withdraw_rd::<V6>(rd);
+            }
+            if is.is_none() {
+                core.forget_vrf::<V4>(*number);
+                core.forget_vrf::<V6>(*number);
+            }
+        }
+        let v = &mut core.vpns;
+        (v.import4, v.import6) = (Some(None), Some(None));
+        (v.export4, v.export6) = (Some(None), Some(None));
+    }
+
+    /// A route that the router has in a VRF, connected or static, to be told to CEs and other PEs; what a policy makes of it, if
+    /// there is one. Says whether it is told.
+    pub fn originate_in_vrf(
+        &mut self,
+        vrf: VrfNo,
+        net: IpNet,
+        protocol: Protocol,
+        policy: Option<&Policy>,
+        now: Instant,
+    ) -> bool {
+        let Some(bare) = self.core.local_route::<V4>(net, &[], (protocol, 0, policy)) else {
+            self.withdraw_in_vrf(vrf, net);
+            return false;
+        };
+        let now = self.core.seconds(now);
+        let rib = &mut self.core.rib;
+        let mut buf = AttrBuf::from_view(rib.common.store.view(bare));
+        buf.set_inner(u32::from(vrf.0), &[]);
+        let post = rib.common.store.intern(buf.view());
+        let announce = Announce {
+            peer: OWN,
+            path_id: 0,
+            pre: post,
+            post: Some(post),
+            now,
+        };
+        let common = &mut rib.common;
+        if let Some(key) = Vrf4::of(vrf, net) {
+            rib.vrf4.announce(common, key, announce);
+        } else if let Some(key) = Vrf6::of(vrf, net) {
+            rib.vrf6.announce(common, key, announce);
+        }
+        common.store.release(post);
+        common.store.release(bare);
+        true
+    }
+
+    /// The router has no such route in that VRF any more; had it one?
+    pub fn withdraw_in_vrf(&mut self, vrf: VrfNo, net: IpNet) -> bool {
+        let rib = &mut self.core.rib;
+        match (Vrf4::of(vrf, net), Vrf6::of(vrf, net)) {
+            (Some(key), _) => rib.vrf4.withdraw(&mut rib.common, OWN, 0, key),
+            (_, Some(key)) => rib.vrf6.withdraw(&mut rib.common, OWN, 0, key),
+            (None, None) => false,
+        }
+    }
+
+    /// The route targets of VPN routes that neighbours have sent. Looks at all attributes that there are.
+    #[must_use]
+    pub fn vpn_targets(&self) -> HashSet<ExtCommunity> {
+        let views = self.core.rib.common.store.views();
+        let of_others = views.filter(|v| v.table() == 0 && v.labels().is_some());
+        let all = of_others.flat_map(|v| v.ext_communities());
+        all.filter(|c| is_target(*c)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+//! What comes into which VRF, against an obvious version of the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::attrs::{Origin, SegmentKind};
+use crate::rib::{HopEvent, Options, PeerInfo};
+use crate::speaker::{Config, Local};
+use crate::types::{Asn, NextHop, Relation, RouterId};
+
+fn target(n: u8) -> ExtCommunity {
+    ExtCommunity([0, 2, 0xfc, 0, 0, 0, 0, n])
+}
+
+fn rd(n: u8) -> Rd {
+    Rd([0, 0, 0xfc, 0, 0, 0, 0, n])
+}
+
+fn net(n: u8) -> IpNet {
+    format!("10.{n}.0.0/16").parse().unwrap()
+}
+
+fn label(n: u32) -> Label {
+    Label::new(n).unwrap()
+}
+
+/// A VRF that is told by distinguisher and label of its number.
+fn vrf(n: u8, import: &[u8], export: &[u8]) -> Vrf {
+    Vrf {
+        number: VrfNo(n.into()),
+        rd: Some(rd(n)),
+        import: import.iter().map(|t| target(*t)).collect(),
+        export: export.iter().map(|t| target(*t)).collect(),
+        label: Some(label(1000 + u32::from(n))),
+    }
+}
+
+/// A speaker, and who hears of its best routes in VRFs: for each the labels and next hop, or the VRF that it is from.
+struct Bed {
+    s: Speaker,
+    heard: Heard,
+    now: Instant,
+}
+
+type Way = (Option<IpAddr>, Vec<u32>, u16);
+
+#[derive(Default)]
+struct Heard(BTreeMap<(VrfNo, IpNet), Way>);
+
+impl Best for Heard {
+    fn best(&mut self, _: IpNet, _: &[super::super::Use<'_>]) {}
+
+    fn vrf(&mut self, vrf: VrfNo, net: IpNet, by: &[super::super::Use<'_>]) {
+        match by.first() {
+            None => drop(self.0.remove(&(vrf, net))),
+            Some(u) => {
+                let labels = u.labels.as_slice().iter().map(|l| l.get()).collect();
+                let way = (u.next_hop.map(NextHop::address), labels, u.table.0);
+                self.0.insert((vrf, net), way);
+            }
+        }
+    }
+}
+
+impl Bed {
+    fn new(vrfs: Vec<Vrf>) -> Self {
+        let now = Instant::now();
+        let config = Config {
+            local: Local {
+                asn: Asn(64512),
+                router_id: RouterId::new([192, 0, 2, 1].into()).unwrap(),
+                cluster_id: None,
+                confederation: None,
+            },
+            options: Options::default(),
+            neighbors: Vec::new(),
+            dynamic: Vec::new(),
+        };
+        let mut s = Speaker::new(config, 1, now);
+        for n in 1..=3u8 {
+            let id = [192, 0, 2, 10 + n];
+            let info = PeerInfo {
+                relation: Relation::Internal,
+                local: false,
+                router_id: RouterId::new(id.into()).unwrap(),
+                address: IpAddr::from(id),
+            };
+            s.core.rib.common.peers.set(PeerId(n.into()), info);
+        }
+        s.set_vrfs(vrfs);
+        let heard = Heard::default();
+        Self { s, heard, now }
+    }
+
+    /// A PE announces a route, with a preference that no other has.
+    fn announce(&mut self, peer: u8, r: u8, n: u8, pref: u32, targets: &[u8]) {
+        let mut b = AttrBuf::new();
+        b.set_origin(Origin::Igp);
+        b.set_as_path([(SegmentKind::Sequence, &[][..])]);
+        b.set_local_pref(pref);
+        b.next_hop = Some(NextHop::V4(Ipv4Addr::new(192, 0, 2, 10 + peer)));
+        b.set_labels(&[label(100 + u32::from(peer))]);
+        set_targets(
+            &mut b,
+            &targets.iter().map(|t| target(*t)).collect::<Vec<_>>(),
+        );
+        let rib = &mut self.s.core.rib;
+        let id = rib.common.store.intern(b.view());
+        let a = Announce {
+            peer: PeerId(peer.into()),
+            path_id: 0,
+            pre: id,
+            post: Some(id),
+            now: 0,
+        };
+        let key = Vpn4::of(rd(r), net(n)).unwrap();
+        rib.vpn4.announce(&mut rib.common, key, a);
+        rib.common.store.release(id);
+    }
+
+    fn withdraw(&mut self, peer: u8, r: u8, n: u8) {
+        let rib = &mut self.s.core.rib;
+        let key = Vpn4::of(rd(r), net(n)).unwrap();
+        rib.vpn4
+            .withdraw(&mut rib.common, PeerId(peer.into()), 0, key);
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..1000 {
+            let events: Vec<HopEvent> = self.s.next_hops().collect();
+            for e in &events {
+                if let HopEvent::Wanted(id, ..) = e {
+                    self.s.set_next_hop(*id, Some(1));
+                }
+            }
+            if !self.s.work(3, &mut self.heard, self.now) && events.is_empty() {
+                return;
+            }
+        }
+        panic!("it does not end");
+    }
+
+    /// What goes to other PEs of a VRF's routes: targets, and the label.
+    fn told(&self, r: u8, n: u8) -> Option<(Vec<ExtCommunity>, Vec<u32>)> {
+        let rib = &self.s.core.rib;
+        let best = rib.vpn4.best(Vpn4::of(rd(r), net(n)).unwrap())?;
+        let v = rib.common.store.view(best.post?);
+        let labels = v.labels().into_iter();
+        let labels = labels.flat_map(|l| l.iter().map(|l| l.get())).collect();
+        (best.peer == OWN).then(|| (v.ext_communities().collect(), labels))
+    }
+}
+
+#[test]
+fn a_route_comes_into_those_that_import_one_of_its_targets() {
+    let mut b = Bed::new(vec![
+        vrf(1, &[1], &[1]),
+        vrf(2, &[1, 2], &[2]),
+        vrf(3, &[9], &[]),
+    ]);
+    b.announce(1, 50, 7, 100, &[1]);
+    b.announce(1, 51, 8, 100, &[2, 1]);
+    b.settle();
+    let way = (Some([192, 0, 2, 11].into()), vec![101], 0);
+    let all: Vec<_> = b.heard.0.iter().map(|(k, v)| (k.0.0, k.1, v)).collect();
+    let want = [(1, net(7)), (1, net(8)), (2, net(7)), (2, net(8))];
+    assert_eq!(all, want.map(|(v, n)| (v, n, &way)));
+    assert_eq!(b.told(1, 7), None, "what has come is not told on");
+    // Other targets take it out of the one and into the other.
+    b.announce(1, 50, 7, 100, &[9]);
+    b.settle();
+    let has = |b: &Bed, v: u16| b.heard.0.contains_key(&(VrfNo(v), net(7)));
+    assert_eq!([has(&b, 1), has(&b, 2), has(&b, 3)], [false, false, true]);
+    b.withdraw(1, 50, 7);
+    b.withdraw(1, 51, 8);
+    b.settle();
+    assert!(b.heard.0.is_empty(), "{:?}", b.heard.0);
+    assert!(b.s.core.rib.vrf4.is_empty() && b.s.core.vpns.taken4.is_empty());
+    assert!(b.s.core.rib.common.store.is_empty(), "a count is left");
+}
+
+#[test]
+fn own_routes_are_told_with_targets_and_label_and_leak_without() {
+    let mut b = Bed::new(vec![vrf(1, &[1], &[1, 7]), vrf(2, &[7], &[])]);
+    let one = VrfNo(1);
+    b.s.originate_in_vrf(one, net(3), Protocol::Connected, None, b.now);
+    b.settle();
+    assert_eq!(b.told(1, 3), Some((vec![target(1), target(7)], vec![1001])));
+    // In its own VRF it is from elsewhere, in the other it is the first's.
+    let leak = b.heard.0.get(&(VrfNo(2), net(3)));
+    assert_eq!(leak.map(|w| (w.0, w.2)), Some((None, 1)));
+    assert_eq!(
+        b.told(2, 3),
+        None,
+        "a leak is not told on, so there is no loop"
+    );
+    // A better one of another PE does not take the place of what is here.
+    b.announce(1, 60, 3, 500, &[1]);
+    b.settle();
+    assert_eq!(b.heard.0[&(one, net(3))].1, [101], "by preference it does");
+    assert_eq!(b.told(1, 3), None);
+    b.withdraw(1, 60, 3);
+    b.settle();
+    assert!(b.told(1, 3).is_some());
+    b.s.withdraw_in_vrf(one, net(3));
+    b.settle();
+    assert!(b.heard.0.is_empty() && b.told(1, 3).is_none());
+}
+
+#[test]
+fn vrfs_come_change_and_go() {
+    let mut b = Bed::new(vec![vrf(1, &[1], &[1])]);
+    b.announce(2, 50, 7, 100, &[1, 2]);
+    b.s.originate_in_vrf(VrfNo(1), net(3), Protocol::Static, None, b.now);
+    b.settle();
+    assert_eq!(b.heard.0.len(), 2);
+    // One more finds what is there, one that imports something else loses it, another distinguisher is told anew.
+    let mut first = vrf(1, &[5], &[1]);
+    first.rd = Some(rd(9));
+    b.s.set_vrfs(vec![first, vrf(2, &[2], &[])]);
+    b.settle();
+    assert!(b.heard.0.contains_key(&(VrfNo(2), net(7))));
+    assert!(!b.heard.0.contains_key(&(VrfNo(1), net(7))));
+    assert!(b.told(1, 3).is_none() && b.told(9, 3).is_some());
+    b.s.set_vrfs(vec![]);
+    b.settle();
+    assert!(b.heard.0.is_empty(), "{:?}", b.heard.0);
+    assert!(b.told(9, 3).is_none() && b.s.core.rib.vrf4.is_empty());
+    b.withdraw(2, 50, 7);
+    b.settle();
+    assert!(b.s.core.rib.common.store.is_empty(), "a count is left");
+}
+
+#[test]
+fn thousands_of_targets_are_no_trouble() {
+    let vrfs = (1..=200).map(|n| vrf(n, &[n], &[])).collect();
+    let mut b = Bed::new(vrfs);
+    let mut many = AttrBuf::new();
+    let all: Vec<ExtCommunity> = (0..8000u32)
+        .map(|n| {
+            let [.., x, y] = n.to_be_bytes();
+            ExtCommunity([0, 2, 0xfc, 0, 0, 0, x, y])
+        })
+        .collect();
+    set_targets(&mut many, &all);
+    many.next_hop = Some(NextHop::V4([192, 0, 2, 11].into()));
+    many.set_labels(&[label(99)]);
+    let rib = &mut b.s.core.rib;
+    let id = rib.common.store.intern(many.view());
+    let a = Announce {
+        peer: PeerId(1),
+        path_id: 0,
+        pre: id,
+        post: Some(id),
+        now: 0,
+    };
+    let key = Vpn4::of(Rd([0xff; 8]), net(1)).unwrap();
+    rib.vpn4.announce(&mut rib.common, key, a);
+    rib.common.store.release(id);
+    b.settle();
+    assert_eq!(b.heard.0.len(), 200);
+    assert_eq!(b.s.vpn_targets().len(), 8000);
+}
+
+/// What a PE has said: PE, distinguisher, prefix; and what of it.
+type Said = BTreeMap<(u8, u8, u8), (u32, Vec<u8>)>;
+
+/// Of each distinguisher the path that is preferred, of those with a target of the VRF the one that is preferred.
+fn obvious(said: &Said, vrfs: &[Vrf]) -> BTreeMap<(VrfNo, IpNet), IpAddr> {
+    let mut best: BTreeMap<(u8, u8), (u32, u8, &Vec<u8>)> = BTreeMap::new();
+    for ((peer, r, n), (pref, targets)) in said {
+        let new = (*pref, *peer, targets);
+        let old = best.entry((*r, *n)).or_insert(new);
+        if new.0 > old.0 {
+            *old = new;
+        }
+    }
+    let mut out: BTreeMap<(VrfNo, IpNet), (u32, IpAddr)> = BTreeMap::new();
+    for v in vrfs {
+        for ((_, n), (pref, peer, targets)) in &best {
+            let theirs: BTreeSet<ExtCommunity> = targets.iter().map(|t| target(*t)).collect();
+            if v.import.iter().any(|t| theirs.contains(t)) {
+                let new = (*pref, IpAddr::from([192, 0, 2, 10 + peer]));
+                let old = out.entry((v.number, net(*n))).or_insert(new);
+                *old = new.max(*old);
+            }
+        }
+    }
+    out.into_iter().map(|(k, v)| (k, v.1)).collect()
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Announce(u8, u8, u8, Vec<u8>),
+    Withdraw(u8, u8, u8),
+    Vrfs(Vec<(u8, Vec<u8>)>),
+    Work,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let targets = || prop::collection::vec(0..4u8, 0..3);
+    let vrfs = prop::collection::btree_map(1..5u8, targets(), 0..4);
+    prop_oneof![
+        6 => (1..4u8, 0..3u8, 0..3u8, targets()).prop_map(|(p, r, n, t)| Event::Announce(p, 50 + r, n, t)),
+        3 => (1..4u8, 0..3u8, 0..3u8).prop_map(|(p, r, n)| Event::Withdraw(p, 50 + r, n)),
+        1 => vrfs.prop_map(|v| Event::Vrfs(v.into_iter().collect())),
+        2 => Just(Event::Work),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn vrfs_have_what_the_obvious_version_says(events in prop::collection::vec(event(), 1..60)) {
+        let mut vrfs: Vec<Vrf> = vec![vrf(1, &[1], &[]), vrf(2, &[1, 2], &[])];
+        let mut b = Bed::new(vrfs.clone());
+        let mut said = Said::new();
+        for (i, e) in events.into_iter().enumerate() {
+            match e {
+                Event::Announce(p, r, n, t) => {
+                    // No two are preferred alike, so no later step decides.
+                    let pref = 100 + i as u32;
+                    b.announce(p, r, n, pref, &t);
+                    said.insert((p, r, n), (pref, t));
+                }
+                Event::Withdraw(p, r, n) => {
+                    b.withdraw(p, r, n);
+                    said.remove(&(p, r, n));
+                }
+                Event::Vrfs(all) => {
+                    vrfs = all.iter().map(|(n, import)| vrf(*n, import, &[])).collect();
+                    b.s.set_vrfs(vrfs.clone());
+                }
+                Event::Work => drop(b.s.work(3, &mut b.heard, b.now)),
+            }
+        }
+        b.settle();
+        let has: BTreeMap<_, _> = b.heard.0.iter().map(|(k, v)| (*k, v.0.unwrap())).collect();
+        prop_assert_eq!(has, obvious(&said, &vrfs));
+        for ((_, net), way) in &b.heard.0 {
+            let hop = way.0.unwrap();
+            let IpAddr::V4(a) = hop else { unreachable!("{net}") };
+            prop_assert_eq!(&way.1, &vec![90 + u32::from(a.octets()[3])]);
+        }
+        for (p, r, n) in said.keys().copied().collect::<Vec<_>>() {
+            b.withdraw(p, r, n);
+        }
+        b.settle();
+        prop_assert!(b.heard.0.is_empty());
+        prop_assert!(b.s.core.rib.common.store.is_empty(), "a count is left");
+    }
+}

@@ -1,0 +1,380 @@
+//! VRFs, as BGP has them: RFC 4364. Each has a label of its own (one for all of its routes, 4.3.2), under which packets of other
+//! PEs are looked up in it; sockets in its namespace, for its CEs; and routes of the router's own, connected and static.
+//!
+//! What comes in and goes out by route targets is the speaker's (`bgp::speaker`, `vpn`). Left out: a label for each route or each
+//! CE; sockets for VRFs that have no interface.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use bgp::attrs::ExtCommunity;
+use bgp::policy::{self, Protocol};
+use bgp::speaker::{Speaker, Use, Vrf};
+use bgp::types::{Label, Relation, VrfNo};
+use ipnet::IpNet;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use net::{LabelStack, VrfId};
+use tracing::{info, warn};
+
+use super::labels::Source as Labels;
+use super::links::Links;
+use super::{LISTENERS, Listener, is_no_ipv6, net as socket};
+use crate::apply::translate;
+use crate::config::bgp::{Bgp, Origin};
+use crate::config::{Valid, VrfName};
+use crate::labels::{Fec, Manager, Owner};
+use crate::rib::spec::{Discard, Hop, LabelAction, LabelSpec, PathsSpec, Source, TtlMode};
+use crate::rib::{FollowedHop, Rib};
+
+/// The tokens of sockets that listen in VRFs begin here.
+pub(super) const FIRST: usize = LISTENERS + (1 << 17);
+/// Routes of the router's own told in a turn.
+const OWN: usize = 2048;
+/// A socket that could not be had is tried for again after so long.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// A socket that listens in a VRF.
+pub(super) struct In {
+    pub(super) vrf: VrfName,
+    pub(super) id: VrfId,
+    /// The namespace that it is in.
+    namespace: u64,
+    pub(super) listener: Listener,
+}
+
+/// A label that leads into a VRF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Bound {
+    vrf: VrfName,
+    label: net::Label,
+    ttl: TtlMode,
+}
+
+/// The VRFs.
+#[derive(Default)]
+pub(super) struct Vpns {
+    /// What they follow from has changed: the configuration, interfaces, addresses, links.
+    stale: bool,
+    /// What the speaker was told.
+    told: Vec<Vrf>,
+    labels: BTreeMap<VrfId, Bound>,
+    /// How labels that routes of a VRF push deal with the TTL.
+    ttl: BTreeMap<VrfId, TtlMode>,
+    own: BTreeMap<(VrfId, IpNet), Protocol>,
+    /// Those that the speaker is still to hear of.
+    queue: VecDeque<(VrfId, IpNet)>,
+    /// Routes that stand on those that another VRF has of its own.
+    leaked: BTreeMap<(VrfId, IpNet), VrfId>,
+    pub(super) listeners: Vec<In>,
+    /// There is one that no keys were set on yet.
+    pub(super) opened: bool,
+    /// When to try for sockets again.
+    retry: Option<Instant>,
+}
+
+impl Vpns {
+    /// What VRFs follow from has changed.
+    pub(super) fn changed(&mut self) {
+        self.stale = true;
+    }
+
+    /// When to turn again, if nothing happens before.
+    pub(super) fn poll_at(&self) -> Option<Instant> {
+        self.retry
+    }
+
+    /// A piece of it. True: there is more.
+    pub(super) fn turn(
+        &mut self,
+        speaker: &mut Speaker,
+        from: &mut Labels<'_>,
+        rib: &mut Rib,
+        (valid, links): (&Valid, &Links<'_>),
+        registry: &Registry,
+    ) -> bool {
+        if valid.bgp.is_none() {
+            return false;
+        }
+        let now = from.now;
+        let stale = std::mem::take(&mut self.stale);
+        if stale {
+            self.configure(speaker, from, rib, valid, links);
+            let next = own(valid, links);
+            let gone = self.own.keys().filter(|k| !next.contains_key(k));
+            let come = next.iter().filter(|(k, p)| self.own.get(k) != Some(p));
+            self.queue.extend(gone.chain(come.map(|(k, _)| k)).copied());
+            self.own = next;
+            self.leak_again(rib);
+        }
+        if stale || self.retry.is_some_and(|at| at <= now) {
+            self.listen(valid, links, registry, now);
+        }
+        for _ in 0..OWN {
+            let Some((vrf, net)) = self.queue.pop_front() else {
+                return false;
+            };
+            let no = VrfNo(vrf.0);
+            match self.own.get(&(vrf, net)) {
+                Some(protocol) => speaker.originate_in_vrf(no, net, *protocol, None, now),
+                None => speaker.withdraw_in_vrf(no, net),
+            };
+        }
+        !self.queue.is_empty()
+    }
+
+    /// Tells the speaker of VRFs, each with its label.
+    fn configure(
+        &mut self,
+        speaker: &mut Speaker,
+        from: &mut Labels<'_>,
+        rib: &mut Rib,
+        valid: &Valid,
+        links: &Links<'_>,
+    ) {
+        let mut labels = BTreeMap::new();
+        let mut told = Vec::new();
+        self.ttl.clear();
+        for (name, conf) in &valid.vrfs {
+            let Some(id) = links.vrf(Some(name)) else {
+                continue;
+            };
+            let ttl = translate::ttl(conf.mpls_ttl.unwrap_or(valid.dataplane.mpls_ttl));
+            self.ttl.insert(id, ttl);
+            let exports = conf.rd.is_some() && !conf.export.is_empty();
+            let fec = Fec::Vrf(name.to_string());
+            let label = exports.then(|| from.manager.allocate(Owner::Vpn, &fec, from.now));
+            let label = match label {
+                Some(Ok(label)) => Some(label),
+                Some(Err(why)) => {
+                    warn!(vrf = %name, "its routes are not told: {why}");
+                    None
+                }
+                None => None,
+            };
+            if let Some(label) = label {
+                let vrf = name.clone();
+                labels.insert(id, Bound { vrf, label, ttl });
+            }
+            let target = |t: &crate::config::RouteTarget| ExtCommunity(t.0);
+            told.push(Vrf {
+                number: VrfNo(id.0),
+                rd: conf.rd,
+                import: conf.import.iter().map(target).collect(),
+                export: conf.export.iter().map(target).collect(),
+                label: label.and_then(|l| Label::new(l.get())),
+            });
+            speaker.set_own_addresses_in(VrfNo(id.0), links.addresses_in(id));
+        }
+        self.bind(labels, from.manager, rib, from.now);
+        if self.told != told {
+            self.told.clone_from(&told);
+            speaker.set_vrfs(told);
+        }
+    }
+
+    /// Brings the label table in line.
+    fn bind(
+        &mut self,
+        next: BTreeMap<VrfId, Bound>,
+        manager: &mut Manager,
+        rib: &mut Rib,
+        now: Instant,
+    ) {
+        for (id, old) in &self.labels {
+            if next.get(id).map(|b| b.label) != Some(old.label) {
+                rib.set_label(old.label, None);
+                manager.release(Owner::Vpn, &Fec::Vrf(old.vrf.to_string()), now);
+            }
+        }
+        for (id, new) in &next {
+            if self.labels.get(id) != Some(new) {
+                info!(vrf = %new.vrf, "label {} leads into it", new.label);
+                let action = LabelAction::PopLookup(*id);
+                let ttl = new.ttl;
+                rib.set_label(new.label, Some(LabelSpec { action, ttl }));
+            }
+        }
+        self.labels = next;
+    }
+
+    /// Has a socket in each VRF that has a CE and an interface.
+    fn listen(&mut self, valid: &Valid, links: &Links<'_>, registry: &Registry, now: Instant) {
+        self.retry = None;
+        let wanted = valid.bgp.as_deref().map(|bgp| with_ces(bgp, valid));
+        let wanted = wanted.unwrap_or_default();
+        let namespace = |id| links.host.and_then(|h| h.namespace_id(id));
+        self.listeners.retain(|l| {
+            let stays = wanted.contains(&l.vrf)
+                && links.vrf(Some(&l.vrf)) == Some(l.id)
+                && namespace(l.id) == Some(l.namespace);
+            if !stays {
+                let fd = l.listener.socket.as_raw_fd();
+                let _ = registry.deregister(&mut SourceFd(&fd));
+            }
+            stays
+        });
+        let port = valid.bgp.as_deref().map_or(0, |b| b.speaker.port);
+        for name in wanted {
+            let Some(id) = links.vrf(Some(&name)) else {
+                continue;
+            };
+            let (Some(host), Some(namespace)) = (links.host, namespace(id)) else {
+                continue;
+            };
+            for at in [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()] {
+                let at = SocketAddr::new(at, port);
+                let there = |l: &In| l.vrf == name && l.listener.at == at;
+                if self.listeners.iter().any(there) {
+                    continue;
+                }
+                let opened = host.enter(id, || socket::listen(at)).and_then(|s| s);
+                match opened.and_then(|s| self.watch(s, registry)) {
+                    Ok(socket) => self.listeners.push(In {
+                        vrf: name.clone(),
+                        id,
+                        namespace,
+                        listener: Listener {
+                            at,
+                            socket,
+                            ready: true,
+                            signed: Vec::new(),
+                        },
+                    }),
+                    Err(e) if at.is_ipv6() && is_no_ipv6(&e) => {}
+                    Err(e) => {
+                        warn!(vrf = %name, "bgp: can't listen on {at}: {e}; tried again");
+                        self.retry = Some(now + AGAIN);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has the reactor tell of a socket; its token has the descriptor in it, which no other open one has.
+    fn watch(
+        &mut self,
+        socket: socket2::Socket,
+        registry: &Registry,
+    ) -> std::io::Result<socket2::Socket> {
+        let fd = socket.as_raw_fd();
+        let token = Token(FIRST + usize::try_from(fd).unwrap_or_default());
+        registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+        self.opened = true;
+        Ok(socket)
+    }
+
+    /// A descriptor is ready.
+    pub(super) fn ready(&mut self, token: usize) {
+        let of = |l: &&mut In| usize::try_from(l.listener.socket.as_raw_fd()) == Ok(token - FIRST);
+        if let Some(l) = self.listeners.iter_mut().find(of) {
+            l.listener.ready = true;
+        }
+    }
+
+    /// Puts a route that the speaker has chosen for a VRF into its table, or takes it out.
+    pub(super) fn install(
+        &mut self,
+        vrf: VrfNo,
+        net: IpNet,
+        by: &[Use<'_>],
+        hops: Vec<(FollowedHop, LabelStack)>,
+        rib: &mut Rib,
+    ) {
+        let id = VrfId(vrf.0);
+        self.leaked.remove(&(id, net));
+        let source = by.first().and_then(|u| match (u.relation, u.table == vrf) {
+            (Some(Relation::External), true) => Some(Source::Ebgp),
+            (Some(_), _) => Some(Source::Ibgp),
+            // Its own are in its table from elsewhere.
+            (None, true) => None,
+            (None, false) => Some(Source::Ibgp),
+        });
+        let ttl = self.ttl.get(&id).copied().unwrap_or_default();
+        let discards = |u: &Use<'_>| u.next_hop.is_some_and(|h| policy::is_discard(&h));
+        let spec = match (source, hops.is_empty(), by.first()) {
+            (Some(_), _, Some(u)) if discards(u) => {
+                Some(PathsSpec::single(Hop::Discard(Discard::Blackhole)))
+            }
+            (None, ..) | (_, _, None) => None,
+            (Some(_), false, _) => Some(rib.labeled_paths(&hops, ttl)),
+            // What another VRF has of its own: as it stands there.
+            (Some(_), true, Some(u)) => {
+                let of = VrfId(u.table.0);
+                self.leaked.insert((id, net), of);
+                rib.own_paths(of, &net)
+            }
+        };
+        put(rib, id, net, source.zip(spec));
+    }
+
+    /// Takes up again what has leaked from routes of the router's own.
+    fn leak_again(&self, rib: &mut Rib) {
+        for ((id, net), of) in &self.leaked {
+            let spec = rib.own_paths(*of, net);
+            put(rib, *id, *net, spec.map(|s| (Source::Ibgp, s)));
+        }
+    }
+
+    /// All of it is taken back.
+    pub(super) fn clear(
+        &mut self,
+        manager: &mut Manager,
+        rib: &mut Rib,
+        registry: &Registry,
+        now: Instant,
+    ) {
+        self.bind(BTreeMap::new(), manager, rib, now);
+        self.stop_listening(registry);
+        *self = Self::default();
+    }
+
+    pub(super) fn stop_listening(&mut self, registry: &Registry) {
+        for l in self.listeners.drain(..) {
+            let fd = l.listener.socket.as_raw_fd();
+            let _ = registry.deregister(&mut SourceFd(&fd));
+        }
+    }
+}
+
+fn put(rib: &mut Rib, id: VrfId, net: IpNet, route: Option<(Source, PathsSpec)>) {
+    let route = route.map(|(source, spec)| (source, rib.paths(&spec)));
+    rib.set_bgp_in(id, net, route);
+}
+
+/// The VRFs that neighbours are in.
+fn with_ces(bgp: &Bgp, valid: &Valid) -> BTreeSet<VrfName> {
+    let all = bgp.neighbors.iter();
+    all.filter_map(|(key, n)| bgp.vrf_of(key, n, &valid.interfaces))
+        .collect()
+}
+
+/// Routes of the router's own in VRFs that are told to CEs, and to other PEs: connected ones first, then static ones.
+fn own(valid: &Valid, links: &Links<'_>) -> BTreeMap<(VrfId, IpNet), Protocol> {
+    let mut out = BTreeMap::new();
+    let told = |name: &VrfName, source| {
+        valid
+            .vrfs
+            .get(name)
+            .is_some_and(|v| v.redistributes(source))
+    };
+    for (dest, _) in valid.all_routes() {
+        if let Some(name) = &dest.vrf
+            && told(name, Origin::Static)
+            && let Some(id) = links.vrf(Some(name))
+        {
+            out.insert((id, dest.prefix), Protocol::Static);
+        }
+    }
+    for i in links.ifaces.values().filter(|i| i.up) {
+        if let Some(name) = &i.conf.vrf
+            && told(name, Origin::Connected)
+        {
+            let nets = i.conf.addresses.iter().map(IpNet::trunc);
+            out.extend(nets.map(|net| ((i.vrf, net), Protocol::Connected)));
+        }
+    }
+    out
+}
