@@ -97,6 +97,7 @@ impl Flavor {
         Config {
             flavor: *self,
             name: name.to_owned(),
+            router_id: "192.0.2.1".into(),
             workers: last_cpu().to_string(),
             dataplane: String::new(),
             top: String::new(),
@@ -116,6 +117,7 @@ pub fn last_cpu() -> usize {
 pub struct Config {
     flavor: Flavor,
     name: String,
+    router_id: String,
     workers: String,
     dataplane: String,
     top: String,
@@ -134,6 +136,13 @@ impl Config {
     #[must_use]
     pub fn dataplane(mut self, lines: &str) -> Self {
         let _ = writeln!(self.dataplane, "{lines}");
+        self
+    }
+
+    /// With another identifier than 192.0.2.1: speakers of one AS need one each.
+    #[must_use]
+    pub fn router_id(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.router_id);
         self
     }
 
@@ -189,13 +198,14 @@ impl Config {
         let Self {
             flavor,
             name,
+            router_id,
             workers,
             dataplane,
             top,
             body,
         } = self;
         format!(
-            "# Written by the test bed.\n{top}[system]\nname = \"{name}\"\nrouter-id = \"192.0.2.1\"\n\n\
+            "# Written by the test bed.\n{top}[system]\nname = \"{name}\"\nrouter-id = \"{router_id}\"\n\n\
              [dataplane]\nworkers = \"{workers}\"\nmemory = \"{}\"\n{dataplane}{body}",
             flavor.memory.name()
         )

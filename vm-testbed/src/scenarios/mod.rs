@@ -6,6 +6,7 @@ pub mod bgp;
 pub mod explain;
 pub mod faults;
 pub mod hosts;
+pub mod l3vpn;
 pub mod labeled;
 pub mod ldp;
 pub mod life;
@@ -135,6 +136,11 @@ pub const ALL: &[Scenario] = &[
         "l3vpn/static",
         "two PEs and two customers with the same addresses: static labels and routes, both families",
         vrf::l3vpn_static,
+    ),
+    quick(
+        "l3vpn/bgp",
+        "the same by BGP: VPNv4 and VPNv6 between the PEs, GoBGP as a PE and as a CE, a leak between VRFs, two labels read by tcpdump",
+        l3vpn::bgp,
     ),
     quick(
         "path/labels",

@@ -13,10 +13,10 @@ use crate::suite::Options;
 use super::{iperf, pages, ping, reach};
 
 /// The VRFs, and the last octet of an address that only their own far host has.
-const VRFS: [(&str, u8); 2] = [("red", 77), ("blue", 88)];
+pub(super) const VRFS: [(&str, u8); 2] = [("red", 77), ("blue", 88)];
 
 /// The host of a VRF at network `n`; all VRFs number alike, but for `only`.
-fn host(vrf: &str, n: u8, only: u8) -> Host {
+pub(super) fn host(vrf: &str, n: u8, only: u8) -> Host {
     let addresses = [
         format!("10.0.{n}.2/24"),
         format!("10.0.{n}.{only}/24"),
@@ -34,7 +34,7 @@ fn addresses(n: u8) -> [String; 2] {
 }
 
 /// With the interface of a VRF towards network `n`.
-fn customer(c: Config, vrf: &str, n: u8) -> Config {
+pub(super) fn customer(c: Config, vrf: &str, n: u8) -> Config {
     let [v4, v6] = addresses(n);
     let more = format!("vrf = \"{vrf}\"");
     c.interface(
@@ -55,7 +55,7 @@ fn sections(c: Config) -> Config {
 }
 
 /// The hosts of each VRF reach each other and the router, and nobody else.
-fn apart(hosts: &[(Netns, Netns)], count: u32) -> Result<()> {
+pub(super) fn apart(hosts: &[(Netns, Netns)], count: u32) -> Result<()> {
     for ((near, far), (vrf, only)) in hosts.iter().zip(VRFS) {
         let other = VRFS.iter().find(|v| v.0 != vrf).map_or(0, |v| v.1);
         for (to, not) in [
