@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::cmd::{self, Done};
+use super::signals;
 use super::wait::{millis, secs, until};
 
 /// A network namespace under `/run/netns`. This is its name: the [`Lab`](super::Lab) that made it takes it down.
@@ -24,7 +25,9 @@ impl Netns {
     /// # Errors
     /// When `ip netns add` does, for one because the name is taken.
     pub fn create(name: &str) -> Result<Self> {
+        let making = signals::making();
         cmd::run(&format!("ip netns add {name}"))?;
+        drop(making);
         let ns = Self {
             name: name.to_owned(),
         };

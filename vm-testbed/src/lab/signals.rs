@@ -2,7 +2,7 @@
 //! everything this process made, and each run first removes what a killed run left behind.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use anyhow::Result;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -25,6 +25,15 @@ pub fn folder() -> PathBuf {
 
 /// What else a signal is to take down: a prefix of namespaces and a folder.
 static ALSO: Mutex<Option<(String, PathBuf)>> = Mutex::new(None);
+
+/// Held for reading while something is made that a signal is to take down, and for writing from the signal on.
+static MAKING: RwLock<()> = RwLock::new(());
+
+/// To be held while something is made that [`sweep`] finds by its name. Does not come back once a signal is taking things down:
+/// what were made then would be left.
+pub fn making() -> RwLockReadGuard<'static, ()> {
+    MAKING.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// From now on a signal takes this down, too: what is made to stay, while it is being made.
 pub fn also(prefix: &str, folder: &Path) {
@@ -49,6 +58,7 @@ pub fn install() -> Result<()> {
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             eprintln!("\ntestbed: taking the labs down …");
+            let _nothing_more = MAKING.write().unwrap_or_else(PoisonError::into_inner);
             sweep(&prefix(), &folder());
             let also = ALSO.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((prefix, folder)) = also.as_ref() {
