@@ -227,22 +227,29 @@ pub(super) trait Ours: Key + Hash {
     fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label>;
 }
 
+/// Where the table of a key is, and what there is beside it: fields of the same name in [`Rib`] and [`Sides`].
+macro_rules! kept_in {
+    ($field:ident) => {
+        fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
+            (&mut rib.$field, &mut rib.common)
+        }
+
+        fn table_ref(rib: &Rib) -> &Table<Self> {
+            &rib.$field
+        }
+
+        fn side(sides: &mut Sides) -> &mut Side<Self> {
+            &mut sides.$field
+        }
+
+        fn side_ref(sides: &Sides) -> &Side<Self> {
+            &sides.$field
+        }
+    };
+}
+
 impl Ours for V4 {
-    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
-        (&mut rib.v4, &mut rib.common)
-    }
-
-    fn table_ref(rib: &Rib) -> &Table<Self> {
-        &rib.v4
-    }
-
-    fn side(sides: &mut Sides) -> &mut Side<Self> {
-        &mut sides.v4
-    }
-
-    fn side_ref(sides: &Sides) -> &Side<Self> {
-        &sides.v4
-    }
+    kept_in!(v4);
 
     #[inline]
     fn read<'a>(
@@ -264,21 +271,7 @@ impl Ours for V4 {
 }
 
 impl Ours for V6 {
-    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
-        (&mut rib.v6, &mut rib.common)
-    }
-
-    fn table_ref(rib: &Rib) -> &Table<Self> {
-        &rib.v6
-    }
-
-    fn side(sides: &mut Sides) -> &mut Side<Self> {
-        &mut sides.v6
-    }
-
-    fn side_ref(sides: &Sides) -> &Side<Self> {
-        &sides.v6
-    }
+    kept_in!(v6);
 
     #[inline]
     fn read<'a>(
@@ -308,21 +301,7 @@ fn labeled<'a, K: Key>(
 }
 
 impl Ours for L4 {
-    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
-        (&mut rib.l4, &mut rib.common)
-    }
-
-    fn table_ref(rib: &Rib) -> &Table<Self> {
-        &rib.l4
-    }
-
-    fn side(sides: &mut Sides) -> &mut Side<Self> {
-        &mut sides.l4
-    }
-
-    fn side_ref(sides: &Sides) -> &Side<Self> {
-        &sides.l4
-    }
+    kept_in!(l4);
 
     fn read<'a>(
         nlri: &Nlri<'a>,
@@ -340,21 +319,7 @@ impl Ours for L4 {
 }
 
 impl Ours for L6 {
-    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
-        (&mut rib.l6, &mut rib.common)
-    }
-
-    fn table_ref(rib: &Rib) -> &Table<Self> {
-        &rib.l6
-    }
-
-    fn side(sides: &mut Sides) -> &mut Side<Self> {
-        &mut sides.l6
-    }
-
-    fn side_ref(sides: &Sides) -> &Side<Self> {
-        &sides.l6
-    }
+    kept_in!(l6);
 
     fn read<'a>(
         nlri: &Nlri<'a>,
@@ -372,21 +337,7 @@ impl Ours for L6 {
 }
 
 impl Ours for Vpn4 {
-    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
-        (&mut rib.vpn4, &mut rib.common)
-    }
-
-    fn table_ref(rib: &Rib) -> &Table<Self> {
-        &rib.vpn4
-    }
-
-    fn side(sides: &mut Sides) -> &mut Side<Self> {
-        &mut sides.vpn4
-    }
-
-    fn side_ref(sides: &Sides) -> &Side<Self> {
-        &sides.vpn4
-    }
+    kept_in!(vpn4);
 
     fn within(_: VrfNo, _: IpNet) -> Option<Self> {
         None
@@ -422,21 +373,7 @@ impl Ours for Vpn4 {
 }
 
 impl Ours for Vpn6 {
-    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
-        (&mut rib.vpn6, &mut rib.common)
-    }
-
-    fn table_ref(rib: &Rib) -> &Table<Self> {
-        &rib.vpn6
-    }
-
-    fn side(sides: &mut Sides) -> &mut Side<Self> {
-        &mut sides.vpn6
-    }
-
-    fn side_ref(sides: &Sides) -> &Side<Self> {
-        &sides.vpn6
-    }
+    kept_in!(vpn6);
 
     fn within(_: VrfNo, _: IpNet) -> Option<Self> {
         None
@@ -472,21 +409,7 @@ impl Ours for Vpn6 {
 }
 
 impl Ours for Vrf4 {
-    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
-        (&mut rib.vrf4, &mut rib.common)
-    }
-
-    fn table_ref(rib: &Rib) -> &Table<Self> {
-        &rib.vrf4
-    }
-
-    fn side(sides: &mut Sides) -> &mut Side<Self> {
-        &mut sides.vrf4
-    }
-
-    fn side_ref(sides: &Sides) -> &Side<Self> {
-        &sides.vrf4
-    }
+    kept_in!(vrf4);
 
     fn vrf(self) -> Option<VrfNo> {
         Some(self.space)
@@ -531,21 +454,7 @@ impl Ours for Vrf4 {
 }
 
 impl Ours for Vrf6 {
-    fn table(rib: &mut Rib) -> (&mut Table<Self>, &mut Common) {
-        (&mut rib.vrf6, &mut rib.common)
-    }
-
-    fn table_ref(rib: &Rib) -> &Table<Self> {
-        &rib.vrf6
-    }
-
-    fn side(sides: &mut Sides) -> &mut Side<Self> {
-        &mut sides.vrf6
-    }
-
-    fn side_ref(sides: &Sides) -> &Side<Self> {
-        &sides.vrf6
-    }
+    kept_in!(vrf6);
 
     fn vrf(self) -> Option<VrfNo> {
         Some(self.space)
