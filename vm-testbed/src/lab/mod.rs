@@ -30,6 +30,7 @@ pub mod middlebox;
 pub mod netns;
 pub mod pages;
 pub mod signals;
+pub mod tcpdump;
 pub mod wait;
 pub mod wire;
 

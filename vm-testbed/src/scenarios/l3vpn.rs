@@ -9,14 +9,12 @@
 //!  green ─┘└── gobgp: a PE in the same AS
 //! ```
 
-use std::process::Stdio;
-use std::time::Instant;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::vrf::{VRFS, apart, customer, host};
 use super::{pages, ping, reach};
+use crate::lab::tcpdump::seen;
 use crate::lab::wait::{secs, until};
 use crate::lab::{Appliance, Driver, Flavor, Host, Lab, Netns};
 use crate::peers::Gobgp;
@@ -74,42 +72,6 @@ fn best(a: &Appliance, vrf: &str, prefix: &str) -> Result<Option<Value>> {
     let all = a.json(&format!("bgp route {prefix} vrf {vrf}"))?;
     let mut all = all.as_array().context("no array")?.iter();
     Ok(all.find(|r| r["best"] == true).cloned())
-}
-
-/// tcpdump at a device reads one labelled frame that has these words, while `make` makes such.
-fn seen(
-    (ns, dev): (&Netns, &str),
-    filter: &str,
-    words: &[&str],
-    make: impl Fn() -> Result<()>,
-) -> Result<()> {
-    let mut dump = ns
-        .command("timeout")
-        .args([
-            "15",
-            "tcpdump",
-            "-Z",
-            "root",
-            "-n",
-            "-l",
-            "--immediate-mode",
-        ])
-        .args(["-c", "1", "-i", dev, filter])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let begun = Instant::now();
-    until("tcpdump has seen such a frame", secs(12), || {
-        make()?;
-        Ok(dump.try_wait()?.is_some())
-    })?;
-    let text = String::from_utf8(dump.wait_with_output()?.stdout)?;
-    ensure!(
-        words.iter().all(|w| text.contains(w)),
-        "after {:?} tcpdump on {dev} says: {text:?}, not {words:?}",
-        begun.elapsed()
-    );
-    Ok(())
 }
 
 /// GoBGP in the AS of the edges, with VPN families.

@@ -12,9 +12,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::ldp::{mac, seen};
+use super::ldp::mac;
 use super::pages;
 use crate::frame::{Ip4, Ip6, Lse, MPLS, eth, labelled};
+use crate::lab::tcpdump::seen;
 use crate::lab::wait::{eventually, secs, until};
 use crate::lab::wire::Wire;
 use crate::lab::{Appliance, Flavor, Host, Lab, Netns};
@@ -293,32 +294,38 @@ fn forwarded(x: &Around, four: (u32, u32), six: (u32, u32), near: u32) -> Result
     let ping = |to: &str| n1.finish(&format!("ping -n -c 1 -W 1 {to}")).map(drop);
     let label = |l: u32| format!("label {l}");
     seen(
-        n2,
+        (n2, "eth0"),
         "mpls",
         &[&label(four.1), "[S], ttl 63", "ICMP echo request"],
         || ping(there),
     )
     .context("pushed")?;
     seen(
-        n2,
+        (n2, "eth0"),
         "mpls",
         &[&label(six.1), "[S], ttl 63", "ICMP6, echo request"],
         || ping(there6),
     )
     .context("pushed, IPv6")?;
     let packet = Ip4::udp("10.0.1.2", there, 30).bytes();
-    seen(n2, "mpls", &[&label(four.1), "[S], ttl 39", "UDP"], || {
-        x.send(1, four.0, &packet)
-    })
+    seen(
+        (n2, "eth0"),
+        "mpls",
+        &[&label(four.1), "[S], ttl 39", "UDP"],
+        || x.send(1, four.0, &packet),
+    )
     .context("swapped")?;
     let packet = Ip6::udp("2001:db8:1::2", there6, 30).bytes();
-    seen(n2, "mpls", &[&label(six.1), "[S], ttl 39", "UDP"], || {
-        x.send(1, six.0, &packet)
-    })
+    seen(
+        (n2, "eth0"),
+        "mpls",
+        &[&label(six.1), "[S], ttl 39", "UDP"],
+        || x.send(1, six.0, &packet),
+    )
     .context("swapped, IPv6")?;
     let packet = Ip4::udp("10.0.2.2", "198.51.100.9", 30).bytes();
     seen(
-        x.spaces.first().context("n1")?,
+        (x.spaces.first().context("n1")?, "eth0"),
         "ip dst 198.51.100.9",
         &["IP 10.0.2.2", "UDP"],
         || x.send(2, near, &packet),

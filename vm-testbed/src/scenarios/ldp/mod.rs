@@ -9,14 +9,12 @@
 
 pub mod hostile;
 
-use std::process::Stdio;
-use std::time::Instant;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::pages;
 use crate::frame::{Ip4, Lse, MPLS, eth, labelled};
+use crate::lab::tcpdump::seen;
 use crate::lab::wait::{eventually, secs, until};
 use crate::lab::wire::Wire;
 use crate::lab::{Appliance, Flavor, Host, Lab, Netns};
@@ -228,7 +226,7 @@ fn forwarded(x: &Around, (ours, theirs): (u32, u32)) -> Result<()> {
     let (n1, n2) = (&x.spaces[0], &x.spaces[1]);
     let ping = || n1.finish(&format!("ping -n -c 1 -W 1 {THERE}")).map(drop);
     seen(
-        n2,
+        (n2, "eth0"),
         "mpls",
         &[
             &format!("label {theirs}"),
@@ -247,7 +245,7 @@ fn forwarded(x: &Around, (ours, theirs): (u32, u32)) -> Result<()> {
         &labelled(&[Lse::new(ours).ttl(40)], &packet),
     );
     seen(
-        n2,
+        (n2, "eth0"),
         "mpls",
         &[&format!("label {theirs}"), "[S], ttl 39", "UDP"],
         || wire.send(&frame),
@@ -261,44 +259,6 @@ pub(super) fn mac(ns: &Netns, dev: &str) -> Result<[u8; 6]> {
     let octets = text.trim().split(':').map(|o| u8::from_str_radix(o, 16));
     let octets: Result<Vec<u8>, _> = octets.collect();
     octets?.try_into().ok().context("no MAC address")
-}
-
-/// tcpdump in a namespace reads one frame that passes the filter and has these words, while something makes such frames.
-pub(super) fn seen(
-    ns: &Netns,
-    filter: &str,
-    words: &[&str],
-    make: impl Fn() -> Result<()>,
-) -> Result<()> {
-    let mut dump = ns
-        .command("timeout")
-        .args([
-            "15",
-            "tcpdump",
-            "-Z",
-            "root",
-            "-n",
-            "-l",
-            "--immediate-mode",
-        ])
-        .args(["-c", "1", "-i", "eth0", filter])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let begun = Instant::now();
-    until("tcpdump has seen such a frame", secs(12), || {
-        make()?;
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        Ok(dump.try_wait()?.is_some())
-    })?;
-    let text = String::from_utf8(dump.wait_with_output()?.stdout)?;
-    let all = words.iter().all(|w| text.contains(w));
-    ensure!(
-        all,
-        "after {:?} tcpdump says: {text:?}, not {words:?}",
-        begun.elapsed()
-    );
-    Ok(())
 }
 
 /// The link to n2 is cut: its label is used no more, and the session comes back with the link.
