@@ -11,6 +11,7 @@
 //! What runs over the frames is a [`Stages`]: the [`Pipeline`], or something smaller in tests. It is a type parameter of
 //! the worker, so the choice is made when it starts; which driver a queue belongs to is asked once a burst.
 
+mod buffer;
 pub(crate) mod command;
 pub mod idle;
 pub mod meter;
