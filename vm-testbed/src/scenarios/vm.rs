@@ -117,14 +117,16 @@ fn alone(spec: &Spec, story: impl Fn(&mut Vm) -> Result<()>) -> Result<()> {
     tell(start(spec)?, story).map(drop)
 }
 
-/// Tells the story. When QEMU gives itself up, on an assertion of its own, that says nothing of what runs in it: the scenario
-/// then has a second try, in a new machine, and the run tells.
+/// Tells the story. When QEMU gives itself up, on an assertion or by a fault of its own, that says nothing of what runs in it:
+/// the scenario then has a second try, in a new machine, and the run tells.
 fn tell(mut vm: Vm, story: impl Fn(&mut Vm) -> Result<()>) -> Result<Vm> {
     let mut done = story(&mut vm);
     if done.is_err()
         && let Some(why) = vm.gave_up()
     {
-        progress::note(&format!("QEMU gave itself up: {why}"));
+        progress::note(&format!(
+            "QEMU gave itself up ({why}): once more, in a new machine"
+        ));
         let spec = vm.spec;
         drop(vm);
         vm = start(&spec)?;

@@ -301,18 +301,23 @@ impl Vm {
         self.qmp.plug(&device(&self.spec.cards[slot], slot))
     }
 
-    /// What QEMU said when it aborted; `None` while it runs, and when it ended otherwise.
+    /// How QEMU came to its end by a fault of its own, whatever a guest did: an assertion that failed, a segmentation fault.
+    /// `None` while it runs, and when it ended otherwise.
     pub fn gave_up(&mut self) -> Option<String> {
         // The shell's end is seen a little before QEMU's own.
         let child = self.child.as_mut()?;
         let ended = || Ok(child.try_wait()?);
         let status = eventually("QEMU's end", millis(500), ended).ok()?;
         let said = self.last_words();
-        let why = said
-            .lines()
-            .find(|l| l.contains("Assertion"))
-            .unwrap_or("aborted");
-        (status.signal() == Some(Signal::SIGABRT as i32)).then(|| why.to_owned())
+        let why = said.lines().find(|l| l.contains("Assertion"));
+        let signal = Signal::try_from(status.signal()?).ok()?;
+        let own = [
+            Signal::SIGABRT,
+            Signal::SIGSEGV,
+            Signal::SIGBUS,
+            Signal::SIGILL,
+        ];
+        (own.contains(&signal)).then(|| why.unwrap_or(signal.as_str()).to_owned())
     }
 
     /// Keeps a text with the machine's logs.
