@@ -81,7 +81,7 @@ pub struct PeerView {
 pub struct PathView {
     /// The prefix.
     pub net: IpNet,
-    /// Its route distinguisher, of a VPN's.
+    /// Its route distinguisher, of a VPN's; in a VRF, that with which it came from a VPN.
     pub rd: Option<Rd>,
     /// Who it is from; `None`: a route of the router's own.
     pub from: Option<PeerKey>,
@@ -413,7 +413,10 @@ impl Speaker {
         let seconds = self.core.seconds(now).saturating_sub(path.learnt);
         PathView {
             net,
-            rd: vpn.then(|| Rd(key.place().space)),
+            rd: match vpn {
+                true => Some(Rd(key.place().space)),
+                false => self.core.came_as(key, path),
+            },
             from: from.map(|p| p.key.clone()),
             address: self.core.gate.source(path.peer).map(|s| s.address),
             path_id: path.path_id,

@@ -34,7 +34,9 @@ use crate::rib::{
 use crate::types::{Label, PathId, PeerId, Rd, VrfNo};
 
 /// Paths of a VPN prefix that come into a VRF, at most.
-const BESIDE: usize = 16;
+const BESIDE: usize = 1 << NTH;
+/// Bits of a path's identifier in a VRF that count them; the rest is the number of its distinguisher.
+const NTH: u32 = 4;
 
 /// A VRF, as the speaker is told of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,6 +95,12 @@ impl Numbers {
             self.free.push(new);
         }
         one.0
+    }
+
+    /// The one with that number.
+    fn rd(&self, number: u32) -> Option<Rd> {
+        let mut all = self.of.iter();
+        all.find(|(_, one)| one.0 == number).map(|(rd, _)| *rd)
     }
 
     fn release(&mut self, rd: Rd) {
@@ -249,7 +257,7 @@ impl Core {
         for (n, vrf) in next {
             let path = &best[n];
             let Some(post) = path.post else { continue };
-            let path_id = number << 4 | n as u32;
+            let path_id = number << NTH | n as u32;
             let announce = Announce {
                 peer: path.peer,
                 path_id,
@@ -281,6 +289,18 @@ impl Core {
         if !now.is_empty() {
             B::taken(&mut self.vpns).insert(key, now);
         }
+    }
+
+    /// The distinguisher with which a path of a VRF came into it from a VPN; `None`: it was learned there.
+    pub(super) fn came_as<K: Ours>(&self, key: K, path: &Path) -> Option<Rd> {
+        let vrf = key.vrf()?;
+        let own = match path.peer {
+            OWN => VrfNo(self.rib.common.store.view(path.pre).table() as u16),
+            peer => self.gate.vrf(peer),
+        };
+        let came = own != vrf;
+        came.then(|| self.vpns.rds.rd(path.path_id >> NTH))
+            .flatten()
     }
 
     /// Chooses among the routes of VRFs, for the router and for VPNs.

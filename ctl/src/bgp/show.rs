@@ -11,7 +11,7 @@ use bgp::rib::{Fate, Staleness};
 use bgp::rpki::Vrp;
 use bgp::session::{Negotiated, RoleConfig};
 use bgp::speaker::{FamilyView, PathView, PeerKey, PeerView, Side, Speaker, Wanted};
-use bgp::types::{Family, Relation, Role, VrfNo};
+use bgp::types::{Family, Rd, Relation, Role, VrfNo};
 use ipnet::IpNet;
 
 use super::Driver;
@@ -135,6 +135,26 @@ impl Driver {
     }
 
     /// A page of routes.
+    /// The distinguisher under which the router at `hop` told of a VRF's prefix, if a path of a VPN's that leads there is used.
+    pub(crate) fn came_as(
+        &mut self,
+        (vrf, net): (VrfId, IpNet),
+        hop: IpAddr,
+        now: Instant,
+    ) -> Option<Rd> {
+        let speaker = self.speaker.as_mut()?;
+        let family = match net {
+            IpNet::V4(_) => Family::Ipv4Unicast,
+            IpNet::V6(_) => Family::Ipv6Unicast,
+        };
+        let (wanted, vrf) = (Wanted::Exactly(net), VrfNo(vrf.0));
+        let page = speaker.routes_in(vrf, family, &wanted, &Side::Table, None, now)?;
+        let leads = |p: &&PathView| p.attrs.view().next_hop.is_some_and(|h| h.address() == hop);
+        let used = |p: &PathView| matches!(p.fate, Some(Fate::Best | Fate::Multipath));
+        let mut all = page.paths.iter().filter(leads);
+        all.find(|p| used(p))?.rd
+    }
+
     pub(crate) fn show_routes(
         &mut self,
         vrf: VrfId,

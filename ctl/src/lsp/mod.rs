@@ -275,7 +275,7 @@ impl Router {
                 format!("{SESSIONS} pings and traces are under way already; try again").into(),
             );
         }
-        let (plan, way): (Plan, Way) = self.lsp_plan(query)?;
+        let (plan, way): (Plan, Way) = self.lsp_plan(query, now)?;
         let handle = self.lsp.handle();
         let running = Running {
             session: Session::new(handle, plan, now),

@@ -1,12 +1,12 @@
 //! From the words of `trunkctl lsp ping|trace` to what is sent: the FECs that a route stands for, the labels that it pushes, and the
 //! neighbour that gets the packet.
 //!
-//! A route of LDP is a FEC of LDP, one of BGP one of BGP's labelled prefixes, one of a VRF a VPN's with the VRF's distinguisher, one by
-//! hand a generic one. Where its next hop is found by another route that has labels, that one's FEC lies around its own, as its
+//! A route of LDP is a FEC of LDP, one of BGP one of BGP's labelled prefixes, one of a VRF a VPN's with the distinguisher that it came
+//! with (one by hand: the VRF's), any other by hand a generic one. Where its next hop is found by another route that has labels, that one's FEC lies around its own, as its
 //! labels do (RFC 8029 3.2: the stack of FECs follows the stack of labels).
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::ldp::oam::probe::Plan;
 use ::ldp::oam::{Detailed, FecElement, PathLabel, ReturnCode};
@@ -89,7 +89,11 @@ impl Router {
     ///
     /// # Errors
     /// What of it can't be understood, or why there is no path to ask about.
-    pub(super) fn lsp_plan(&self, q: &api::LspQuery) -> Result<(Plan, Way), Refused> {
+    pub(super) fn lsp_plan(
+        &mut self,
+        q: &api::LspQuery,
+        now: Instant,
+    ) -> Result<(Plan, Way), Refused> {
         let tracing = match q.what.as_str() {
             "ping" => false,
             "trace" => true,
@@ -120,7 +124,7 @@ impl Router {
             return Err("the path leads to no neighbour".into());
         };
         let mut fecs = self.lsp_under(&spec.hop, 0);
-        fecs.push(self.lsp_fec(q, &route)?);
+        fecs.push(self.lsp_fec(q, &route, &spec.hop, now)?);
         let labels = found.labels.to_vec();
         let near = match address {
             IpAddr::V4(a) => a,
@@ -187,7 +191,13 @@ impl Router {
     }
 
     /// What a route stands for, by itself or as it was asked for.
-    fn lsp_fec(&self, q: &api::LspQuery, route: &RouteView) -> Result<FecElement, Refused> {
+    fn lsp_fec(
+        &mut self,
+        q: &api::LspQuery,
+        route: &RouteView,
+        hop: &Hop,
+        now: Instant,
+    ) -> Result<FecElement, Refused> {
         let kind = match (q.r#type.as_str(), q.vrf.as_str()) {
             ("", "") => return Ok(by_source(route)),
             ("", _) => "vpn",
@@ -199,6 +209,13 @@ impl Router {
             "bgp" => FecElement::Bgp(p),
             "generic" => FecElement::Generic(p),
             "vpn" => {
+                let vrf = self.vrf_id(Some(q.vrf.as_str()));
+                // The far end knows the prefix by its own distinguisher.
+                if let Hop::Bgp { address, .. } = *hop
+                    && let Some(rd) = self.bgp.came_as((vrf, p), address, now)
+                {
+                    return Ok(FecElement::Vpn(rd.0, p));
+                }
                 let conf = self.running.vrfs.get(q.vrf.as_str());
                 let rd = conf.and_then(|v| v.rd).ok_or_else(|| {
                     Refused(match q.vrf.as_str() {

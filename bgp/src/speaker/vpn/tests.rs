@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::attrs::{Origin, SegmentKind};
 use crate::rib::{HopEvent, Options, PeerInfo};
-use crate::speaker::{Config, Local};
-use crate::types::{Asn, NextHop, Relation, RouterId};
+use crate::speaker::{Config, Local, Side, Wanted};
+use crate::types::{Asn, Family, NextHop, Relation, RouterId};
 
 fn target(n: u8) -> ExtCommunity {
     ExtCommunity([0, 2, 0xfc, 0, 0, 0, 0, n])
@@ -144,6 +144,13 @@ impl Bed {
         panic!("it does not end");
     }
 
+    /// The distinguishers with which the paths of a VRF's prefix came into it.
+    fn came(&mut self, v: u16, n: u8) -> Vec<Option<Rd>> {
+        let (wanted, family) = (Wanted::Exactly(net(n)), Family::Ipv4Unicast);
+        let page = (self.s).routes_in(VrfNo(v), family, &wanted, &Side::Table, None, self.now);
+        page.unwrap().paths.iter().map(|p| p.rd).collect()
+    }
+
     /// What goes to other PEs of a VRF's routes: targets, and the label.
     fn told(&self, r: u8, n: u8) -> Option<(Vec<ExtCommunity>, Vec<u32>)> {
         let rib = &self.s.core.rib;
@@ -170,6 +177,8 @@ fn a_route_comes_into_those_that_import_one_of_its_targets() {
     let want = [(1, net(7)), (1, net(8)), (2, net(7)), (2, net(8))];
     assert_eq!(all, want.map(|(v, n)| (v, n, &way)));
     assert_eq!(b.told(1, 7), None, "what has come is not told on");
+    assert_eq!(b.came(1, 7), [Some(rd(50))]);
+    assert_eq!(b.came(2, 8), [Some(rd(51))]);
     // Other targets take it out of the one and into the other.
     b.announce(1, 50, 7, 100, &[9]);
     b.settle();
@@ -193,6 +202,10 @@ fn own_routes_are_told_with_targets_and_label_and_leak_without() {
     // In its own VRF it is from elsewhere, in the other it is the first's.
     let leak = b.heard.0.get(&(VrfNo(2), net(3)));
     assert_eq!(leak.map(|w| (w.0, w.2)), Some((None, 1)));
+    assert_eq!(
+        (b.came(1, 3), b.came(2, 3)),
+        (vec![None], vec![Some(rd(1))])
+    );
     assert_eq!(
         b.told(2, 3),
         None,
