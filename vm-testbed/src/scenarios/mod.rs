@@ -177,6 +177,11 @@ pub const ALL: &[Scenario] = &[
         lsp_ping::ldp,
     ),
     quick(
+        "lsp-ping/bgp",
+        "the same over three ASes: BGP's labels, and a VPN told over them by another distinguisher at each end",
+        lsp_ping::bgp::bgp,
+    ),
+    quick(
         "lsp-ping/hostile",
         "echo requests that lie about their lengths, and thousands of them: answers at their rate, and no harm done",
         lsp_ping::hostile::hostile,

@@ -5,6 +5,7 @@
 //!   a p1 10.0.1.1 ── 10.0.1.2 p1 b p2 10.0.2.1 ── 10.0.2.2 p1 c, which has 203.0.113.0/24
 //! ```
 
+pub mod bgp;
 pub mod hostile;
 
 use std::path::{Path, PathBuf};
