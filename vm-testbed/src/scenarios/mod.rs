@@ -657,9 +657,14 @@ pub const ALL: &[Scenario] = &[
         vm::vhost::vhost_user,
     ),
     full(
-        "vm/frr-pe",
-        "FRR in a guest: BGP with the appliance, a VRF of the guest's by static labels (no L3VPN yet)",
+        "vm/l3vpn-ldp-frr-pe",
+        "an L3VPN over an LDP core: two appliances, and Linux with FRR as P, PE and CE; pings and TCP of both families, two labels read by tcpdump, LSP pings through Linux",
         vm::pe::frr_pe,
+    ),
+    vm(
+        "vm/labeled-unicast",
+        "labelled unicast over four ASes, appliances and Linux with FRR in turn: push, swap and pop of both families read by tcpdump, LSP pings through Linux",
+        vm::labeled::guest,
     ),
     vm(
         "vm/topology",

@@ -2,7 +2,9 @@
 //!
 //! One machine serves all of them, one after the other; a scenario that fails takes it with it, and the next starts another.
 
+pub mod frr;
 pub mod interrupt;
+pub mod labeled;
 pub mod mpls;
 pub mod neighbour;
 pub mod network;
