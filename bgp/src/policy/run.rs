@@ -255,6 +255,14 @@ impl Policy {
         self.depends
     }
 
+    /// May it make our own address the next hop?
+    #[must_use]
+    pub fn sets_own_next_hop(&self) -> bool {
+        let rules = self.bodies.iter().flat_map(|b| &b.rules);
+        let mut acts = rules.flat_map(|r| &r.acts);
+        acts.any(|a| matches!(a, Act::NextHop(NextHopSet::Own)))
+    }
+
     /// False: the answer for one prefix is the answer for all with the same attributes (and the same of what else
     /// [`Policy::depends`] names).
     #[must_use]

@@ -366,9 +366,8 @@ impl Ours for Vpn4 {
         to.vpn(id, labels, self.space, self.net())
     }
 
-    /// Nobody sends packets by it: VRFs take it in.
-    fn tell(self, _: &mut impl Best, _: &[Use<'_>]) -> Option<Label> {
-        None
+    fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label> {
+        to.vpn(self.space, self.net(), by)
     }
 }
 
@@ -402,9 +401,8 @@ impl Ours for Vpn6 {
         to.vpn(id, labels, self.space, self.net())
     }
 
-    /// Nobody sends packets by it: VRFs take it in.
-    fn tell(self, _: &mut impl Best, _: &[Use<'_>]) -> Option<Label> {
-        None
+    fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label> {
+        to.vpn(self.space, self.net(), by)
     }
 }
 

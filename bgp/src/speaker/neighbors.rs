@@ -64,6 +64,7 @@ impl Speaker {
                 self.add_peer(key, config, now);
             }
         }
+        self.review_transit();
     }
 
     /// What holds for a neighbour that came by itself, if it still may.

@@ -17,7 +17,7 @@ use crate::rib::{
 use crate::rpki::{RoaTable, Validity};
 use crate::session::graceful::Step;
 use crate::session::{Keep, State};
-use crate::types::{Family, Label, NextHop, PathId, PeerId, Relation, VrfNo};
+use crate::types::{Family, Label, NextHop, PathId, PeerId, Rd, Relation, VrfNo};
 use crate::wire::Refresh;
 
 /// Who the router's own routes are from: no neighbour has this slot.
@@ -74,6 +74,12 @@ pub trait Best {
     /// The same of a route with labels. Answers with the label of ours that packets for `net` may come with, and will go by
     /// `by` then: it is what neighbours are told where our address is the next hop. `None`: they are not told of the route.
     fn labeled(&mut self, _net: IpNet, _by: &[Use<'_>]) -> Option<Label> {
+        None
+    }
+
+    /// The same of a route of a VPN, where it may be told on with our address for a next hop (RFC 4364 10 b). It is asked for
+    /// once there is a neighbour to whom that may happen, and with nothing for each when there is none any more.
+    fn vpn(&mut self, _rd: Rd, _net: IpNet, _by: &[Use<'_>]) -> Option<Label> {
         None
     }
 

@@ -10,9 +10,14 @@
 //! A VRF of this router that imports another's target takes its routes by the same three steps: no session is needed. What
 //! came into a VRF is never told on as its own, so no loop can be made of targets.
 //!
+//! At the border of an AS (RFC 4364 10 b), and wherever else our address becomes the next hop, VPN routes of others are told on
+//! with labels of ours, one for each distinguisher and prefix: no VRF is needed for that. They are asked for ([`Best::vpn`])
+//! only once a neighbour is configured to whom it may happen, for all routes then, since which of them a policy lets
+//! through may change with every one of them.
+//!
 //! Departures: all VPN routes are kept, whether a VRF wants them or not (RFC 4364 4.3.1 lets them be dropped), so that a new
-//! VRF has its routes at once. Targets that a CE sends are taken off. Left out: a label for each prefix, routes of CEs within
-//! our own AS (RFC 6368), next hops changed at the border of an AS (RFC 4364 10 b).
+//! VRF has its routes at once. Targets that a CE sends are taken off. Left out: a label for each prefix of a VRF, routes of CEs
+//! within our own AS (RFC 6368).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
@@ -25,13 +30,14 @@ use super::families::Ours;
 use super::inbound::Gate;
 use super::routes::{OWN, uses};
 use super::show::LOOKED_AT;
-use super::{Best, Core, Speaker};
+use super::{Best, Core, Local, Neighbor, Speaker};
 use crate::attrs::{AttrBuf, ExtCommunity, View, code, flag};
 use crate::policy::{Policy, Protocol};
 use crate::rib::{
     Announce, AttrId, Common, Cursor, Import, Key, Path, Scoped, V4, V6, Vpn4, Vpn6, Vrf4, Vrf6,
 };
-use crate::types::{Label, PathId, PeerId, Rd, VrfNo};
+use crate::session::PeerAs;
+use crate::types::{Family, Label, PathId, PeerId, Rd, Relation, VrfNo};
 
 /// Paths of a VPN prefix that come into a VRF, at most.
 const BESIDE: usize = 1 << NTH;
@@ -76,6 +82,10 @@ pub(super) struct Vpns {
     import6: Walk<Vpn6>,
     export4: Walk<Vrf4>,
     export6: Walk<Vrf6>,
+    /// Our address may become the next hop of VPN routes of others: they need labels of ours.
+    transit: bool,
+    /// That is another since the walks of `import4` and `import6` began: all are to be asked about.
+    relabel: [bool; 2],
 }
 
 /// Route distinguishers by number: a VRF may have a path of one neighbour from each.
@@ -139,6 +149,7 @@ trait Base: Key + Hash {
     fn taken(v: &mut Vpns) -> &mut HashMap<Scoped<Rd, Self>, Vec<Taken>>;
     fn imports(v: &mut Vpns) -> &mut Walk<Scoped<Rd, Self>>;
     fn exports(v: &mut Vpns) -> &mut Walk<Scoped<VrfNo, Self>>;
+    fn relabel(v: &mut Vpns) -> &mut bool;
 }
 
 impl Base for V4 {
@@ -153,6 +164,10 @@ impl Base for V4 {
     fn exports(v: &mut Vpns) -> &mut Walk<Vrf4> {
         &mut v.export4
     }
+
+    fn relabel(v: &mut Vpns) -> &mut bool {
+        &mut v.relabel[0]
+    }
 }
 
 impl Base for V6 {
@@ -166,6 +181,10 @@ impl Base for V6 {
 
     fn exports(v: &mut Vpns) -> &mut Walk<Vrf6> {
         &mut v.export6
+    }
+
+    fn relabel(v: &mut Vpns) -> &mut bool {
+        &mut v.relabel[1]
     }
 }
 
@@ -198,8 +217,8 @@ type Changed<K> = Vec<(K, ArrayVec<Path, BESIDE>)>;
 impl Core {
     /// A piece of all of it. True: there is more.
     pub(super) fn work_vpns(&mut self, budget: usize, to: &mut impl Best) -> bool {
-        let mut more = self.vpn_table::<V4>(budget);
-        more |= self.vpn_table::<V6>(budget);
+        let mut more = self.vpn_table::<V4>(budget, to);
+        more |= self.vpn_table::<V6>(budget, to);
         more |= self.vrf_table::<V4>(budget, to);
         more |= self.vrf_table::<V6>(budget, to);
         // What a VRF tells is a VPN's to choose from.
@@ -207,7 +226,7 @@ impl Core {
     }
 
     /// Chooses among VPN routes, and takes what changed into VRFs.
-    fn vpn_table<B: Base>(&mut self, budget: usize) -> bool
+    fn vpn_table<B: Base>(&mut self, budget: usize, to: &mut impl Best) -> bool
     where
         Scoped<Rd, B>: Ours,
         Scoped<VrfNo, B>: Ours,
@@ -217,19 +236,37 @@ impl Core {
         if table.working() {
             table.work(common, budget, &mut Reimport(&mut self.gate));
         }
-        table.drain(common, budget, |_, c| {
+        let (sources, transit) = (&self.gate.sources, self.vpns.transit);
+        let locals = &mut <Scoped<Rd, B>>::side(&mut self.sides).locals;
+        let mut by = Vec::new();
+        table.drain(common, budget, |common, c| {
             let best = c.best.iter().take(BESIDE).copied();
             changed.push((c.key, best.collect()));
+            if transit || locals.get(c.key).is_some() {
+                let best = if transit { c.best } else { &[] };
+                uses::<Scoped<Rd, B>>(common, sources, best, &mut by);
+                let label = c.key.tell(to, &by);
+                let others = by.first().is_some_and(|u| u.relation.is_some());
+                locals.set(c.key, label, others);
+            }
         });
         let walk = B::imports(&mut self.vpns);
         if let Some(from) = walk.take() {
+            let known = changed.len();
             let next = table.walk(from, LOOKED_AT, |r| {
                 let best = r.paths.iter().take(usize::from(r.best)).copied();
                 changed.push((r.key, best.collect()));
             });
             *walk = next.map(Some);
+            let over = walk.is_none();
+            let relabel = B::relabel(&mut self.vpns);
+            if *relabel {
+                (changed[known..].iter()).for_each(|(key, _)| table.tell_again(*key));
+                *relabel = !over;
+            }
         }
-        let more = table.working() || table.waiting() > 0 || walk.is_some();
+        let walking = B::imports(&mut self.vpns).is_some();
+        let more = table.working() || table.waiting() > 0 || walking;
         for (key, best) in &changed {
             self.import_vpn(*key, best);
         }
@@ -438,6 +475,21 @@ pub(super) fn set_targets(buf: &mut AttrBuf, targets: &[ExtCommunity]) {
     }
 }
 
+/// May a neighbour be told of VPN routes with our address for a next hop?
+fn may_be_next_hop(n: &Neighbor, local: &Local) -> bool {
+    let mut families = n.session.families.iter().map(|f| f.family);
+    let vpn = |f| matches!(f, Family::Vpnv4 | Family::Vpnv6);
+    if n.vrf != VrfNo::GLOBAL || !families.any(vpn) {
+        return false;
+    }
+    let external = match n.session.peer_as {
+        PeerAs::Is(asn) => local.relation(asn) == Relation::External,
+        PeerAs::External | PeerAs::Any => true,
+    };
+    let by_policy = n.export.as_ref().is_some_and(|p| p.sets_own_next_hop());
+    external || n.next_hop_self || by_policy
+}
+
 impl Speaker {
     /// The VRFs are these from now on. Routes of one that is gone go; what others import and tell follows, in pieces, by
     /// [`Speaker::work`].
@@ -464,6 +516,22 @@ impl Speaker {
         let v = &mut core.vpns;
         (v.import4, v.import6) = (Some(None), Some(None));
         (v.export4, v.export6) = (Some(None), Some(None));
+    }
+
+    /// Whether our address may become the next hop of VPN routes of others follows from the neighbours there may be.
+    pub(super) fn review_transit(&mut self) {
+        let local = &self.config.local;
+        let dynamic = self.config.dynamic.iter().map(|d| &d.neighbor);
+        // Those that go have none, though they may still be told why.
+        let stay = self.peers.values().filter(|p| !p.leaving);
+        let mut all = stay.map(|p| &p.config).chain(dynamic);
+        let transit = all.any(|n| may_be_next_hop(n, local));
+        let v = &mut self.core.vpns;
+        if v.transit != transit {
+            v.transit = transit;
+            v.relabel = [true; 2];
+            (v.import4, v.import6) = (Some(None), Some(None));
+        }
     }
 
     /// A route that the router has in a VRF, connected or static, to be told to CEs and other PEs; what a policy makes of it, if

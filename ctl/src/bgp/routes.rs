@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bgp::policy::{self, Policy, Protocol};
 use bgp::rib::{HopEvent, NextHopId};
 use bgp::speaker::{self, Best, Speaker, Use};
-use bgp::types::{Label, NextHop, Relation, VrfNo};
+use bgp::types::{Label, NextHop, Rd, Relation, VrfNo};
 use ipnet::IpNet;
 use net::{LabelStack, VrfId};
 
@@ -17,6 +17,7 @@ use super::vpn::Vpns;
 use crate::config::Valid;
 use crate::config::bgp::{Origin, OwnLabel};
 use crate::control::router::Iface;
+use crate::labels::Fec;
 use crate::rib::spec::{Discard, Hop, PathsSpec, Source};
 use crate::rib::{FollowedHop, Rib, SetId};
 
@@ -247,7 +248,18 @@ impl Best for ToRib<'_, '_> {
         let paths = source.and_then(|_| self.labeled_paths(by));
         let rib = &mut *self.labels.rib;
         rib.set_labeled(net, source.zip(paths.as_ref()));
-        let label = self.labels.learned(net, paths)?;
+        let label = self.labels.learned(Fec::Prefix(net), paths)?;
+        Label::new(label.get())
+    }
+
+    fn vpn(&mut self, rd: Rd, net: IpNet, by: &[Use<'_>]) -> Option<Label> {
+        if !self.install {
+            return None;
+        }
+        // Its own have the labels of their VRFs.
+        let learned = by.first().is_some_and(|u| u.relation.is_some());
+        let paths = learned.then(|| self.labeled_paths(by)).flatten();
+        let label = self.labels.learned(Fec::VpnPrefix(rd, net), paths)?;
         Label::new(label.get())
     }
 
@@ -333,7 +345,7 @@ impl Own {
                 }
             }
             let kind = told.and_then(|t| t.label);
-            let local = labels.own(p, kind == Some(OwnLabel::Local));
+            let local = labels.own(Fec::Prefix(p), kind == Some(OwnLabel::Local));
             let label = kind.and_then(|k| k.label(p.addr().is_ipv4(), local));
             match (told, label) {
                 (Some(t), Some(label)) => {

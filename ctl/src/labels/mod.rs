@@ -21,6 +21,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use bgp::types::Rd;
 use ipnet::IpNet;
 use net::Label;
 
@@ -78,6 +79,8 @@ pub enum Fec {
     Vrf(String),
     /// A prefix of a VRF.
     VrfPrefix(String, IpNet),
+    /// A prefix of a VPN of others, by its distinguisher.
+    VpnPrefix(Rd, IpNet),
     /// The segment of that index (RFC 8669): the label is the SRGB's first and so many more.
     Sid(u32),
 }
@@ -90,6 +93,7 @@ impl fmt::Display for Fec {
             Self::NextHop(a) => write!(f, "via {a}"),
             Self::Vrf(name) => write!(f, "vrf {name}"),
             Self::VrfPrefix(name, p) => write!(f, "{p} vrf {name}"),
+            Self::VpnPrefix(rd, p) => write!(f, "{p} rd {rd}"),
             Self::Sid(n) => write!(f, "sid {n}"),
         }
     }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bgp::types::Rd;
 use net::Label;
 use tracing::{info, warn};
 
@@ -180,6 +181,7 @@ fn word(fec: &Fec) -> String {
         Fec::NextHop(a) => format!("next-hop {a}"),
         Fec::Vrf(name) => format!("vrf {name}"),
         Fec::VrfPrefix(name, p) => format!("vrf-prefix {p} {name}"),
+        Fec::VpnPrefix(rd, p) => format!("vpn-prefix {p} {:016x}", u64::from_be_bytes(rd.0)),
         Fec::Sid(n) => format!("sid {n}"),
     }
 }
@@ -197,6 +199,11 @@ fn read(line: &str) -> Option<(Label, Owner, Fec)> {
         "vrf-prefix" => {
             let (p, name) = rest.split_once(' ')?;
             Fec::VrfPrefix(name.to_owned(), p.parse().ok()?)
+        }
+        "vpn-prefix" => {
+            let (p, rd) = rest.split_once(' ')?;
+            let rd = u64::from_str_radix(rd, 16).ok()?;
+            Fec::VpnPrefix(Rd(rd.to_be_bytes()), p.parse().ok()?)
         }
         "sid" => Fec::Sid(rest.parse().ok()?),
         _ => return None,

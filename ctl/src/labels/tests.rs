@@ -125,6 +125,13 @@ fn a_restart_gives_the_same_labels() {
             Fec::VrfPrefix("blue red".into(), "2001:db8::/32".parse().unwrap()),
         ),
         (Owner::LabeledUnicast, Fec::NextHop([192, 0, 2, 1].into())),
+        (
+            Owner::Vpn,
+            Fec::VpnPrefix(
+                Rd([0, 7, 0, 0, 0, 0, 0, 0xfe]),
+                "10.0.0.0/8".parse().unwrap(),
+            ),
+        ),
         (LDP, prefix(2)),
     ];
     for (o, f) in &all {
@@ -137,15 +144,15 @@ fn a_restart_gives_the_same_labels() {
     let mut again = Manager::new(ranges(range(100, 199)));
     // Meanwhile the configuration gives one of them to a static entry.
     again
-        .claim(Owner::Static, &Fec::Label(label(104)), label(104), t0)
+        .claim(Owner::Static, &Fec::Label(label(105)), label(105), t0)
         .unwrap();
     StateFile::new(&path).restore(&mut again, t0);
     // Who comes first gets none of theirs.
-    assert_eq!(again.allocate(LDP, &prefix(9), t0), Ok(label(105)));
-    for ((o, f), n) in all.iter().zip(100..104) {
+    assert_eq!(again.allocate(LDP, &prefix(9), t0), Ok(label(106)));
+    for ((o, f), n) in all.iter().zip(100..105) {
         assert_eq!(again.allocate(*o, f, t0), Ok(label(n)), "{f}");
     }
-    assert_eq!(again.allocate(LDP, &prefix(2), t0), Ok(label(106)));
+    assert_eq!(again.allocate(LDP, &prefix(2), t0), Ok(label(107)));
     let end = t0 + state::RESTART;
     again.release(LDP, &prefix(9), t0);
     again.tick(end);

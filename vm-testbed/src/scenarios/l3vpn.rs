@@ -9,6 +9,8 @@
 //!  green ─┘└── gobgp: a PE in the same AS
 //! ```
 
+pub mod inter_as;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 

@@ -142,6 +142,16 @@ pub const ALL: &[Scenario] = &[
         l3vpn::bgp,
     ),
     quick(
+        "l3vpn/inter-as-a",
+        "two ASes with a VRF, a VLAN and a session for each customer at the border",
+        l3vpn::inter_as::a,
+    ),
+    quick(
+        "l3vpn/inter-as-b",
+        "two ASes whose borders have no VRF and swap labels, GoBGP and FRR as borders of a third and a fourth",
+        l3vpn::inter_as::b,
+    ),
+    quick(
         "path/labels",
         "host - LER - LSR - LER - host; tcpdump and traceroute read the labels",
         path::labels,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use proptest::prelude::*;
@@ -9,8 +10,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::attrs::{Origin, SegmentKind};
 use crate::rib::{HopEvent, Options, PeerInfo};
-use crate::speaker::{Config, Local, Side, Wanted};
-use crate::types::{Asn, Family, NextHop, Relation, RouterId};
+use crate::session::{FamilyConfig, SessionConfig};
+use crate::speaker::{Config, Local, PeerKey, Side, Wanted};
+use crate::types::{Asn, NextHop, Relation, RouterId};
 
 fn target(n: u8) -> ExtCommunity {
     ExtCommunity([0, 2, 0xfc, 0, 0, 0, 0, n])
@@ -48,11 +50,22 @@ struct Bed {
 
 type Way = (Option<IpAddr>, Vec<u32>, u16);
 
+/// Those of VRFs, and those of VPNs that it is asked for a label for: their labels.
 #[derive(Default)]
-struct Heard(BTreeMap<(VrfNo, IpNet), Way>);
+struct Heard(BTreeMap<(VrfNo, IpNet), Way>, BTreeMap<(Rd, IpNet), Vec<u32>>);
 
 impl Best for Heard {
     fn best(&mut self, _: IpNet, _: &[super::super::Use<'_>]) {}
+
+    fn vpn(&mut self, rd: Rd, net: IpNet, by: &[super::super::Use<'_>]) -> Option<Label> {
+        let Some(u) = by.first().filter(|u| u.next_hop.is_some()) else {
+            self.1.remove(&(rd, net));
+            return None;
+        };
+        let labels = u.labels.as_slice().iter().map(|l| l.get()).collect();
+        self.1.insert((rd, net), labels);
+        Label::new(2000 + u32::from(rd.0[7]))
+    }
 
     fn vrf(&mut self, vrf: VrfNo, net: IpNet, by: &[super::super::Use<'_>]) {
         match by.first() {
@@ -246,6 +259,54 @@ fn vrfs_come_change_and_go() {
     b.withdraw(2, 50, 7);
     b.settle();
     assert!(b.s.core.rib.common.store.is_empty(), "a count is left");
+}
+
+/// A neighbour at that address, of that AS, with VPN routes.
+fn pe(config: &Config, last: u8, asn: u32) -> (PeerKey, Arc<Neighbor>) {
+    let (us, id) = (config.local.asn, config.local.router_id);
+    let mut session = SessionConfig::new(us, id, PeerAs::Is(Asn(asn)));
+    session.families = vec![FamilyConfig::new(Family::Vpnv4)];
+    let key = PeerKey::Address([192, 0, 2, last].into(), None);
+    (key, Arc::new(Neighbor::new(session)))
+}
+
+#[test]
+fn at_a_border_routes_of_others_have_labels_of_ours() {
+    let mut b = Bed::new(vec![vrf(1, &[1], &[1])]);
+    b.s.originate_in_vrf(VrfNo(1), net(3), Protocol::Static, None, b.now);
+    b.announce(1, 50, 7, 100, &[1]);
+    b.settle();
+    let local = |b: &Bed, r, n| {
+        let side = Vpn4::side_ref(&b.s.core.sides);
+        let label = side.locals.get(Vpn4::of(rd(r), net(n)).unwrap());
+        label.map(Label::get)
+    };
+    assert!(b.heard.1.is_empty(), "nobody has a use for one");
+    let inside = b.s.config.clone();
+    let mut border = inside.clone();
+    border.neighbors = vec![pe(&inside, 10, 64512)];
+    b.s.reconfigure(border.clone(), b.now);
+    b.settle();
+    assert!(b.heard.1.is_empty(), "within the AS next hops stay");
+    border.neighbors.push(pe(&inside, 20, 64513));
+    b.s.reconfigure(border, b.now);
+    b.settle();
+    assert_eq!(b.heard.1, BTreeMap::from([((rd(50), net(7)), vec![101])]));
+    assert_eq!(local(&b, 50, 7), Some(2050));
+    assert_eq!(local(&b, 1, 3), None, "its VRF has one");
+    // What comes later has one too, and another best path changes where it leads alone.
+    b.announce(2, 50, 7, 200, &[1]);
+    b.announce(2, 51, 8, 100, &[]);
+    b.settle();
+    let way = |r, n, l| ((rd(r), net(n)), vec![l]);
+    assert_eq!(b.heard.1, BTreeMap::from([way(50, 7, 102), way(51, 8, 102)]));
+    b.withdraw(2, 51, 8);
+    b.settle();
+    assert_eq!((b.heard.1.len(), local(&b, 51, 8)), (1, None));
+    // Without the neighbour they are given back.
+    b.s.reconfigure(inside, b.now);
+    b.settle();
+    assert!(b.heard.1.is_empty() && local(&b, 50, 7).is_none());
 }
 
 #[test]
