@@ -87,7 +87,7 @@ pub enum Family {
     Vpnv4,
     /// RFC 4659; 2/128.
     Vpnv6,
-    /// Route-target constraint, RFC 4684; 1/132.
+    /// Route target membership, RFC 4684; 1/132.
     RouteTarget,
     /// FlowSpec, RFC 8955; 1/133.
     Ipv4Flow,
@@ -158,7 +158,7 @@ impl Family {
             Self::Ipv6Labeled => "ipv6-labeled-unicast",
             Self::Vpnv4 => "vpnv4",
             Self::Vpnv6 => "vpnv6",
-            Self::RouteTarget => "route-target",
+            Self::RouteTarget => "rt-constraint",
             Self::Ipv4Flow => "ipv4-flowspec",
             Self::Ipv6Flow => "ipv6-flowspec",
             Self::Vpnv4Flow => "vpnv4-flowspec",
@@ -176,7 +176,7 @@ impl fmt::Display for Family {
 /// Not the name of a family.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no family is called \"{0}\"; there are ipv4-unicast, ipv6-unicast, ipv4-labeled-unicast, ipv6-labeled-unicast, vpnv4, vpnv6, route-target, ipv4-flowspec, ipv6-flowspec, vpnv4-flowspec, vpnv6-flowspec"
+    "no family is called \"{0}\"; there are ipv4-unicast, ipv6-unicast, ipv4-labeled-unicast, ipv6-labeled-unicast, vpnv4, vpnv6, rt-constraint, ipv4-flowspec, ipv6-flowspec, vpnv4-flowspec, vpnv6-flowspec"
 )]
 pub struct NoFamily(pub String);
 

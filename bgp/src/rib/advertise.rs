@@ -9,12 +9,12 @@ use super::adj::{Adj, Sent};
 use super::decision::{self, Candidate};
 use super::group::{Advertise, Cohort, Group, GroupId, Item, Marking, Pass, WITHDRAW};
 use super::key::Key;
-use super::peers::{Staleness, Status};
+use super::peers::{PeerInfo, Staleness, Status};
 use super::slab::{Cell, TOLD};
 use super::store::AttrId;
 use super::table::{Common, Path, Table};
 use crate::attrs::{AttrBuf, View};
-use crate::types::{PathId, PeerId, Relation};
+use crate::types::{Family, PathId, PeerId, Relation};
 
 /// Prefixes collected at a time: 2 MB while they are told.
 const BATCH: usize = 128 * 1024;
@@ -27,6 +27,10 @@ const LOOK: usize = 256 * 1024;
 pub trait Export<K> {
     /// Does the answer depend on the prefix? If not, it is asked for once for a run of routes.
     fn by_prefix(&self, group: GroupId) -> bool;
+    /// Is who a path is from told of it, too?
+    fn back(&self, _: GroupId) -> bool {
+        false
+    }
     /// Puts the attributes that the group is told into `out` (which has anything in it before). False: it is not told.
     fn export(
         &mut self,
@@ -389,12 +393,14 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
         }
     }
 
-    /// The best path; if that is not of eBGP but another is, the best of those.
+    /// The best path; if that is not of eBGP but another is, the best of those. Of memberships, those of clients count with them
+    /// (RFC 4684 3.2).
     fn best_external(&mut self, e: u32) -> Option<Cell> {
         let best = self.table.best_cell(e)?;
         let external = |p: PeerId| {
             let info = self.common.peers.get(p);
-            info.is_some_and(|i| i.relation == Relation::External || i.local)
+            let client = |i: &PeerInfo| i.client && K::FAMILY == Family::RouteTarget;
+            info.is_some_and(|i| i.relation == Relation::External || i.local || client(i))
         };
         if external(PeerId(best.peer)) {
             return Some(best);
@@ -499,7 +505,7 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
                 None => self.refused(c, &item, &cell, key),
             }
         }
-        let who = Who::AllBut(Some(PeerId(head.peer)));
+        let who = Who::AllBut(Some(self.from(head.peer)));
         let to = Audience {
             members: &c.members,
             who,
@@ -511,6 +517,15 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
             run.clear();
         }
         n
+    }
+
+    /// Who is not told of what that neighbour has sent: it, mostly. Slot 0 is nobody's.
+    fn from(&self, peer: u16) -> PeerId {
+        PeerId(if self.export.back(self.group) {
+            0
+        } else {
+            peer
+        })
     }
 
     /// What export makes of a path: the place of the result among the distinct ones of this run.
@@ -534,7 +549,7 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
 
     /// Notes that a path is told; its identifier. Who it is from has to drop what it had from others.
     fn announced(&mut self, c: &mut Cohort, i: &Item, cell: &Cell, key: K) -> PathId {
-        let from = PeerId(i.peer);
+        let from = self.from(i.peer);
         let (id, had) = match &mut c.adj {
             Adj::Paths(sent) => {
                 let path_id = sent_id(cell);

@@ -26,6 +26,7 @@ mod decision;
 mod group;
 mod hops;
 mod key;
+mod key_target;
 mod key_vpn;
 mod peers;
 mod pool;
@@ -43,6 +44,7 @@ pub use decision::{Fate, Options, Step};
 pub use group::{Advertise, GroupId};
 pub use hops::{HopEvent, NextHopId, NextHops};
 pub use key::{Key, L4, L6, Labeled, V4, V6, V6Slot};
+pub use key_target::Membership;
 pub use key_vpn::{Scoped, Space, Vpn4, Vpn6, Vrf4, Vrf6};
 pub use peers::{PeerInfo, Peers, Staleness};
 pub use scan::Import;
@@ -71,6 +73,8 @@ pub struct Rib {
     pub vrf4: Table<Vrf4>,
     /// IPv6 unicast of the router's VRFs.
     pub vrf6: Table<Vrf6>,
+    /// Route target memberships.
+    pub targets: Table<Membership>,
 }
 
 impl Rib {
@@ -92,6 +96,7 @@ impl Rib {
             self.vpn6.next_hop_changed(id);
             self.vrf4.next_hop_changed(id);
             self.vrf6.next_hop_changed(id);
+            self.targets.next_hop_changed(id);
         }
     }
 
@@ -100,7 +105,7 @@ impl Rib {
     pub fn memory(&self) -> usize {
         let unicast = self.v4.memory() + self.v6.memory() + self.l4.memory() + self.l6.memory();
         let vpns = self.vpn4.memory() + self.vpn6.memory();
-        let vrfs = self.vrf4.memory() + self.vrf6.memory();
+        let vrfs = self.vrf4.memory() + self.vrf6.memory() + self.targets.memory();
         self.common.store.memory() + unicast + vpns + vrfs
     }
 }

@@ -15,6 +15,8 @@ pub struct PeerInfo {
     pub relation: Relation,
     /// Not a neighbour: routes of this router's own (redistributed, aggregates), preferred before others of the same LOCAL_PREF.
     pub local: bool,
+    /// A client of ours (RFC 4456).
+    pub client: bool,
     /// Its BGP Identifier.
     pub router_id: RouterId,
     /// Its address.

@@ -10,7 +10,7 @@ use super::key::Key;
 use super::peers::Status;
 use super::slab::Cell;
 use super::store::AttrId;
-use super::table::{Common, Table};
+use super::table::{Common, Path, Table};
 use super::view::Cursor;
 use crate::types::{PathId, PeerId};
 
@@ -311,6 +311,28 @@ impl<K: Key> Table<K> {
         if let Some(post) = post.some() {
             common.store.release(post);
         }
+    }
+
+    /// Has a group told of the prefixes for one of whose paths `wanted` holds, as if they had changed. Looks at `most` of them
+    /// at most; where to go on, `None`: that was all.
+    pub fn mark_where(
+        &mut self,
+        group: GroupId,
+        from: Option<Cursor<K>>,
+        most: usize,
+        mut wanted: impl FnMut(&Path) -> bool,
+    ) -> Option<Cursor<K>> {
+        let mut entries = Vec::new();
+        let next = self.walk_entries(from, most, |e| {
+            if self.slab.cells(e).any(|c| wanted(&self.path(&c))) {
+                entries.push(e);
+            }
+            true
+        });
+        if let Some(g) = self.group(group) {
+            entries.iter().for_each(|e| g.mark(*e));
+        }
+        next
     }
 
     /// Something that policies ask about has changed for `net` and what is within it: asks again what becomes of the

@@ -9,13 +9,16 @@ use std::hash::Hash;
 use ipnet::IpNet;
 
 use super::Core;
+use super::membership::{Asked, Mark};
 use super::outbound::Groups;
 use super::recheck::Recheck;
 use super::routes::{Best, Use};
 use super::show::Place;
 use crate::attrs::Labels;
-use crate::rib::{Common, Key, L4, L6, Rib, Scoped, Table, V4, V6, Vpn4, Vpn6, Vrf4, Vrf6};
-use crate::types::{Family, Label, PathId, Rd, VrfNo};
+use crate::rib::{
+    Common, Key, L4, L6, Membership, Rib, Scoped, Table, V4, V6, Vpn4, Vpn6, Vrf4, Vrf6,
+};
+use crate::types::{Family, Label, PathId, PeerId, Rd, VrfNo};
 use crate::wire::{EncodeError, Nlri, Packer};
 
 /// Which table.
@@ -29,10 +32,11 @@ pub(super) enum Kind {
     Vpn6,
     Vrf4,
     Vrf6,
+    Targets,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::V4,
         Self::V6,
         Self::L4,
@@ -41,6 +45,7 @@ impl Kind {
         Self::Vpn6,
         Self::Vrf4,
         Self::Vrf6,
+        Self::Targets,
     ];
 
     /// The table of a family's routes, of neighbours in that VRF; `None`: nothing is kept of them.
@@ -52,6 +57,7 @@ impl Kind {
             (Family::Ipv6Labeled, true) => Some(Self::L6),
             (Family::Vpnv4, true) => Some(Self::Vpn4),
             (Family::Vpnv6, true) => Some(Self::Vpn6),
+            (Family::RouteTarget, true) => Some(Self::Targets),
             (Family::Ipv4Unicast, false) => Some(Self::Vrf4),
             (Family::Ipv6Unicast, false) => Some(Self::Vrf6),
             _ => None,
@@ -105,6 +111,10 @@ macro_rules! of_kind {
                 type $K = $crate::rib::Vrf6;
                 $then
             }
+            $crate::speaker::families::Kind::Targets => {
+                type $K = $crate::rib::Membership;
+                $then
+            }
         }
     };
 }
@@ -148,6 +158,7 @@ pub(super) struct Side<K> {
     pub(super) groups: Groups,
     pub(super) again: Recheck<K>,
     pub(super) locals: Locals<K>,
+    pub(super) marks: Vec<Mark<K>>,
 }
 
 impl<K> Default for Side<K> {
@@ -159,6 +170,7 @@ impl<K> Default for Side<K> {
                 labels: HashMap::new(),
                 lacking: HashSet::new(),
             },
+            marks: Vec::new(),
         }
     }
 }
@@ -174,6 +186,7 @@ pub(super) struct Sides {
     vpn6: Side<Vpn6>,
     vrf4: Side<Vrf4>,
     vrf6: Side<Vrf6>,
+    targets: Side<Membership>,
 }
 
 /// A key whose table the speaker has.
@@ -214,6 +227,9 @@ pub(super) trait Ours: Key + Hash {
     fn at(place: Place) -> Option<Self> {
         Self::from_net(place.net)
     }
+
+    /// A neighbour has such a path, that was not refused, or no more.
+    fn note(self, _: &mut Asked, _: PeerId, _has: bool) {}
 
     /// The prefixes of a part of an UPDATE, and their labels where they have some.
     fn read<'a>(
@@ -494,6 +510,42 @@ impl Ours for Vrf6 {
         to.vrf(self.space, self.net(), by);
         None
     }
+}
+
+impl Ours for Membership {
+    kept_in!(targets);
+
+    fn within(_: VrfNo, _: IpNet) -> Option<Self> {
+        None
+    }
+
+    fn at(place: Place) -> Option<Self> {
+        Self::of(place.net)
+    }
+
+    fn note(self, asked: &mut Asked, peer: PeerId, has: bool) {
+        asked.note(peer, self.into(), has);
+    }
+
+    fn read<'a>(
+        nlri: &Nlri<'a>,
+    ) -> impl Iterator<Item = (PathId, Option<Labels<'a>>, Self)> + use<'a> {
+        nlri.route_targets().map(|(id, t)| (id, None, t.into()))
+    }
+
+    fn pack(self, to: &mut Packer<'_>, id: PathId, _: &[Label]) -> Result<(), EncodeError> {
+        to.route_target(id, self.into())
+    }
+
+    /// No packet goes by it.
+    fn tell(self, _: &mut impl Best, _: &[Use<'_>]) -> Option<Label> {
+        None
+    }
+}
+
+/// What policies and the RPKI see of a prefix: a membership has none.
+pub(super) fn seen(family: Family, net: IpNet) -> Option<IpNet> {
+    (family != Family::RouteTarget).then_some(net)
 }
 
 #[cfg(test)]

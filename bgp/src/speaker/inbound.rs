@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
-use super::families::{Kind, Ours, of_kind};
+use super::families::{Kind, Ours, of_kind, seen};
 use super::import::{self, ImportRules, Refusal};
 use super::{Action, Core, Local, Notice, PeerKey, journal};
 use crate::attrs::{AttrBuf, ExtCommunity, View, code, flag};
 use crate::policy::{Input, Peer, Policy, PrefixKey, Protocol};
-use crate::rib::{Announce, AttrId, Common, V4, V6, Vrf4, Vrf6};
+use crate::rib::{Announce, AttrId, Common, Membership, V4, V6, Vrf4, Vrf6};
 use crate::rpki::{RoaTable, Validity, route_origin};
 use crate::session::{Handler, MaxPrefixes, Negotiated, State};
 use crate::types::{Asn, Family, Label, PathId, PeerId, Relation, VrfNo};
@@ -217,7 +217,7 @@ impl Gate {
         let key = match (policy, asks) {
             (Some(p), true) => {
                 let net = net();
-                p.prefix_key(Some(net), self.validity(&net, common.store.view(pre)))
+                p.prefix_key(seen(family, net), self.validity(&net, common.store.view(pre)))
             }
             _ => Some(PrefixKey::default()),
         };
@@ -272,7 +272,7 @@ impl Gate {
         let hop = store.header(pre).hop();
         let input = Input {
             family,
-            prefix: Some(net),
+            prefix: seen(family, net),
             view: if otc { self.otc.view() } else { view },
             peer: source.as_peer(),
             protocol: Protocol::Bgp,
@@ -316,6 +316,7 @@ impl Core {
             let (table, common) = K::table(&mut self.rib);
             let keys = K::read(nlri).map(|(id, _, key)| (id, key.in_vrf(vrf)));
             table.withdraw_all(common, peer, keys);
+            self.note_asked::<K>(peer, nlri);
         });
     }
 
@@ -327,6 +328,10 @@ impl Core {
             Some(Kind::V6) => self.announce_plain::<V6>(peer, nlri, learnt),
             Some(Kind::Vrf4) => self.announce_in_vrf::<Vrf4>(peer, nlri, learnt),
             Some(Kind::Vrf6) => self.announce_in_vrf::<Vrf6>(peer, nlri, learnt),
+            Some(Kind::Targets) => {
+                self.announce_plain::<Membership>(peer, nlri, learnt);
+                self.note_asked::<Membership>(peer, nlri);
+            }
             Some(kind) => of_kind!(kind, K => self.announce_labeled::<K>(peer, nlri, learnt)),
             None => {}
         }
@@ -345,6 +350,19 @@ impl Core {
         }
         self.announce_plain::<K>(peer, nlri, learnt);
         self.received.clear_inner();
+    }
+
+    /// Follows what a neighbour asks for by memberships.
+    fn note_asked<K: Ours>(&mut self, peer: PeerId, nlri: &Nlri<'_>) {
+        if K::FAMILY != Family::RouteTarget {
+            return;
+        }
+        for (_, _, key) in K::read(nlri) {
+            let route = K::table_ref(&self.rib).get(key);
+            let mut paths = route.iter().flat_map(|r| &r.paths);
+            let has = paths.any(|p| p.peer == peer && p.post.is_some());
+            key.note(&mut self.asked, peer, has);
+        }
     }
 
     /// The table of what a neighbour says of a family.

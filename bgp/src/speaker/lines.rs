@@ -130,7 +130,7 @@ impl Speaker {
             );
             taken += n;
             let idle = n == 0 && out.is_empty();
-            self.ended(id, &ended);
+            self.ended(id, &ended, now);
             self.carry_out(id, &mut out, now);
             if idle {
                 break;

@@ -13,7 +13,7 @@
 //! - `recheck`: routes that the RPKI has changed its mind about.
 //! - `refresh`: what is told again. `restart`: our own restart.
 //! - `routes`: the router's side: routes of its own, the best ones, next hops.
-//! - `vpn`: routes of VRFs, and of VPNs.
+//! - `vpn`: routes of VRFs, and of VPNs. `membership`: which of them whom.
 //! - `show`: what operators see. `dump`, `journal`: what is written down of it, as MRT. `monitor`: what
 //!   monitoring stations are told, as BMP.
 //!
@@ -28,6 +28,7 @@ mod inbound;
 mod journal;
 mod lines;
 mod local;
+mod membership;
 mod monitor;
 mod neighbors;
 mod outbound;
@@ -39,6 +40,7 @@ mod routes;
 mod show;
 #[cfg(test)]
 mod tests;
+mod told;
 mod vpn;
 
 pub use config::{Config, Dynamic, Neighbor, PeerKey};
@@ -156,6 +158,7 @@ struct Core {
     journal: Option<Journal>,
     feeds: monitor::Feeds,
     vpns: vpn::Vpns,
+    asked: membership::Asked,
 }
 
 impl Core {
@@ -165,6 +168,7 @@ impl Core {
         let own = PeerInfo {
             relation: Relation::Internal,
             local: true,
+            client: false,
             router_id: config.local.router_id,
             address: IpAddr::from(config.local.router_id.octets()),
         };
@@ -179,6 +183,7 @@ impl Core {
             journal: None,
             feeds: monitor::Feeds::default(),
             vpns: vpn::Vpns::default(),
+            asked: membership::Asked::default(),
         }
     }
 
@@ -284,6 +289,7 @@ impl Speaker {
         for id in due {
             self.event(id, Event::Tick, now);
             self.tick_stale(id, now);
+            self.tick_waiting(id, now);
         }
     }
 }

@@ -193,6 +193,11 @@ pub(super) struct Feeds {
     last: u64,
 }
 
+/// Are stations told of that table?
+fn is_fed<K: Ours>() -> bool {
+    !K::LABELED && K::FAMILY != Family::RouteTarget
+}
+
 impl Feeds {
     /// Does anybody want to hear of routes?
     #[inline]
@@ -203,7 +208,7 @@ impl Feeds {
     /// A neighbour's path came, went or changed.
     #[cold]
     pub(super) fn path<K: Ours>(&mut self, peer: PeerId, path_id: PathId, key: K) {
-        if K::LABELED {
+        if !is_fed::<K>() {
             return;
         }
         for feed in self.all.iter_mut().filter(|f| f.what.pre || f.what.post) {
@@ -236,7 +241,7 @@ impl Feeds {
     /// Another path is the best, or has other attributes.
     #[cold]
     pub(super) fn best<K: Ours>(&mut self, key: K) {
-        if K::LABELED {
+        if !is_fed::<K>() {
             return;
         }
         for feed in self.all.iter_mut().filter(|f| f.what.local) {

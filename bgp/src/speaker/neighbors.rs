@@ -309,6 +309,7 @@ impl Core {
         let info = PeerInfo {
             relation: agreed.context.relation,
             local: false,
+            client: config.client,
             router_id: agreed.peer_id,
             address,
         };

@@ -12,19 +12,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::export::{self, ExportRules, NextHopChoice, resolved};
-use super::families::{Kind, Locals, Ours, of_kind};
+use super::families::{Kind, Locals, Ours, of_kind, seen};
 use super::inbound::Gate;
+use super::membership::Filter;
 use super::peer::{Peer, Up};
 use super::routes::OWN;
-use super::show::{LOOKED_AT, Page, Place, Wanted};
 use super::{Core, Speaker, vpn};
 
-use crate::attrs::{AttrBuf, ExtCommunity, View};
+use crate::attrs::{AttrBuf, ExtCommunity, View, code, flag};
 use crate::policy::{Input, NextHopRule, Peer as PolicyPeer, Policy, Protocol};
-use crate::rib::{Advertise, Audience, Export, GroupId, Path, Room, Sink, Staleness, Table};
+use crate::rib::{Advertise, Audience, Export, GroupId, Path, Room, Sink, Staleness};
 use crate::session::Event;
 use crate::types::{Asn, Family, Label, NextHop, PathId, PeerId, Relation, VrfNo};
-use crate::wire::{Context, EncodeError, Encoder, Refresh, end_of_rib};
+use crate::wire::{Context, EncodeError, Encoder, Refresh, RouteTarget, end_of_rib};
 
 /// Octets that may wait for a neighbour before others are served first.
 const ENOUGH: usize = 64 << 10;
@@ -38,7 +38,7 @@ struct Likeness {
     policy: Option<Arc<Policy>>,
     context: Context,
     advertise: Advertise,
-    /// Where the policy asks about the neighbour: which it is.
+    /// Where the policy asks about the neighbour, or it has asked for some routes of VPNs only: which it is.
     only: Option<PeerId>,
     /// A default route of ours is told whatever there is.
     default_originate: bool,
@@ -47,6 +47,8 @@ struct Likeness {
     /// The VRF that they are in, and their site.
     vrf: VrfNo,
     site: Option<ExtCommunity>,
+    /// It is told of the VPN routes that it has asked for (RFC 4684).
+    filtered: bool,
     /// So many labels may be in front of a prefix (RFC 8277 2.1).
     most_labels: u8,
 }
@@ -58,9 +60,16 @@ pub(super) struct Group {
     members: Vec<PeerId>,
     /// A member, as policies see it.
     face: Face,
+    /// Of VPN routes it is told of these only.
+    pub(super) filter: Option<Arc<Filter>>,
 }
 
 impl Group {
+    /// Is it the neighbour's own?
+    pub(super) fn is_for(&self, id: PeerId) -> bool {
+        self.like.only == Some(id)
+    }
+
     /// What its members are told goes through this.
     pub(super) fn policy(&self) -> Option<&Arc<Policy>> {
         self.like.policy.as_ref()
@@ -88,11 +97,32 @@ pub(super) type Groups = BTreeMap<GroupId, Group>;
 impl Speaker {
     /// A session is up: the neighbour joins the groups of what it is to be told.
     pub(super) fn join(&mut self, id: PeerId, now: Instant) {
-        let Some((peer, up)) = self.established(id) else {
+        let Some((_, up)) = self.established(id) else {
             return;
         };
-        let families: Vec<Family> = up.agreed.context.families.iter().collect();
-        let originate = peer.config.default_originate;
+        let families = up.agreed.context.families;
+        let waits = self.waits_for_targets(id, now);
+        let now_told = |f: &Family| !(waits && is_vpn(*f));
+        self.join_families(id, families.iter().filter(now_told).collect(), now);
+    }
+
+    /// What was waited for has come, or not in time: the neighbour is told of VPN routes, too.
+    pub(super) fn join_waiting(&mut self, id: PeerId, now: Instant) {
+        let peer = self.peers.get_mut(&id);
+        if peer.and_then(|p| p.vpns_at.take()).is_none() {
+            return;
+        }
+        if let Some((_, up)) = self.established(id) {
+            let families = up.agreed.context.families;
+            self.join_families(id, families.iter().filter(|f| is_vpn(*f)).collect(), now);
+        }
+    }
+
+    fn join_families(&mut self, id: PeerId, families: Vec<Family>, now: Instant) {
+        let originate = self
+            .peers
+            .get(&id)
+            .is_some_and(|p| p.config.default_originate);
         for family in families {
             let Some((peer, up)) = self.established(id) else {
                 return;
@@ -205,7 +235,8 @@ impl Speaker {
             return;
         };
         let v4 = match family {
-            Family::Ipv4Unicast => true,
+            // Of memberships the default one: all VPN routes.
+            Family::Ipv4Unicast | Family::RouteTarget => true,
             Family::Ipv6Unicast => false,
             _ => return,
         };
@@ -236,7 +267,10 @@ impl Speaker {
             .encoder
             .announce(buf.view(), family, &context, &mut octets)
         {
-            let _ = packer.net(0, net);
+            let _ = match family {
+                Family::RouteTarget => packer.route_target(0, RouteTarget::default()),
+                _ => packer.net(0, net),
+            };
             packer.finish();
         }
         if let Some(line) = self.line_mut(id) {
@@ -254,11 +288,17 @@ impl Speaker {
     }
 }
 
+fn is_vpn(family: Family) -> bool {
+    matches!(family, Family::Vpnv4 | Family::Vpnv6)
+}
+
 /// What is the same for all neighbours that can share a group with this one.
 fn likeness(peer: &Peer, up: &Up, family: Family) -> Likeness {
     let config = &peer.config;
     let agreed = &up.agreed;
     let asks = config.as_override || config.remove_private;
+    let targets = family == Family::RouteTarget;
+    let filtered = is_vpn(family) && agreed.context.families.contains(Family::RouteTarget);
     let context = Context {
         // What concerns only what comes in.
         add_path_receive: crate::types::FamilySet::EMPTY,
@@ -269,6 +309,10 @@ fn likeness(peer: &Peer, up: &Up, family: Family) -> Likeness {
     let most = config.session.family(family).map_or(0, |f| f.add_path_send);
     let advertise = match agreed.context.add_path_send.contains(family) {
         true => Advertise::AddPath(most),
+        // RFC 4684 3.2: who is no client hears of what clients ask for, whoever else asks for it.
+        false if targets && agreed.context.relation == Relation::Internal && !config.client => {
+            Advertise::BestExternal
+        }
         false if config.best_external && agreed.context.relation == Relation::Internal => {
             Advertise::BestExternal
         }
@@ -288,14 +332,15 @@ fn likeness(peer: &Peer, up: &Up, family: Family) -> Likeness {
             local_as: config.local_as,
             as_override: config.as_override,
             remove_private: config.remove_private,
-            extended_next_hop: agreed.context.ext_next_hop.contains(family),
+            extended_next_hop: agreed.context.ext_next_hop.contains(family) || targets,
             labeled: family.is_labeled(),
             over_v4: up.over_v4,
         },
         policy: config.export.clone(),
         context,
         advertise,
-        only: depends.then_some(peer.id),
+        only: (depends || filtered).then_some(peer.id),
+        filtered,
         default_originate: config.default_originate,
         long_lived: (agreed.offered.long_lived.iter().flatten()).any(|l| l.family == family),
         vrf: config.vrf,
@@ -344,6 +389,7 @@ impl Core {
             .find(|(_, g)| g.like == like)
             .map(|(g, _)| *g);
         let g = there.unwrap_or_else(|| {
+            let filter = like.filtered.then(|| self.asked.filter(id));
             let g = K::table(&mut self.rib).0.add_group(like.advertise);
             K::groups(self).insert(
                 g,
@@ -351,6 +397,7 @@ impl Core {
                     like,
                     members: Vec::new(),
                     face,
+                    filter,
                 },
             );
             g
@@ -361,7 +408,7 @@ impl Core {
         g
     }
 
-    fn group_of<K: Ours>(&mut self, id: PeerId) -> Option<GroupId> {
+    pub(super) fn group_of<K: Ours>(&mut self, id: PeerId) -> Option<GroupId> {
         let with = |(_, group): &(&GroupId, &Group)| group.members.contains(&id);
         K::groups(self).iter().find(with).map(|(g, _)| *g)
     }
@@ -450,104 +497,21 @@ impl Core {
     }
 }
 
-impl Speaker {
-    /// Paths that a neighbour was told of, as it was told of them.
-    pub(super) fn advertised_views<K: Ours>(
-        &mut self,
-        id: PeerId,
-        wanted: &Wanted,
-        from: Option<Place>,
-        vrf: VrfNo,
-        now: Instant,
-    ) -> Page {
-        let mut page = Page::default();
-        let Some(g) = self.core.group_of::<K>(id) else {
-            return page;
-        };
-        let start = match wanted {
-            Wanted::All => None,
-            Wanted::Exactly(net) | Wanted::Longest(net) | Wanted::Longer(net) => Some(*net),
-        };
-        let start = start.and_then(|net| K::within(vrf, net));
-        let cursor = from.and_then(K::at).or(start).map(Table::cursor);
-        let table = K::table(&mut self.core.rib).0;
-        let key = match wanted {
-            Wanted::Longest(net) => {
-                let key = K::within(vrf, *net);
-                let longest = key.and_then(|k| table.longest(k, |r| r.best));
-                let Some(found) = longest else { return page };
-                Some(found.key)
-            }
-            Wanted::Exactly(net) | Wanted::Longer(net) => K::within(vrf, *net),
-            Wanted::All => None,
-        };
-        let cursor = match (wanted, key) {
-            (Wanted::Longest(_), Some(k)) => Some(Table::cursor(k)),
-            _ => cursor,
-        };
-        let one = matches!(wanted, Wanted::Exactly(_) | Wanted::Longest(_));
-        let mut told: Vec<(K, Path)> = Vec::new();
-        let mut over = one;
-        let next =
-            table.advertised(
-                g,
-                id,
-                cursor,
-                if one { 1 } else { LOOKED_AT },
-                |k, path| match key {
-                    Some(key) if one && k != key => {}
-                    Some(key) if !key.covers(k) => over = true,
-                    _ => told.push((k, path)),
-                },
-            );
-        page.next = next.filter(|_| !over).map(|c| c.key().place());
-        let own = self
-            .peers
-            .get(&id)
-            .and_then(|p| p.up.as_ref())
-            .map(|u| u.own)
-            .unwrap_or_default();
-        for (k, path) in told {
-            let Some(post) = path.post else { continue };
-            let Core {
-                rib, gate, sides, ..
-            } = &self.core;
-            let side = K::side_ref(sides);
-            let Some(group) = side.groups.get(&g) else {
-                continue;
-            };
-            let mut exporter = Exporter {
-                gate,
-                group,
-                locals: &side.locals,
-                edited: &mut self.edited,
-            };
-            let mut out = AttrBuf::new();
-            if !exporter.export(g, k, &path, rib.common.store.view(post), &mut out) {
-                continue;
-            }
-            out.next_hop = resolved(out.next_hop, &own);
-            if K::FAMILY.is_labeled() && out.view().labels().is_none() {
-                out.set_labels(side.locals.get(k).as_slice());
-            }
-            let mut view = self.path_view(k, &path, post, now);
-            view.attrs = out;
-            view.best = true;
-            page.paths.push(view);
-        }
-        page
-    }
-}
-
 /// What a route becomes for a group.
-struct Exporter<'a, K> {
-    gate: &'a Gate,
-    group: &'a Group,
-    locals: &'a Locals<K>,
-    edited: &'a mut AttrBuf,
+pub(super) struct Exporter<'a, K> {
+    pub(super) gate: &'a Gate,
+    pub(super) group: &'a Group,
+    pub(super) locals: &'a Locals<K>,
+    pub(super) edited: &'a mut AttrBuf,
 }
 
 impl<K: Ours> Exporter<'_, K> {
+    /// RFC 4684 3.2: a client is told of memberships as ours, so that it does not take its own for a loop.
+    fn signals(&self) -> bool {
+        let rules = &self.group.like.rules;
+        K::FAMILY == Family::RouteTarget && rules.client && rules.relation == Relation::Internal
+    }
+
     /// Puts the labels into `out` that go with its next hop: those that the path came with as long as that is whose they are (an
     /// own path has ours), else none, and each prefix has our own. False: there are none that may be sent.
     fn labels(&self, key: K, path: &Path, out: &mut AttrBuf) -> bool {
@@ -566,6 +530,10 @@ impl<K: Ours> Export<K> for Exporter<'_, K> {
         let policy = self.group.like.policy.as_ref();
         let depends = policy.is_some_and(|p| p.depends_on_prefix());
         depends || self.group.like.default_originate || K::LABELED
+    }
+
+    fn back(&self, _: GroupId) -> bool {
+        self.signals()
     }
 
     fn export(
@@ -611,12 +579,17 @@ impl<K: Ours> Export<K> for Exporter<'_, K> {
             // Targets are between PEs.
             vpn::set_targets(out, &[]);
         }
-        let mut choice = NextHopChoice::Default;
+        let signals = self.signals();
+        let mut choice = if signals {
+            NextHopChoice::Own
+        } else {
+            NextHopChoice::Default
+        };
         match &like.policy {
             Some(policy) => {
                 let input = Input {
                     family: K::FAMILY,
-                    prefix: Some(key.net()),
+                    prefix: seen(K::FAMILY, key.net()),
                     view: out.view(),
                     peer: self.group.face.as_peer(),
                     protocol: Protocol::Bgp,
@@ -632,6 +605,7 @@ impl<K: Ours> Export<K> for Exporter<'_, K> {
                     std::mem::swap(out, self.edited);
                 }
                 choice = match outcome.next_hop {
+                    _ if signals => choice,
                     NextHopRule::Session => NextHopChoice::Default,
                     NextHopRule::Own => NextHopChoice::Own,
                     NextHopRule::Unchanged => NextHopChoice::Unchanged,
@@ -642,9 +616,23 @@ impl<K: Ours> Export<K> for Exporter<'_, K> {
             None if like.rules.relation == Relation::External => return false,
             None => {}
         }
-        let v4 = K::FAMILY.code().0 == 1;
-        export::finish(out, from, &like.rules, &self.gate.local, choice, v4)
-            && (unicast || self.labels(key, path, out))
+        if self
+            .group
+            .filter
+            .as_ref()
+            .is_some_and(|f| !f.wants(out.view()))
+        {
+            return false;
+        }
+        let (v4, local) = (K::FAMILY.code().0 == 1, &self.gate.local);
+        if !export::finish(out, from, &like.rules, local, choice, v4) {
+            return false;
+        }
+        if signals {
+            let id = local.router_id.octets();
+            out.set(flag::OPTIONAL, code::ORIGINATOR_ID, &id);
+        }
+        unicast || self.labels(key, path, out)
     }
 }
 

@@ -100,6 +100,8 @@ pub(super) struct Peer {
     pub(super) helper: Helper,
     /// Families whose End-of-RIB has come.
     pub(super) ended: FamilySet,
+    /// VPN routes wait for what it asks for, until then.
+    pub(super) vpns_at: Option<Instant>,
     /// It has had a connection.
     pub(super) met: bool,
     /// It is configured no more.
@@ -119,6 +121,7 @@ impl Peer {
             up: None,
             helper: Helper::new(stale),
             ended: FamilySet::EMPTY,
+            vpns_at: None,
             met: false,
             leaving: false,
         }
@@ -134,7 +137,7 @@ impl Peer {
 
     /// When it wants to be looked at again.
     pub(super) fn poll_at(&self) -> Option<Instant> {
-        let times = [self.session.poll_at(), self.helper.poll_at()];
+        let times = [self.session.poll_at(), self.helper.poll_at(), self.vpns_at];
         times.into_iter().flatten().min()
     }
 }

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
-use super::families::{Kind, Ours, of_kind};
+use super::families::{Kind, Ours, of_kind, seen};
 use super::inbound::{Gate, Source};
+use super::membership::Asked;
 use super::monitor::Feeds;
 use super::{Core, Speaker};
 use crate::attrs::{AttrBuf, LabelStack, Origin};
@@ -17,7 +18,7 @@ use crate::rib::{
 use crate::rpki::{RoaTable, Validity};
 use crate::session::graceful::Step;
 use crate::session::{Keep, State};
-use crate::types::{Family, Label, NextHop, PathId, PeerId, Rd, Relation, VrfNo};
+use crate::types::{Family, FamilySet, Label, NextHop, PathId, PeerId, Rd, Relation, VrfNo};
 use crate::wire::Refresh;
 
 /// Who the router's own routes are from: no neighbour has this slot.
@@ -27,6 +28,7 @@ pub(super) const OWN: PeerId = PeerId(0);
 struct Again<'c> {
     gate: &'c mut Gate,
     feeds: &'c mut Feeds,
+    asked: &'c mut Asked,
 }
 
 impl<K: Ours> Import<K> for Again<'_> {
@@ -41,10 +43,13 @@ impl<K: Ours> Import<K> for Again<'_> {
         if self.feeds.any() {
             self.feeds.path(peer, path_id, key);
         }
-        self.gate.import(common, peer, K::FAMILY, key.net(), pre)
+        let post = self.gate.import(common, peer, K::FAMILY, key.net(), pre);
+        key.note(self.asked, peer, post.is_some());
+        post
     }
 
     fn removed(&mut self, peer: PeerId, path_id: PathId, key: K) {
+        key.note(self.asked, peer, false);
         if self.feeds.any() {
             self.feeds.path(peer, path_id, key);
         }
@@ -102,6 +107,7 @@ impl Speaker {
             more |= of_kind!(kind, K => self.core.family::<K>(budget, to));
         }
         more |= self.core.work_vpns(budget, to);
+        more |= self.work_memberships(budget, now);
         more | self.advertise(budget, now)
     }
 
@@ -235,6 +241,8 @@ impl Speaker {
             .and_then(|l| l.ends.clone());
         let mut steps = Vec::new();
         peer.helper.up(now, &up.agreed, &mut steps);
+        peer.ended = FamilySet::EMPTY;
+        self.core.asked.review();
         self.core.arrived(peer, &up, ends.as_ref());
         self.core
             .write_state(id, (State::OpenConfirm, State::Established), now);
@@ -254,6 +262,8 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
+        peer.vpns_at = None;
+        self.core.asked.review();
         let mut steps = Vec::new();
         peer.helper.down(now, keep, &mut steps);
         for family in Family::ALL {
@@ -286,7 +296,7 @@ impl Speaker {
     }
 
     /// The neighbour has sent everything of these families.
-    pub(super) fn ended(&mut self, id: PeerId, families: &[Family]) {
+    pub(super) fn ended(&mut self, id: PeerId, families: &[Family], now: Instant) {
         let mut steps = Vec::new();
         if let Some(peer) = self.peers.get_mut(&id) {
             for f in families {
@@ -298,6 +308,17 @@ impl Speaker {
         for f in families {
             self.core.feeds.ended(id, *f);
             self.restart_step(|r, released| r.end_of_rib(id, *f, released));
+        }
+        if families.contains(&Family::RouteTarget) {
+            self.join_waiting(id, now);
+        }
+    }
+
+    /// It is waited no longer for what a neighbour asks for.
+    pub(super) fn tick_waiting(&mut self, id: PeerId, now: Instant) {
+        let at = self.peers.get(&id).and_then(|p| p.vpns_at);
+        if at.is_some_and(|at| at <= now) {
+            self.join_waiting(id, now);
         }
     }
 
@@ -348,6 +369,7 @@ impl Core {
             let mut again = Again {
                 gate: &mut self.gate,
                 feeds: &mut self.feeds,
+                asked: &mut self.asked,
             };
             table.work(common, budget, &mut again);
         }
@@ -401,7 +423,7 @@ impl Core {
         };
         let input = Input {
             family: K::FAMILY,
-            prefix: Some(net),
+            prefix: seen(K::FAMILY, net),
             view: buf.view(),
             peer: us,
             protocol,
@@ -426,6 +448,9 @@ impl Core {
                 let (table, common) = K::table(&mut self.rib);
                 table.peer_down(common, peer);
             });
+            if kind == Kind::Targets {
+                self.asked.forget(peer);
+            }
         }
     }
 

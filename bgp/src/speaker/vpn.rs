@@ -135,6 +135,11 @@ impl Vpns {
         self.vrfs = all.into_iter().map(|v| (v.number, v)).collect();
     }
 
+    /// The targets that VRFs import: each once.
+    pub(super) fn imported(&self) -> impl Iterator<Item = ExtCommunity> + '_ {
+        self.by_target.keys().copied()
+    }
+
     /// The VRFs that a route with these attributes comes into: each once.
     fn importers(&self, v: View<'_>) -> BTreeSet<VrfNo> {
         let targets = v.ext_communities();
@@ -458,7 +463,7 @@ fn exported(vrf: &Vrf, v: View<'_>) -> Option<AttrBuf> {
 }
 
 /// Is it a route target (RFC 4360 4, RFC 5668)?
-fn is_target(c: ExtCommunity) -> bool {
+pub(super) fn is_target(c: ExtCommunity) -> bool {
     c.0[0] <= 2 && c.0[1] == 2
 }
 
@@ -475,11 +480,16 @@ pub(super) fn set_targets(buf: &mut AttrBuf, targets: &[ExtCommunity]) {
     }
 }
 
-/// May a neighbour be told of VPN routes with our address for a next hop?
-fn may_be_next_hop(n: &Neighbor, local: &Local) -> bool {
+/// Are there to be VPN routes in a session?
+pub(super) fn has_vpns(n: &Neighbor) -> bool {
     let mut families = n.session.families.iter().map(|f| f.family);
     let vpn = |f| matches!(f, Family::Vpnv4 | Family::Vpnv6);
-    if n.vrf != VrfNo::GLOBAL || !families.any(vpn) {
+    n.vrf == VrfNo::GLOBAL && families.any(vpn)
+}
+
+/// May a neighbour be told of VPN routes with our address for a next hop?
+pub(super) fn may_be_next_hop(n: &Neighbor, local: &Local) -> bool {
+    if !has_vpns(n) {
         return false;
     }
     let external = match n.session.peer_as {
@@ -513,6 +523,7 @@ impl Speaker {
                 core.forget_vrf::<V6>(*number);
             }
         }
+        core.asked.review();
         let v = &mut core.vpns;
         (v.import4, v.import6) = (Some(None), Some(None));
         (v.export4, v.export6) = (Some(None), Some(None));
@@ -526,6 +537,7 @@ impl Speaker {
         let stay = self.peers.values().filter(|p| !p.leaving);
         let mut all = stay.map(|p| &p.config).chain(dynamic);
         let transit = all.any(|n| may_be_next_hop(n, local));
+        self.core.asked.review();
         let v = &mut self.core.vpns;
         if v.transit != transit {
             v.transit = transit;

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ::net::VrfId;
-use bgp::attrs::View;
-use bgp::rib::{Fate, Staleness};
+use bgp::attrs::{ExtCommunity, View};
+use bgp::rib::{Fate, Key as _, Membership, Staleness};
 use bgp::rpki::Vrp;
 use bgp::session::{Negotiated, RoleConfig};
 use bgp::speaker::{FamilyView, PathView, PeerKey, PeerView, Side, Speaker, Wanted};
@@ -335,6 +335,20 @@ fn capabilities(a: &Negotiated, ours: Option<RoleConfig>) -> Vec<String> {
     out
 }
 
+/// A membership, as operators read it.
+fn membership(net: IpNet) -> String {
+    let key = Membership::of(net).unwrap_or(Membership::NONE);
+    let (octets, bits) = key.parts();
+    let [a, b, c, d, target @ ..] = octets;
+    let asn = u32::from_be_bytes([a, b, c, d]);
+    match bits {
+        0 => "default".into(),
+        32 => format!("{asn}:any"),
+        96 => format!("{asn}:{}", ExtCommunity(target)),
+        _ => format!("{asn}:{:#018x}/{bits}", u64::from_be_bytes(target)),
+    }
+}
+
 pub(super) fn route(p: &PathView, family: Family) -> api::BgpRoute {
     let v: View<'_> = p.attrs.view();
     let problem = match (&p.refusal, p.fate) {
@@ -352,7 +366,10 @@ pub(super) fn route(p: &PathView, family: Family) -> api::BgpRoute {
     };
     let text = |all: &mut dyn Iterator<Item = String>| all.collect();
     api::BgpRoute {
-        prefix: p.net.to_string(),
+        prefix: match family {
+            Family::RouteTarget => membership(p.net),
+            _ => p.net.to_string(),
+        },
         rd: p.rd.map(|rd| rd.to_string()).unwrap_or_default(),
         family: family.name().into(),
         neighbor: p.from.as_ref().map(ToString::to_string).unwrap_or_default(),

@@ -187,7 +187,8 @@ fn families(key: &PeerKey, s: &Settings) -> Vec<FamilyConfig> {
     let over_link = matches!(key, PeerKey::Interface(_));
     let one = |family| {
         let mut out = FamilyConfig::new(family);
-        if let Some(add_path) = s.add_path {
+        // Of memberships one path says it all.
+        if let Some(add_path) = s.add_path.filter(|_| family != Family::RouteTarget) {
             out.add_path_receive = add_path.receive;
             out.add_path_send = match (add_path.send, add_path.max) {
                 (false, _) => 0,

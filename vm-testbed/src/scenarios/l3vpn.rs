@@ -9,7 +9,9 @@
 //!  green ─┘└── gobgp: a PE in the same AS
 //! ```
 
+pub mod hostile;
 pub mod inter_as;
+pub mod targets;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;

@@ -152,6 +152,16 @@ pub const ALL: &[Scenario] = &[
         l3vpn::inter_as::b,
     ),
     quick(
+        "l3vpn/rt-constraint",
+        "a reflector, an edge and GoBGP ask each other for route targets: what nobody asks for stays where it is",
+        l3vpn::targets::constraint,
+    ),
+    quick(
+        "l3vpn/hostile",
+        "VPN routes and memberships that lie: each is judged by itself, what can't be read ends its session, others go on",
+        l3vpn::hostile::hostile,
+    ),
+    quick(
         "path/labels",
         "host - LER - LSR - LER - host; tcpdump and traceroute read the labels",
         path::labels,

@@ -125,6 +125,7 @@ pub(super) fn peer(n: u16) -> PeerInfo {
     PeerInfo {
         relation,
         local: n == 5,
+        client: false,
         router_id: RouterId::new(Ipv4Addr::from_bits(id)).unwrap(),
         address: IpAddr::from([10, 0, 0, [4, 5, 9, 1, 2, 3][usize::from(n)]]),
     }

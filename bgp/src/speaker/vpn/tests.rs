@@ -99,6 +99,7 @@ impl Bed {
             let info = PeerInfo {
                 relation: Relation::Internal,
                 local: false,
+                client: false,
                 router_id: RouterId::new(id.into()).unwrap(),
                 address: IpAddr::from(id),
             };

@@ -258,6 +258,11 @@ fn mistakes_are_named() {
             "ipv4-unicast",
         ),
         (
+            &format!("{peer}as = 1\nfamilies = [\"rt-constraint\"]\n"),
+            "/etc/t.toml:10: bgp.neighbor.\"10.0.0.2\".families: rt-constraint says which VPN routes are wanted",
+            "add \"vpnv4\" or \"vpnv6\"",
+        ),
+        (
             &format!("{peer}as = 1\nfamilies = [\"ipv4-unicst\"]\n"),
             "/etc/t.toml:10: bgp.neighbor.\"10.0.0.2\".families: no family",
             "did you mean \"ipv4-unicast\"",

@@ -421,6 +421,16 @@ fn contradictions(bgp: &Bgp, key: &PeerKey, s: &Settings) -> Vec<(&'static str, 
         no("long-lived-stale-time", message);
     }
     if let Some(Families(families)) = s.families
+        && families.contains(Family::RouteTarget)
+        && !families.contains(Family::Vpnv4)
+        && !families.contains(Family::Vpnv6)
+    {
+        no(
+            "families",
+            "rt-constraint says which VPN routes are wanted; add \"vpnv4\" or \"vpnv6\", or leave it out",
+        );
+    }
+    if let Some(Families(families)) = s.families
         && s.extended_next_hop == Some(true)
         && !families.contains(Family::Ipv4Unicast)
     {

@@ -259,13 +259,14 @@ impl Word for HoldTime {
 }
 
 /// The families that a session can carry in this version.
-pub(super) const FAMILIES: [Family; 6] = [
+pub(super) const FAMILIES: [Family; 7] = [
     Family::Ipv4Unicast,
     Family::Ipv6Unicast,
     Family::Ipv4Labeled,
     Family::Ipv6Labeled,
     Family::Vpnv4,
     Family::Vpnv6,
+    Family::RouteTarget,
 ];
 
 /// A set of families, at least one.
