@@ -74,6 +74,8 @@ pub struct RouteBody {
     pub hops: Vec<Hop>,
     /// `vrf`
     pub vrf: Option<String>,
+    /// `via-table`: where next hops are looked up.
+    pub via_table: Option<String>,
     /// `ttl`: "uniform" or "pipe".
     pub mpls_ttl: Option<&'static str>,
 }
@@ -284,6 +286,10 @@ fn hop_word<'a, I: Iterator<Item = &'a str>>(
             )?;
         }
         "vrf" => once(&mut body.vrf, word, words.value("a name")?.to_owned())?,
+        "via-table" => {
+            let name = words.value("a name")?.to_owned();
+            once(&mut body.via_table, word, name)?;
+        }
         "ttl" => once(
             &mut body.mpls_ttl,
             word,
@@ -293,7 +299,15 @@ fn hop_word<'a, I: Iterator<Item = &'a str>>(
             return unknown(
                 word,
                 &[
-                    "via", "dev", "label", "weight", "nexthop", "backup", "vrf", "ttl",
+                    "via",
+                    "dev",
+                    "label",
+                    "weight",
+                    "nexthop",
+                    "backup",
+                    "vrf",
+                    "via-table",
+                    "ttl",
                 ],
             );
         }
@@ -331,6 +345,7 @@ impl From<RouteArgs> for RouteSpec {
             via: args.body.hops.into_iter().map(NextHopSpec::from).collect(),
             discard: args.discard.unwrap_or_default().to_owned(),
             vrf: args.body.vrf.unwrap_or_default(),
+            via_table: args.body.via_table.unwrap_or_default(),
             mpls_ttl: args.body.mpls_ttl.unwrap_or_default().to_owned(),
         }
     }
@@ -355,6 +370,9 @@ pub fn route<'a>(mut words: impl Iterator<Item = &'a str>) -> Parsed<RouteArgs> 
         return wrong(format!(
             "a route that is \"{discard}\" has no next hop; leave out via, dev and label"
         ));
+    }
+    if body.hops.is_empty() && body.via_table.is_some() {
+        return wrong("\"via-table\" is where next hops are looked up, and there is none");
     }
     let six = body
         .hops
@@ -399,6 +417,9 @@ pub fn label<'a>(mut words: impl Iterator<Item = &'a str>) -> Parsed<LabelSpec> 
         }
     };
     let body = route_body(words)?;
+    if body.via_table.is_some() {
+        return wrong("\"via-table\" is for routes; next hops of labels are in the global table");
+    }
     if action == "swap" && body.hops.is_empty() {
         return wrong("\"swap\" needs a next hop: via ADDRESS");
     }

@@ -211,7 +211,7 @@ Examples:
 
 Exit status 1 if --verify finds another answer.";
 
-const ROUTE_FORM: &str = "[blackhole|unreachable|prohibit] PREFIX [via ADDRESS] [dev NAME] [label L/L] [weight N] [backup ADDRESS …] [ttl uniform|pipe] [vrf NAME]";
+const ROUTE_FORM: &str = "[blackhole|unreachable|prohibit] PREFIX [via ADDRESS] [dev NAME] [label L/L] [weight N] [backup ADDRESS …] [via-table NAME|global] [ttl uniform|pipe] [vrf NAME]";
 
 const ROUTE_HELP: &str = "What follows a via belongs to it; another via, or nexthop, begins the next one (ECMP). Labels are \
 pushed, the leftmost outermost. A prefix without a length is a host; \"default\" is 0.0.0.0/0, or ::/0 by its via.

@@ -66,6 +66,9 @@ fn hop(hop: &NextHop, several: bool) -> String {
     if !hop.interface.is_empty() {
         words.push(format!("dev {}", hop.interface));
     }
+    if !hop.table.is_empty() {
+        words.push(format!("in {}", hop.table));
+    }
     if !hop.label.is_empty() {
         words.push(format!("label {}", labels(&hop.label)));
     }
@@ -512,6 +515,7 @@ mod tests {
             active: true,
             resolved: String::new(),
             backup: false,
+            table: String::new(),
         }
     }
 

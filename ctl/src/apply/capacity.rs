@@ -201,6 +201,7 @@ mod tests {
         Arc::new(Target::Via {
             hops: vec![hop],
             mpls_ttl: None,
+            via_table: None,
         })
     }
 

@@ -233,6 +233,8 @@ impl Router {
         };
         let ttl = translate::ttl(self.settings.mpls_ttl);
         let ids = |name: &str| self.ifaces.get(name).map(|i| i.id);
+        let vrfs = &self.vrfs;
+        let tables = |name: &str| vrfs.get(name).copied().unwrap_or(VrfId::GLOBAL);
         let ttl_of = |vrf: Option<&str>| {
             let own = vrf.and_then(|vrf| b.plan.next.vrfs.get(vrf)?.mpls_ttl);
             own.map_or(ttl, translate::ttl)
@@ -264,7 +266,7 @@ impl Router {
                     Some(*set)
                 }
                 (Some(t), _) => {
-                    let spec = translate::route(t, (vrf, ttl_of(name)), &ids);
+                    let spec = translate::route(t, (vrf, ttl_of(name)), &ids, &tables);
                     let set = self.rib.paths(&spec);
                     last = Some((t, vrf, set));
                     Some(set)
@@ -301,6 +303,8 @@ impl Router {
             let vrf = self.vrf_id(Some(&e.key));
             let ttl = ttl_mode(e.to.as_ref()).map_or(default, translate::ttl);
             let ids = |name: &str| self.ifaces.get(name).map(|i| i.id);
+            let vrfs = &self.vrfs;
+            let tables = |name: &str| vrfs.get(name).copied().unwrap_or(VrfId::GLOBAL);
             for (label, l) in &plan.next.labels {
                 if l.action == config::LabelAction::PopLookup(Some(e.key.clone())) {
                     let spec = translate::label(l, vrf, ttl, &ids);
@@ -309,7 +313,7 @@ impl Router {
             }
             let own = |d: &config::Dest| d.vrf.as_ref() == Some(&e.key);
             for (dest, target) in plan.next.all_routes().filter(|(d, _)| own(d)) {
-                let spec = translate::route(target, (vrf, ttl), &ids);
+                let spec = translate::route(target, (vrf, ttl), &ids, &tables);
                 self.rib.set_static(vrf, dest.prefix, Some(spec));
             }
         }

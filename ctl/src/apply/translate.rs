@@ -39,17 +39,25 @@ fn path(hop: &config::NextHop, vrf: VrfId, ids: &impl Fn(&str) -> Option<IfaceId
     }
 }
 
-/// A static route's target; `ids` finds interfaces by name.
+/// A static route's target; `ids` finds interfaces by name, `tables` VRFs.
 pub(super) fn route(
     t: &Target,
     (vrf, default): (VrfId, TtlMode),
     ids: &impl Fn(&str) -> Option<IfaceId>,
+    tables: &impl Fn(&str) -> VrfId,
 ) -> PathsSpec {
     match t {
-        Target::Via { hops, mpls_ttl } => PathsSpec {
-            paths: hops.iter().map(|h| path(h, vrf, ids)).collect(),
-            ttl: mpls_ttl.map_or(default, ttl),
-        },
+        Target::Via {
+            hops,
+            mpls_ttl,
+            via_table,
+        } => {
+            let vrf = via_table.as_deref().map_or(vrf, tables);
+            PathsSpec {
+                paths: hops.iter().map(|h| path(h, vrf, ids)).collect(),
+                ttl: mpls_ttl.map_or(default, ttl),
+            }
+        }
         Target::Discard(d) => PathsSpec::single(Hop::Discard(match d {
             config::Discard::Blackhole => spec::Discard::Blackhole,
             config::Discard::Unreachable => spec::Discard::Unreachable,
@@ -90,6 +98,14 @@ mod tests {
         (name == "wan0").then_some(IfaceId(3))
     }
 
+    fn tables(name: &str) -> VrfId {
+        if name == "blue" {
+            VrfId(9)
+        } else {
+            VrfId::GLOBAL
+        }
+    }
+
     fn hop(address: Option<&str>, interface: Option<&str>) -> config::NextHop {
         config::NextHop {
             address: address.map(|a| a.parse().unwrap()),
@@ -112,9 +128,11 @@ mod tests {
             &Target::Via {
                 hops: hops.clone(),
                 mpls_ttl: None,
+                via_table: None,
             },
             (VrfId(7), TtlMode::Pipe),
             &ids,
+            &tables,
         );
         assert!(
             spec.paths.iter().all(|p| p.vrf == VrfId::GLOBAL),
@@ -153,11 +171,19 @@ mod tests {
         let own = Target::Via {
             hops,
             mpls_ttl: Some(config::TtlMode::Uniform),
+            via_table: None,
         };
-        assert_eq!(
-            route(&own, (VrfId::GLOBAL, TtlMode::Pipe), &ids).ttl,
-            TtlMode::Uniform
-        );
+        let uniform = route(&own, (VrfId::GLOBAL, TtlMode::Pipe), &ids, &tables);
+        assert_eq!(uniform.ttl, TtlMode::Uniform);
+        let leak = |name: &str| Target::Via {
+            hops: vec![bare.clone()],
+            mpls_ttl: None,
+            via_table: Some(name.into()),
+        };
+        for (name, table) in [("blue", VrfId(9)), ("global", VrfId::GLOBAL)] {
+            let spec = route(&leak(name), (VrfId(7), TtlMode::Pipe), &ids, &tables);
+            assert_eq!(spec.paths[0].vrf, table, "{name}");
+        }
     }
 
     #[test]
@@ -166,6 +192,7 @@ mod tests {
             &Target::Discard(config::Discard::Prohibit),
             (VrfId(7), TtlMode::Uniform),
             &ids,
+            &tables,
         );
         assert_eq!(
             spec,

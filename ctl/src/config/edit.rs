@@ -561,7 +561,11 @@ fn left_over(
             Err(format!("is {}, not what was named", print::discard(*how)))
         }
         Target::Via { .. } if !spec.discard.is_empty() => Err(format!("is not {}", spec.discard)),
-        Target::Via { hops, mpls_ttl } if !ways.is_empty() => {
+        Target::Via {
+            hops,
+            mpls_ttl,
+            via_table,
+        } if !ways.is_empty() => {
             let mut left = hops.clone();
             for (address, interface) in ways {
                 let before = left.len();
@@ -581,6 +585,7 @@ fn left_over(
             Ok((!left.is_empty()).then_some(Target::Via {
                 hops: left,
                 mpls_ttl: *mpls_ttl,
+                via_table: via_table.clone(),
             }))
         }
         _ => Ok(None),

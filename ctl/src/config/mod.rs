@@ -15,6 +15,7 @@ mod edit;
 mod error;
 pub mod labels;
 pub mod ldp;
+mod leak;
 mod model;
 mod parse;
 pub mod policy;
@@ -38,7 +39,7 @@ pub use model::{
 pub use save::SaveError;
 pub use store::{Next, Saved, Staged, Store};
 pub(crate) use vrf::exists as vrf_exists;
-pub use vrf::{Dest, RouteTarget, Vrf, VrfName};
+pub use vrf::{Dest, GLOBAL, RouteTarget, Vrf, VrfName};
 
 #[cfg(test)]
 mod tests;

@@ -230,6 +230,9 @@ pub enum Target {
         hops: Vec<NextHop>,
         /// Left out: `dataplane.mpls-ttl`.
         mpls_ttl: Option<TtlMode>,
+        /// The table in which next hops are looked up, [`vrf::GLOBAL`](super::vrf::GLOBAL) or a VRF's name; left out: the
+        /// route's own.
+        via_table: Option<VrfName>,
     },
     /// Drop.
     Discard(Discard),

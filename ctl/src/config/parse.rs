@@ -492,7 +492,14 @@ fn route<'t>(
     log: &mut Log<'_>,
 ) -> Option<(Dest, Target)> {
     let known = [
-        "prefix", "via", "dev", "label", "discard", "mpls-ttl", "vrf",
+        "prefix",
+        "via",
+        "dev",
+        "label",
+        "discard",
+        "mpls-ttl",
+        "vrf",
+        "via-table",
     ];
     let table = Table::new(entries, at, key, &known, &[], log);
     let vrf = vrf::of(&table, log).map(|vrf| vrf.value);
@@ -508,7 +515,9 @@ fn route<'t>(
         "default" => Ok(ipnet::Ipv4Net::default().into()),
         text => terms::route_prefix(text),
     })?;
-    let target = discard_or(&table, discard, hops, mpls_ttl, log)?;
+    let via_table = table.read("via-table", log, vrf::table_name);
+    let via_table = via_table.map(|t| t.value);
+    let target = discard_or(&table, discard, hops, (mpls_ttl, via_table), log)?;
     let prefix = prefix.value;
     Some((Dest { vrf, prefix }, target))
 }
@@ -517,11 +526,11 @@ fn discard_or(
     table: &Table<'_>,
     discard: Option<At<Discard>>,
     hops: Vec<Hop>,
-    mpls_ttl: Option<TtlMode>,
+    (mpls_ttl, via_table): (Option<TtlMode>, Option<vrf::VrfName>),
     log: &mut Log<'_>,
 ) -> Option<Target> {
     if let Some(discard) = discard {
-        let extra = ["via", "dev", "label", "mpls-ttl"]
+        let extra = ["via", "dev", "label", "mpls-ttl", "via-table"]
             .into_iter()
             .find(|name| table.get(name).is_some());
         if let Some(name) = extra {
@@ -545,7 +554,11 @@ fn discard_or(
         return None;
     }
     let hops = typed(table, hops, log)?;
-    Some(Target::Via { hops, mpls_ttl })
+    Some(Target::Via {
+        hops,
+        mpls_ttl,
+        via_table,
+    })
 }
 
 fn typed(table: &Table<'_>, hops: Vec<Hop>, log: &mut Log<'_>) -> Option<Vec<super::NextHop>> {

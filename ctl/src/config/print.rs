@@ -93,8 +93,15 @@ pub(super) fn route(dest: &Dest, target: &Target) -> Table {
     }
     match target {
         Target::Discard(how) => set(&mut table, "discard", discard(*how)),
-        Target::Via { hops, mpls_ttl } => {
+        Target::Via {
+            hops,
+            mpls_ttl,
+            via_table,
+        } => {
             vias(&mut table, hops, "label");
+            if let Some(name) = via_table {
+                set(&mut table, "via-table", &**name);
+            }
             if let Some(mode) = mpls_ttl {
                 set(&mut table, "mpls-ttl", ttl(*mode));
             }
@@ -363,8 +370,12 @@ impl fmt::Display for Target {
             Self::Via {
                 hops: all,
                 mpls_ttl,
+                via_table,
             } => {
                 hops(f, all)?;
+                if let Some(name) = via_table {
+                    write!(f, " via-table {name}")?;
+                }
                 mpls_ttl.map_or(Ok(()), |mode| write!(f, " ttl {}", ttl(mode)))
             }
         }

@@ -177,7 +177,13 @@ fn target(
     }
     let mpls_ttl = body.mpls_ttl.map(terms::ttl).transpose()?;
     let hops = terms::next_hops(body.hops)?;
-    Ok((Target::Via { hops, mpls_ttl }, vrf))
+    let via_table = body.via_table.as_deref().map(vrf::table_name).transpose()?;
+    let target = Target::Via {
+        hops,
+        mpls_ttl,
+        via_table,
+    };
+    Ok((target, vrf))
 }
 
 impl RouteFile {
@@ -194,9 +200,13 @@ impl RouteFile {
                 });
                 continue;
             }
-            let Target::Via { hops, .. } = &*used.target else {
+            let Target::Via {
+                hops, via_table, ..
+            } = &*used.target
+            else {
                 continue;
             };
+            let found = own.check_table(used.vrf.as_ref(), via_table.as_ref(), hops);
             let four = if used.four {
                 fits_family(hops, false)
             } else {
@@ -207,7 +217,7 @@ impl RouteFile {
             } else {
                 Ok(())
             };
-            if let Err(message) = own.check(used.vrf.as_ref(), hops).and(four).and(six) {
+            if let Err(message) = found.and(four).and(six) {
                 let file = Some(self.path.clone());
                 problems.push(Problem {
                     file,

@@ -82,6 +82,10 @@ pub(super) fn route(spec: &RouteSpec) -> Result<(Dest, Target), String> {
         Target::Via {
             hops,
             mpls_ttl: mode(&spec.mpls_ttl)?,
+            via_table: match spec.via_table.as_str() {
+                "" => None,
+                name => Some(vrf::table_name(name)?),
+            },
         },
     ))
 }

@@ -14,7 +14,7 @@ use super::model::{Interface, LabelAction, NextHop, RouteFile, Target, Valid};
 use super::parse::{Candidate, InterfaceDraft};
 use super::reader::{At, Log};
 use super::vrf::{self, Dest, Vrf, VrfName};
-use super::{bgp, ldp, policy, routefile, terms};
+use super::{bgp, ldp, leak, policy, routefile, terms};
 
 /// Where the routes of a `route-file` come from.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +57,9 @@ impl Candidate {
             label_ranges: self.label_ranges,
             ..Valid::default()
         };
+        let vrf_places = (self.vrfs.iter())
+            .map(|v| (v.value.0.clone(), v.at))
+            .collect();
         valid.vrfs = vrf::validate(self.vrfs, &mut log);
         let vrfs = valid.vrfs.clone();
         in_vrfs(&vrf_of, &vrfs, &interfaces, &mut log);
@@ -64,7 +67,15 @@ impl Candidate {
         if let Some(written) = &self.route_file {
             valid.route_file = route_file(written, file, files, &own, &mut log);
         }
+        let leaks: HashMap<Dest, usize> = (self.routes.iter())
+            .filter(|d| matches!(&d.value.1, Target::Via { via_table: Some(_), .. }))
+            .map(|d| (d.value.0.clone(), d.at))
+            .collect();
         routes(self.routes, &own, &mut valid, &mut log);
+        for (dest, message) in leak::loops(&valid, &interfaces) {
+            let at = leaks.get(&dest).copied().unwrap_or_default();
+            log.at(at, format!("route {dest}"), message);
+        }
         labels(self.labels, &own, &mut valid, &mut log);
         neighbors(self.neighbors, &own, &mut valid, &mut log);
         let keep = match files {
@@ -86,7 +97,9 @@ impl Candidate {
                     Files::Read => None,
                 },
             };
-            valid.bgp = Some(Arc::new(bgp::validate(draft, &around, &mut log)));
+            let bgp = bgp::validate(draft, &around, &mut log);
+            vrf::matchable(&valid.vrfs, &vrf_places, &bgp, &mut log);
+            valid.bgp = Some(Arc::new(bgp));
         }
         if let Some(draft) = self.ldp {
             let around = ldp::Around {
@@ -148,6 +161,35 @@ impl<'a> Own<'a> {
             None => vrf.map(|vrf| &**vrf),
         };
         self.addresses.get(&(table, address)).copied()
+    }
+
+    /// Whether frames of a table can be sent to these next hops, which are looked up in another one if `via` names it.
+    pub(super) fn check_table(
+        &self,
+        vrf: Option<&VrfName>,
+        via: Option<&VrfName>,
+        hops: &[NextHop],
+    ) -> Result<(), String> {
+        let Some(via) = via else {
+            return self.check(vrf, hops);
+        };
+        let table = vrf::table_of(via);
+        if let Some(name) = table {
+            self.has_vrf(name).map_err(|e| format!("via-table: {e}"))?;
+        }
+        if hops.iter().any(|hop| hop.interface.is_some()) {
+            return Err(
+                "via-table says where a next hop is looked up, and one with an interface is not; leave dev or via-table out"
+                    .into(),
+            );
+        }
+        if hops.iter().any(|hop| !hop.label.is_empty()) {
+            return Err(
+                "a next hop with labels is looked up in the global table anyway; leave label or via-table out"
+                    .into(),
+            );
+        }
+        self.check(table, hops)
     }
 
     /// Whether frames of a table can be sent to these next hops.
@@ -542,10 +584,13 @@ fn routes(drafts: Vec<At<(Dest, Target)>>, own: &Own<'_>, valid: &mut Valid, log
 
 /// Whether a route to `dest` can do this.
 pub(super) fn check_target(own: &Own<'_>, dest: &Dest, target: &Target) -> Result<(), String> {
-    let Target::Via { hops, .. } = target else {
+    let Target::Via {
+        hops, via_table, ..
+    } = target
+    else {
         return Ok(());
     };
-    own.check(dest.vrf.as_ref(), hops)?;
+    own.check_table(dest.vrf.as_ref(), via_table.as_ref(), hops)?;
     fits_family(hops, matches!(dest.prefix, IpNet::V6(_)))
 }
 

@@ -9,13 +9,13 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use ::bgp::types::Rd;
+use ::bgp::types::{Family, Rd};
 use api::grammar::nearest;
 use ipnet::IpNet;
 use toml::de::DeValue;
 use toml_edit::{Array, Item, Table as OutTable};
 
-use super::bgp::Origin;
+use super::bgp::{Bgp, Neighbor, Origin};
 use super::model::TtlMode;
 use super::reader::{At, Key, Log, Table, string};
 use super::{print, terms};
@@ -27,6 +27,9 @@ const MAX_NAME: usize = 15;
 
 /// The name of a VRF; shared, since many routes have it.
 pub type VrfName = Arc<str>;
+
+/// The global table, where a table is named.
+pub const GLOBAL: &str = "global";
 
 /// What a static route is to: a prefix in a table. Ordered by table, the global one first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -194,13 +197,57 @@ impl Vrf {
 pub(super) fn name(text: &str) -> Result<VrfName, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match text {
-        "global" | "default" | "all" => Err(format!(
+        GLOBAL | "default" | "all" => Err(format!(
             "a VRF can't be called {text:?}, which could be taken for the global table; choose another name"
         )),
         _ if (1..=MAX_NAME).contains(&text.len()) && text.chars().all(good) => Ok(text.into()),
         _ => Err(format!(
             "{text:?} can't be a VRF's name: 1 to {MAX_NAME} letters, digits, '-', '_' or '.'"
         )),
+    }
+}
+
+/// With BGP, a target is for another VRF of this router, or for other routers. Those that are for neither are mistakes.
+pub(super) fn matchable(
+    vrfs: &BTreeMap<VrfName, Vrf>,
+    places: &HashMap<VrfName, usize>,
+    bgp: &Bgp,
+    log: &mut Log<'_>,
+) {
+    let vpn = |n: &Neighbor| {
+        let families = bgp.settings(n).families.map(|f| f.0).unwrap_or_default();
+        families.contains(Family::Vpnv4) || families.contains(Family::Vpnv6)
+    };
+    if bgp.neighbors.values().any(vpn) {
+        return;
+    }
+    type List = fn(&Vrf) -> &Vec<RouteTarget>;
+    let import: List = |v| &v.import;
+    let export: List = |v| &v.export;
+    let both = [
+        ("import", import, export, "exports"),
+        ("export", export, import, "imports"),
+    ];
+    for (name, vrf) in vrfs {
+        let others = || vrfs.iter().filter(|(n, _)| *n != name);
+        for (key, list, other, verb) in both {
+            let alone = |t: &&RouteTarget| !others().any(|(_, v)| other(v).contains(t));
+            if let Some(target) = list(vrf).iter().find(alone) {
+                let at = places.get(name).copied().unwrap_or_default();
+                let message = format!(
+                    "nobody can match {target}: no other VRF here {verb} it, and no neighbour has \"vpnv4\" or \"vpnv6\" among its families; add either, or leave it out"
+                );
+                log.at(at, format!("vrf.{name}.{key}"), message);
+            }
+        }
+    }
+}
+
+/// The name of a table: a VRF's, or the global one's.
+pub(super) fn table_name(text: &str) -> Result<VrfName, String> {
+    match text {
+        GLOBAL => Ok(text.into()),
+        other => name(other),
     }
 }
 
@@ -322,6 +369,11 @@ pub(super) fn validate(
         out.insert(name, vrf);
     }
     out
+}
+
+/// A table by its name, as routes name it; `None`: the global one.
+pub(crate) fn table_of(name: &VrfName) -> Option<&VrfName> {
+    (**name != *GLOBAL).then_some(name)
 }
 
 /// Whether there is a VRF of this name.

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use net::{IfaceId, Label, VrfId};
 
 use super::router::{Iface, Router};
-use crate::config::{RouteTarget, Vrf, VrfName};
+use crate::config::{GLOBAL, RouteTarget, Vrf, VrfName};
 use crate::labels::{Fec, Owner, Usage};
 use crate::request::{BgpCursor, BgpRouteQuery, Page, Protocol, Refused, RouteMatch, RouteQuery};
 use crate::rib::resolve::{Resolved, Target};
@@ -119,14 +119,14 @@ impl Router {
             installed: v.installed,
             discard: discard.unwrap_or_default().into(),
             mpls_ttl: ttl_name(&v.spec),
-            via: self.next_hops(&v.spec, &v.paths, &v.active, v.installed),
+            via: self.next_hops((vrf, &v.spec), &v.paths, &v.active, v.installed),
             problem,
         }
     }
 
     fn next_hops(
         &self,
-        spec: &PathsSpec,
+        (vrf, spec): (VrfId, &PathsSpec),
         outcomes: &[Outcome],
         active: &[bool],
         installed: bool,
@@ -134,11 +134,23 @@ impl Router {
         let paths = spec.paths.iter().zip(outcomes).zip(active);
         paths
             .filter(|((p, _), _)| !matches!(p.hop, Hop::Discard(_)))
-            .map(|((p, o), active)| self.next_hop(p, o, installed && *active))
+            .map(|((p, o), active)| self.next_hop((vrf, p), o, installed && *active))
             .collect()
     }
 
-    fn next_hop(&self, p: &PathSpec, outcome: &Outcome, active: bool) -> api::NextHop {
+    fn next_hop(
+        &self,
+        (vrf, p): (VrfId, &PathSpec),
+        outcome: &Outcome,
+        active: bool,
+    ) -> api::NextHop {
+        // A labelled one is another router of the core, whatever table it is for.
+        let elsewhere = p.vrf != vrf && address_alone(p) && p.labels.is_empty();
+        let table = match self.vrf_name(p.vrf) {
+            _ if !elsewhere => "",
+            "" => GLOBAL,
+            name => name,
+        };
         let (address, dev) = match p.hop {
             Hop::Via { address, dev } => (Some(address), dev),
             Hop::Bgp { address, .. } => (Some(address), None),
@@ -169,6 +181,7 @@ impl Router {
             active,
             resolved: resolved.join(", "),
             backup: p.backup,
+            table: table.into(),
         }
     }
 
@@ -237,7 +250,7 @@ impl Router {
                 let swaps = p.paths.iter().any(|p| p.pushed().next().is_some());
                 (
                     if swaps { "swap" } else { "pop" },
-                    self.next_hops(p, &v.paths, &v.active, v.installed),
+                    self.next_hops((VrfId::GLOBAL, p), &v.paths, &v.active, v.installed),
                 )
             }
         };
@@ -299,6 +312,11 @@ pub(super) fn is_shown(source: Source, only: Option<Protocol>) -> bool {
         Source::Neighbor => return false,
     };
     only.is_none_or(|o| o == protocol)
+}
+
+/// Is a next hop looked up by its address?
+fn address_alone(p: &PathSpec) -> bool {
+    matches!(p.hop, Hop::Via { dev: None, .. } | Hop::Bgp { .. })
 }
 
 fn iface_of(r: &Resolved) -> Option<IfaceId> {

@@ -11,6 +11,7 @@
 
 pub mod hostile;
 pub mod inter_as;
+pub mod refusals;
 pub mod targets;
 
 use anyhow::{Context, Result, ensure};

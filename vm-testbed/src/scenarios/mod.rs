@@ -157,6 +157,11 @@ pub const ALL: &[Scenario] = &[
         l3vpn::targets::constraint,
     ),
     quick(
+        "l3vpn/refusals",
+        "one distinguisher twice, an interface in two VRFs, a label out of its range, a target nobody can match, a loop through a leak: each by name",
+        l3vpn::refusals::refusals,
+    ),
+    quick(
         "l3vpn/hostile",
         "VPN routes and memberships that lie: each is judged by itself, what can't be read ends its session, others go on",
         l3vpn::hostile::hostile,

@@ -111,6 +111,33 @@ const CASES: &[(&str, &str, &str)] = &[
         "nothing is in two VRFs",
     ),
     (
+        "[system]\nrouter-id = \"1.1.1.1\"\n[bgp]\nas = 1\n[vrf.red]\nexport = [\"target:1:1\"]\n[vrf.blue]\nimport = [\"target:1:1\", \"target:1:2\"]\n",
+        "12: vrf.blue.import: nobody can match target:1:2",
+        "no other VRF here exports it",
+    ),
+    (
+        "[vrf.blue]\n[[route]]\nprefix = \"10.9.0.0/16\"\nvrf = \"blue\"\nvia = \"10.0.0.2\"\nvia-table = \"red\"\n",
+        "7: route 10.9.0.0/16 vrf blue: via-table: there is no VRF \"red\"",
+        "the VRFs are blue",
+    ),
+    (
+        "[vrf.blue]\n[[route]]\nprefix = \"10.9.0.0/16\"\nvrf = \"blue\"\nvia = \"10.0.0.2\"\ndev = \"wan0\"\nvia-table = \"global\"\n",
+        "7: route 10.9.0.0/16 vrf blue: via-table says where a next hop is looked up",
+        "leave dev or via-table out",
+    ),
+    (
+        "[vrf.blue]\n[[route]]\nprefix = \"10.9.0.0/16\"\nvrf = \"blue\"\nvia = \"10.0.0.1\"\nvia-table = \"global\"\n",
+        "7: route 10.9.0.0/16 vrf blue: next hop 10.0.0.1 is the router's own address",
+        "",
+    ),
+    // Blue's way leads to the global table, whose way to that leads to blue.
+    (
+        "[vrf.blue]\n[[route]]\nprefix = \"10.9.0.0/16\"\nvrf = \"blue\"\nvia = \"192.0.2.9\"\nvia-table = \"global\"\n\
+         [[route]]\nprefix = \"192.0.2.0/24\"\nvia = \"10.9.1.1\"\nvia-table = \"blue\"\n",
+        "7: route 10.9.0.0/16 vrf blue: leads back to itself through a leak (10.9.0.0/16 vrf blue via 192.0.2.9, 192.0.2.0/24 via 10.9.1.1)",
+        "must come to be on the link of an interface",
+    ),
+    (
         "[vrf.blue]\n[interface.b]\ndevice = \"tap:b\"\nvrf = \"blue\"\nmpls = true\n",
         "9: interface.b.mpls: labels are those of the whole router",
         "leave \"mpls\" or \"vrf\" out",
