@@ -543,9 +543,16 @@ impl Ours for Membership {
     }
 }
 
-/// What policies and the RPKI see of a prefix: a membership has none.
+/// The prefix that policies see: a membership has none.
 pub(super) fn seen(family: Family, net: IpNet) -> Option<IpNet> {
     (family != Family::RouteTarget).then_some(net)
+}
+
+/// Does the RPKI know of prefixes of a family in that VRF? What is in a VPN is nobody's but the customer's.
+pub(super) fn is_public(family: Family, vrf: VrfNo) -> bool {
+    use Family::{Ipv4Labeled, Ipv4Unicast, Ipv6Labeled, Ipv6Unicast};
+    let unicast = matches!(family, Ipv4Unicast | Ipv6Unicast | Ipv4Labeled | Ipv6Labeled);
+    unicast && vrf == VrfNo::GLOBAL
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
-use super::families::{Kind, Ours, of_kind, seen};
+use super::families::{Kind, Ours, is_public, of_kind, seen};
 use super::import::{self, ImportRules, Refusal};
 use super::{Action, Core, Local, Notice, PeerKey, journal};
 use crate::attrs::{AttrBuf, ExtCommunity, View, code, flag};
@@ -185,9 +185,9 @@ impl Gate {
         self.own.get(&vrf).is_some_and(|all| all.contains(&address))
     }
 
-    /// What the RPKI says of a route (RFC 6811).
-    pub(super) fn validity(&self, net: &IpNet, v: View<'_>) -> Validity {
-        if self.roas.is_empty() {
+    /// What the RPKI says of a route of a family in a VRF (RFC 6811).
+    pub(super) fn validity(&self, of: (Family, VrfNo), net: &IpNet, v: View<'_>) -> Validity {
+        if self.roas.is_empty() || !is_public(of.0, of.1) {
             return Validity::NotFound;
         }
         self.roas
@@ -217,7 +217,9 @@ impl Gate {
         let key = match (policy, asks) {
             (Some(p), true) => {
                 let net = net();
-                p.prefix_key(seen(family, net), self.validity(&net, common.store.view(pre)))
+                let of = (family, self.vrf(peer));
+                let rpki = self.validity(of, &net, common.store.view(pre));
+                p.prefix_key(seen(family, net), rpki)
             }
             _ => Some(PrefixKey::default()),
         };
@@ -277,7 +279,7 @@ impl Gate {
             peer: source.as_peer(),
             protocol: Protocol::Bgp,
             from: None,
-            rpki: self.validity(&net, view),
+            rpki: self.validity((family, source.vrf), &net, view),
             igp_metric: store.hops.metric(hop),
         };
         let outcome = policy.run(&input, &mut self.edited);

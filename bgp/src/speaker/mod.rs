@@ -53,7 +53,7 @@ pub use monitor::{FeedId, FeedView, Monitored};
 pub use neighbors::CommandError;
 pub use routes::{Best, Use};
 pub use show::{FamilyView, Page, PathView, PeerView, Place, Side, Wanted};
-pub use vpn::Vrf;
+pub use vpn::{Policies as VrfPolicies, Vrf};
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -69,7 +69,7 @@ use crate::wire::Encoder;
 use families::{Kind, Ours, Sides, of_kind};
 use inbound::Gate;
 use peer::Peer;
-use routes::OWN;
+use routes::{LEAK, OWN};
 
 /// A connection; no number comes twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,6 +173,11 @@ impl Core {
             address: IpAddr::from(config.local.router_id.octets()),
         };
         rib.common.peers.set(OWN, own);
+        let leak = PeerInfo {
+            local: false,
+            ..own
+        };
+        rib.common.peers.set(LEAK, leak);
         Self {
             gate: Gate::new(config.local.clone()),
             rib,

@@ -594,7 +594,7 @@ impl<K: Ours> Export<K> for Exporter<'_, K> {
                     peer: self.group.face.as_peer(),
                     protocol: Protocol::Bgp,
                     from: source.map(super::inbound::Source::as_peer),
-                    rpki: self.gate.validity(&key.net(), attrs),
+                    rpki: self.gate.validity((K::FAMILY, like.vrf), &key.net(), attrs),
                     igp_metric: None,
                 };
                 let outcome = policy.run(&input, self.edited);

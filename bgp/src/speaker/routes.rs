@@ -23,6 +23,9 @@ use crate::wire::Refresh;
 
 /// Who the router's own routes are from: no neighbour has this slot.
 pub(super) const OWN: PeerId = PeerId(0);
+/// Who those are from that came into a VRF from another one here: in that VRF they are not the router's own, and no better
+/// than what another PE would have told.
+pub(super) const LEAK: PeerId = PeerId(1);
 
 /// Finds out anew what paths are after import, and tells monitors of what changes by it.
 struct Again<'c> {

@@ -422,7 +422,10 @@ impl Speaker {
             path_id: path.path_id,
             attrs: AttrBuf::from_view(view),
             local_label: None,
-            rpki: self.core.gate.validity(&net, view),
+            rpki: {
+                let of = (K::FAMILY, key.vrf().unwrap_or(VrfNo::GLOBAL));
+                self.core.gate.validity(of, &net, view)
+            },
             age: Duration::from_secs(seconds.into()),
             stale: path.stale,
             best: false,

@@ -21,6 +21,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
@@ -28,14 +29,15 @@ use ipnet::IpNet;
 
 use super::families::Ours;
 use super::inbound::Gate;
-use super::routes::{OWN, uses};
+use super::routes::{LEAK, OWN, uses};
 use super::show::LOOKED_AT;
 use super::{Best, Core, Local, Neighbor, Speaker};
 use crate::attrs::{AttrBuf, ExtCommunity, View, code, flag};
-use crate::policy::{Policy, Protocol};
+use crate::policy::{self, Policy, Protocol};
 use crate::rib::{
     Announce, AttrId, Common, Cursor, Import, Key, Path, Scoped, V4, V6, Vpn4, Vpn6, Vrf4, Vrf6,
 };
+use crate::rpki::Validity;
 use crate::session::PeerAs;
 use crate::types::{Family, Label, PathId, PeerId, Rd, Relation, VrfNo};
 
@@ -45,7 +47,7 @@ const BESIDE: usize = 1 << NTH;
 const NTH: u32 = 4;
 
 /// A VRF, as the speaker is told of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Vrf {
     /// Its number in the router; not 0.
     pub number: VrfNo,
@@ -55,8 +57,19 @@ pub struct Vrf {
     pub import: Vec<ExtCommunity>,
     /// Its routes are told with these; empty: they are not.
     pub export: Vec<ExtCommunity>,
+    /// What is done with them on the way.
+    pub policy: Policies,
     /// Leads into it; none: its routes are not told.
     pub label: Option<Label>,
+}
+
+/// What is done with the routes of a VRF beside what targets say; `None`: nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policies {
+    /// With VPN routes that have one of its targets.
+    pub import: Option<Arc<Policy>>,
+    /// With its own, that have its targets by then.
+    pub export: Option<Arc<Policy>>,
 }
 
 /// A path that came into a VRF.
@@ -295,13 +308,15 @@ impl Core {
             true => 0,
             false => self.vpns.rds.hold(key.space),
         };
-        let (table, common) = <Scoped<VrfNo, B>>::table(&mut self.rib);
         for (n, vrf) in next {
             let path = &best[n];
-            let Some(post) = path.post else { continue };
+            let Some(post) = self.imported(vrf, key.key.net(), path) else {
+                continue;
+            };
             let path_id = number << NTH | n as u32;
+            let peer = if path.peer == OWN { LEAK } else { path.peer };
             let announce = Announce {
-                peer: path.peer,
+                peer,
                 path_id,
                 pre: post,
                 post: Some(post),
@@ -311,13 +326,12 @@ impl Core {
                 space: vrf,
                 key: key.key,
             };
+            let (table, common) = <Scoped<VrfNo, B>>::table(&mut self.rib);
             table.announce(common, at, announce);
-            now.push(Taken {
-                vrf,
-                peer: path.peer,
-                path_id,
-            });
+            common.store.release(post);
+            now.push(Taken { vrf, peer, path_id });
         }
+        let (table, common) = <Scoped<VrfNo, B>>::table(&mut self.rib);
         for gone in old.iter().filter(|t| !now.contains(t)) {
             let at = Scoped {
                 space: gone.vrf,
@@ -330,6 +344,8 @@ impl Core {
         }
         if !now.is_empty() {
             B::taken(&mut self.vpns).insert(key, now);
+        } else if number != 0 {
+            self.vpns.rds.release(key.space);
         }
     }
 
@@ -343,6 +359,19 @@ impl Core {
         let came = own != vrf;
         came.then(|| self.vpns.rds.rd(path.path_id >> NTH))
             .flatten()
+    }
+
+    /// What a VPN path becomes in a VRF by its policy; the caller gets a count. `None`: it does not come in.
+    fn imported(&mut self, vrf: VrfNo, net: IpNet, path: &Path) -> Option<AttrId> {
+        let post = path.post?;
+        let store = &mut self.rib.common.store;
+        let policy = self.vpns.vrfs.get(&vrf)?.policy.import.as_ref();
+        let Some(policy) = policy else {
+            store.retain(post);
+            return Some(post);
+        };
+        let mut buf = AttrBuf::from_view(store.view(post));
+        run(policy, net, &self.gate, path.peer, &mut buf).then(|| store.intern(buf.view()))
     }
 
     /// Chooses among the routes of VRFs, for the router and for VPNs.
@@ -395,6 +424,12 @@ impl Core {
         let told = told.and_then(|(post, learnt)| {
             let mut buf = exported(vrf, common.store.view(post))?;
             let label = vrf.label?;
+            let peer = best.map_or(OWN, |p| p.peer);
+            if let Some(policy) = &vrf.policy.export
+                && !run(policy, key.net(), &self.gate, peer, &mut buf)
+            {
+                return None;
+            }
             buf.set_inner(u32::from(vrf.number.0), &[label]);
             Some((common.store.intern(buf.view()), learnt))
         });
@@ -449,6 +484,38 @@ impl Core {
             table.withdraw(common, peer, path_id, key);
         }
     }
+}
+
+/// Runs a VRF's policy over a route of that neighbour's, or of the router itself. False: it is rejected.
+fn run(policy: &Policy, net: IpNet, gate: &Gate, peer: PeerId, buf: &mut AttrBuf) -> bool {
+    let local = &gate.local;
+    let own = || policy::Peer {
+        address: local.router_id.octets().into(),
+        asn: local.asn,
+        local_as: local.asn,
+        relation: Relation::Internal,
+        group: None,
+    };
+    let source = gate.source(peer);
+    let input = policy::Input {
+        family: match net {
+            IpNet::V4(_) => Family::Vpnv4,
+            IpNet::V6(_) => Family::Vpnv6,
+        },
+        prefix: Some(net),
+        view: buf.view(),
+        peer: source.map_or_else(own, |s| s.as_peer()),
+        protocol: Protocol::Bgp,
+        from: None,
+        rpki: Validity::NotFound,
+        igp_metric: None,
+    };
+    let mut edited = AttrBuf::new();
+    let outcome = policy.run(&input, &mut edited);
+    if outcome.changed {
+        *buf = edited;
+    }
+    outcome.accept
 }
 
 /// The attributes with which a route of a VRF is told: its own targets in place of those that a CE gave it. `None`: it was not

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bgp::attrs::ExtCommunity;
 use bgp::policy::{self, Protocol};
-use bgp::speaker::{Speaker, Use, Vrf};
+use bgp::speaker::{Speaker, Use, Vrf, VrfPolicies};
 use bgp::types::{Label, Relation, VrfNo};
 use ipnet::IpNet;
 use mio::unix::SourceFd;
@@ -23,7 +23,7 @@ use super::labels::Source as Labels;
 use super::links::Links;
 use super::{LISTENERS, Listener, is_no_ipv6, net as socket};
 use crate::apply::translate;
-use crate::config::bgp::{Bgp, Origin};
+use crate::config::bgp::{Bgp, Origin, PolicyName};
 use crate::config::{Valid, VrfName};
 use crate::labels::{Fec, Manager, Owner};
 use crate::rib::spec::{Discard, Hop, LabelAction, LabelSpec, PathsSpec, Source, TtlMode};
@@ -159,11 +159,16 @@ impl Vpns {
                 labels.insert(id, Bound { vrf, label, ttl });
             }
             let target = |t: &crate::config::RouteTarget| ExtCommunity(t.0);
+            let policy = |p: &Option<PolicyName>| p.as_ref().and_then(|n| valid.policy(&n.0));
             told.push(Vrf {
                 number: VrfNo(id.0),
                 rd: conf.rd,
                 import: conf.import.iter().map(target).collect(),
                 export: conf.export.iter().map(target).collect(),
+                policy: VrfPolicies {
+                    import: policy(&conf.import_policy),
+                    export: policy(&conf.export_policy),
+                },
                 label: label.and_then(|l| Label::new(l.get())),
             });
             speaker.set_own_addresses_in(VrfNo(id.0), links.addresses_in(id));

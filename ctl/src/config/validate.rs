@@ -85,13 +85,15 @@ impl Candidate {
         valid.rpki = self.policy.rpki().map(Arc::new);
         let around = policy::Around { file, keep };
         valid.policy = policy::validate(self.policy, &around, &mut log);
+        let policies: Vec<&str> = valid.policy.names().collect();
+        vrf::with_policies(&valid.vrfs, &vrf_places, &policies, &mut log);
         if let Some(draft) = self.bgp {
             let around = bgp::Around {
                 file,
                 has_id: valid.system.router_id.is_some(),
                 interfaces: &interfaces,
                 vrfs: &valid.vrfs,
-                policies: valid.policy.names().collect(),
+                policies,
                 keep: match files {
                     Files::Keep(running) => running.bgp.as_deref(),
                     Files::Read => None,

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 use toml_edit::{Array, Item, Table as OutTable};
 
-use super::bgp::{Bgp, Neighbor, Origin};
+use super::bgp::{Bgp, Neighbor, Origin, PolicyName};
 use super::model::TtlMode;
 use super::reader::{At, Key, Log, Table, string};
 use super::{print, terms};
@@ -134,6 +134,10 @@ pub struct Vrf {
     pub import: Vec<RouteTarget>,
     /// Its routes are told with these.
     pub export: Vec<RouteTarget>,
+    /// What becomes of routes that come in, and of those that are told, beside what targets say: policies.
+    pub import_policy: Option<PolicyName>,
+    /// See [`Vrf::import_policy`].
+    pub export_policy: Option<PolicyName>,
     /// Which of its routes are told beside those of CEs; left out: connected and static ones.
     pub redistribute: Option<BTreeSet<Origin>>,
     /// Of labels that lead into it, and of labels that its routes push; left out: `dataplane.mpls-ttl`.
@@ -151,6 +155,9 @@ impl fmt::Display for Vrf {
         self.export
             .iter()
             .try_for_each(|t| write!(f, " export {t}"))?;
+        for (key, policy) in self.policies() {
+            write!(f, " {key} {}", policy.0)?;
+        }
         if let Some(all) = &self.redistribute {
             f.write_str(" redistribute")?;
             all.iter().try_for_each(|o| write!(f, " {}", o.name()))?;
@@ -169,6 +176,15 @@ impl Vrf {
             .is_none_or(|all| all.contains(&source))
     }
 
+    /// Its policies, with their keys.
+    fn policies(&self) -> impl Iterator<Item = (&'static str, &PolicyName)> {
+        let both = [
+            ("import-policy", &self.import_policy),
+            ("export-policy", &self.export_policy),
+        ];
+        both.into_iter().filter_map(|(key, p)| Some((key, p.as_ref()?)))
+    }
+
     /// Its section of the file.
     pub(super) fn to_table(&self) -> OutTable {
         let mut table = OutTable::new();
@@ -181,6 +197,9 @@ impl Vrf {
                 let all: Array = targets.iter().map(ToString::to_string).collect();
                 set(key, all.into());
             }
+        }
+        for (key, policy) in self.policies() {
+            set(key, policy.0.as_str().into());
         }
         if let Some(all) = &self.redistribute {
             let all: Array = all.iter().map(|o| o.name()).collect();
@@ -204,6 +223,28 @@ pub(super) fn name(text: &str) -> Result<VrfName, String> {
         _ => Err(format!(
             "{text:?} can't be a VRF's name: 1 to {MAX_NAME} letters, digits, '-', '_' or '.'"
         )),
+    }
+}
+
+/// The policies of VRFs are among those that there are.
+pub(super) fn with_policies(
+    vrfs: &BTreeMap<VrfName, Vrf>,
+    places: &HashMap<VrfName, usize>,
+    known: &[&str],
+    log: &mut Log<'_>,
+) {
+    for (name, vrf) in vrfs {
+        for (key, PolicyName(policy)) in vrf.policies() {
+            if known.contains(&policy.as_str()) {
+                continue;
+            }
+            let message = match nearest(policy, known) {
+                Some(near) => format!("there is no policy {policy:?}; did you mean \"{near}\"?"),
+                None => format!("there is no policy {policy:?}; write it as [policy.{policy}]"),
+            };
+            let at = places.get(name).copied().unwrap_or_default();
+            log.at(at, format!("vrf.{name}.{key}"), message);
+        }
     }
 }
 
@@ -283,12 +324,22 @@ pub(super) fn sections(root: &Table<'_>, log: &mut Log<'_>) -> Vec<At<(VrfName, 
             log.at(at, key, hint);
             continue;
         };
-        let known = ["rd", "import", "export", "redistribute", "mpls-ttl"];
+        let known = [
+            "rd",
+            "import",
+            "export",
+            "import-policy",
+            "export-policy",
+            "redistribute",
+            "mpls-ttl",
+        ];
         let table = Table::new(entries, at, key, &known, &[], log);
         let vrf = Vrf {
             rd: table.read("rd", log, distinguisher).map(|rd| rd.value),
             import: targets(&table, "import", log),
             export: targets(&table, "export", log),
+            import_policy: policy(&table, "import-policy", log),
+            export_policy: policy(&table, "export-policy", log),
             redistribute: redistribute(&table, log),
             mpls_ttl: table.read("mpls-ttl", log, terms::ttl).map(|t| t.value),
         };
@@ -301,6 +352,14 @@ pub(super) fn sections(root: &Table<'_>, log: &mut Log<'_>) -> Vec<At<(VrfName, 
         }
     }
     out
+}
+
+fn policy(table: &Table<'_>, key: &'static str, log: &mut Log<'_>) -> Option<PolicyName> {
+    let named = |text: &str| match text {
+        "" => Err("the name of a [policy.NAME] is wanted".to_owned()),
+        name => Ok(PolicyName(name.to_owned())),
+    };
+    table.read(key, log, named).map(|p| p.value)
 }
 
 fn redistribute(table: &Table<'_>, log: &mut Log<'_>) -> Option<BTreeSet<Origin>> {

@@ -47,6 +47,7 @@ fn vrfs(w: &mut World, id: u8, import: &[u8], own: &[u8]) {
         rd: Some(Rd([0, 0, 0, id, 0, 0, 0, *n])),
         import: import.contains(n).then(|| target(*n)).into_iter().collect(),
         export: own.contains(n).then(|| target(*n)).into_iter().collect(),
+        policy: Default::default(),
         label: Label::new(1000 + u32::from(*n)),
     };
     let now = w.now;

@@ -30,6 +30,11 @@ fn label(n: u32) -> Label {
     Label::new(n).unwrap()
 }
 
+/// Where PE number `n` is among the neighbours.
+fn slot(n: u8) -> PeerId {
+    PeerId(LEAK.0 + u16::from(n))
+}
+
 /// A VRF that is told by distinguisher and label of its number.
 fn vrf(n: u8, import: &[u8], export: &[u8]) -> Vrf {
     Vrf {
@@ -37,6 +42,7 @@ fn vrf(n: u8, import: &[u8], export: &[u8]) -> Vrf {
         rd: Some(rd(n)),
         import: import.iter().map(|t| target(*t)).collect(),
         export: export.iter().map(|t| target(*t)).collect(),
+        policy: Default::default(),
         label: Some(label(1000 + u32::from(n))),
     }
 }
@@ -103,7 +109,7 @@ impl Bed {
                 router_id: RouterId::new(id.into()).unwrap(),
                 address: IpAddr::from(id),
             };
-            s.core.rib.common.peers.set(PeerId(n.into()), info);
+            s.core.rib.common.peers.set(slot(n), info);
         }
         s.set_vrfs(vrfs);
         let heard = Heard::default();
@@ -125,7 +131,7 @@ impl Bed {
         let rib = &mut self.s.core.rib;
         let id = rib.common.store.intern(b.view());
         let a = Announce {
-            peer: PeerId(peer.into()),
+            peer: slot(peer),
             path_id: 0,
             pre: id,
             post: Some(id),
@@ -140,7 +146,7 @@ impl Bed {
         let rib = &mut self.s.core.rib;
         let key = Vpn4::of(rd(r), net(n)).unwrap();
         rib.vpn4
-            .withdraw(&mut rib.common, PeerId(peer.into()), 0, key);
+            .withdraw(&mut rib.common, slot(peer), 0, key);
     }
 
     fn settle(&mut self) {
@@ -262,6 +268,86 @@ fn vrfs_come_change_and_go() {
     assert!(b.s.core.rib.common.store.is_empty(), "a count is left");
 }
 
+/// A CE of VRF `n` announces 10.3.0.0/16 with a path of one AS.
+fn ce(b: &mut Bed, n: u8, withdrawn: bool) {
+    let peer = slot(10 + n);
+    let mut buf = AttrBuf::new();
+    buf.set_origin(Origin::Igp);
+    buf.set_as_path([(SegmentKind::Sequence, &[Asn(65000 + u32::from(n))][..])]);
+    buf.next_hop = Some(NextHop::V4([10, 0, n, 2].into()));
+    buf.set_inner(n.into(), &[]);
+    let rib = &mut b.s.core.rib;
+    let info = PeerInfo {
+        relation: Relation::External,
+        local: false,
+        client: false,
+        router_id: RouterId::new([10, 0, n, 2].into()).unwrap(),
+        address: [10, 0, n, 2].into(),
+    };
+    rib.common.peers.set(peer, info);
+    let key = Vrf4::of(VrfNo(n.into()), net(3)).unwrap();
+    if withdrawn {
+        rib.vrf4.withdraw(&mut rib.common, peer, 0, key);
+        return;
+    }
+    let id = rib.common.store.intern(buf.view());
+    let a = Announce {
+        peer,
+        path_id: 0,
+        pre: id,
+        post: Some(id),
+        now: 0,
+    };
+    rib.vrf4.announce(&mut rib.common, key, a);
+    rib.common.store.release(id);
+}
+
+#[test]
+fn what_has_leaked_is_no_better_than_an_equal_route_of_a_ce() {
+    let mut b = Bed::new(vec![vrf(1, &[2], &[1]), vrf(2, &[1], &[2])]);
+    ce(&mut b, 1, false);
+    ce(&mut b, 2, false);
+    b.settle();
+    let from = |b: &Bed, n: u16| b.heard.0[&(VrfNo(n), net(3))].2;
+    assert_eq!([from(&b, 1), from(&b, 2)], [1, 2], "each has its own");
+    assert!(b.told(1, 3).is_some() && b.told(2, 3).is_some());
+    // Without its own, each has the other's; and it is told by who has learned it.
+    ce(&mut b, 2, true);
+    b.settle();
+    assert_eq!([from(&b, 1), from(&b, 2)], [1, 1]);
+    assert!(b.told(1, 3).is_some() && b.told(2, 3).is_none());
+}
+
+/// A policy of these rules.
+fn policy(rules: &str) -> Arc<Policy> {
+    crate::speaker::tests::policy(rules)
+}
+
+#[test]
+fn vrfs_have_policies_of_their_own() {
+    let mut closed = vrf(2, &[1], &[]);
+    closed.policy.import = Some(policy("reject-all"));
+    let mut b = Bed::new(vec![vrf(1, &[1], &[1]), closed.clone()]);
+    b.announce(1, 50, 7, 100, &[1]);
+    b.s.originate_in_vrf(VrfNo(1), net(3), Protocol::Static, None, b.now);
+    b.settle();
+    let has = |b: &Bed, v: u16, n: u8| b.heard.0.contains_key(&(VrfNo(v), net(n)));
+    assert!(has(&b, 1, 7) && !has(&b, 2, 7) && !has(&b, 2, 3));
+    assert!(b.told(1, 3).is_some());
+    // Another policy is run over what is there.
+    closed.policy.import = Some(policy("accept-all"));
+    let mut silent = vrf(1, &[1], &[1]);
+    silent.policy.export = Some(policy("reject-all"));
+    b.s.set_vrfs(vec![silent, closed]);
+    b.settle();
+    assert!(has(&b, 2, 7), "it is let in");
+    assert!(!has(&b, 2, 3) && b.told(1, 3).is_none(), "it is not told");
+    b.withdraw(1, 50, 7);
+    b.s.withdraw_in_vrf(VrfNo(1), net(3));
+    b.settle();
+    assert!(b.s.core.rib.common.store.is_empty(), "a count is left");
+}
+
 /// A neighbour at that address, of that AS, with VPN routes.
 fn pe(config: &Config, last: u8, asn: u32) -> (PeerKey, Arc<Neighbor>) {
     let (us, id) = (config.local.asn, config.local.router_id);
@@ -327,7 +413,7 @@ fn thousands_of_targets_are_no_trouble() {
     let rib = &mut b.s.core.rib;
     let id = rib.common.store.intern(many.view());
     let a = Announce {
-        peer: PeerId(1),
+        peer: slot(1),
         path_id: 0,
         pre: id,
         post: Some(id),

@@ -116,6 +116,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "no other VRF here exports it",
     ),
     (
+        "[policy.some]\n[vrf.blue]\nexport-policy = \"smoe\"\n",
+        "7: vrf.blue.export-policy: there is no policy \"smoe\"",
+        "did you mean \"some\"?",
+    ),
+    (
         "[vrf.blue]\n[[route]]\nprefix = \"10.9.0.0/16\"\nvrf = \"blue\"\nvia = \"10.0.0.2\"\nvia-table = \"red\"\n",
         "7: route 10.9.0.0/16 vrf blue: via-table: there is no VRF \"red\"",
         "the VRFs are blue",

@@ -146,6 +146,7 @@ fn vrfs(n: u32) -> BTreeMap<VrfName, Vrf> {
         ..Vrf::default()
     };
     let blue = Vrf {
+        import_policy: Some(crate::config::bgp::PolicyName("accept-all".into())),
         redistribute: Some([crate::config::bgp::Origin::Static].into()),
         mpls_ttl: Some(TtlMode::Pipe),
         ..Vrf::default()
