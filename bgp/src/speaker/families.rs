@@ -551,7 +551,10 @@ pub(super) fn seen(family: Family, net: IpNet) -> Option<IpNet> {
 /// Does the RPKI know of prefixes of a family in that VRF? What is in a VPN is nobody's but the customer's.
 pub(super) fn is_public(family: Family, vrf: VrfNo) -> bool {
     use Family::{Ipv4Labeled, Ipv4Unicast, Ipv6Labeled, Ipv6Unicast};
-    let unicast = matches!(family, Ipv4Unicast | Ipv6Unicast | Ipv4Labeled | Ipv6Labeled);
+    let unicast = matches!(
+        family,
+        Ipv4Unicast | Ipv6Unicast | Ipv4Labeled | Ipv6Labeled
+    );
     unicast && vrf == VrfNo::GLOBAL
 }
 

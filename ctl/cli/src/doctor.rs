@@ -1,10 +1,14 @@
 //! `trunkctl doctor`: the report of `hugepages::doctor`, and with `--fix` what `hugepages::mend` does before it.
 //!
+//! Where an appliance runs, what is odd about its VRFs is in the report, too: route targets that nobody has who is known.
+//!
 //! Cards are named by `--nic`, or by a configuration whose `pci:` devices are meant; nothing else of it is looked at here.
 
 use std::io::Write;
 use std::path::Path;
 
+use api::blocking::Client;
+use api::{Vrf, VrfQuery};
 use hugepages::doctor::{Check, Permissions, Status};
 use hugepages::mend::{self, Outcome as Mended, Wants};
 use hugepages::sys::Sys;
@@ -24,13 +28,37 @@ pub(crate) struct Fix<'a> {
     pub(crate) pages: Option<u64>,
 }
 
+/// The targets of a VRF that nobody matches; `None`: there are none.
+fn targets(vrf: &Vrf) -> Option<Check> {
+    let import =
+        (vrf.unmatched_import.iter()).map(|t| format!("nothing has {t}, which it imports"));
+    let export =
+        (vrf.unmatched_export.iter()).map(|t| format!("nobody known takes {t}, which it exports"));
+    let all: Vec<String> = import.chain(export).collect();
+    (!all.is_empty()).then(|| Check {
+        name: format!("vrf {}", vrf.name),
+        status: Status::Warning,
+        detail: all.join("; "),
+        remedy: None,
+    })
+}
+
 /// Mends if that is asked for, and reports.
-pub(crate) fn run(json: bool, out: &mut dyn Write, fix: Option<&Fix<'_>>) -> Outcome {
+pub(crate) fn run(
+    json: bool,
+    socket: &Path,
+    out: &mut dyn Write,
+    fix: Option<&Fix<'_>>,
+) -> Outcome {
     let mended = match fix {
         Some(fix) => mend(json, out, fix)?,
         None => Vec::new(),
     };
-    let checks = hugepages::doctor::run();
+    let mut checks = hugepages::doctor::run();
+    // Without an appliance there is nothing to be said of one.
+    let appliance = Client::connect(socket).ok();
+    let vrfs = appliance.and_then(|mut c| c.vrfs(VrfQuery::default()).ok());
+    checks.extend(vrfs.iter().flat_map(|v| &v.vrfs).filter_map(targets));
     match (json, fix) {
         (true, Some(_)) => {
             let both = serde_json::json!({ "actions": mended, "checks": checks });

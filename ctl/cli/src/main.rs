@@ -145,7 +145,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Outcome {
                 config: config.as_deref(),
                 pages: *pages,
             });
-            doctor::run(cli.json, out, fix.as_ref())
+            doctor::run(cli.json, &cli.socket, out, fix.as_ref())
         }
         Noun::Completions { shell } => {
             // Made in memory: the generator gives up on a pipe that is closed.

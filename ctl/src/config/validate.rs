@@ -68,7 +68,15 @@ impl Candidate {
             valid.route_file = route_file(written, file, files, &own, &mut log);
         }
         let leaks: HashMap<Dest, usize> = (self.routes.iter())
-            .filter(|d| matches!(&d.value.1, Target::Via { via_table: Some(_), .. }))
+            .filter(|d| {
+                matches!(
+                    &d.value.1,
+                    Target::Via {
+                        via_table: Some(_),
+                        ..
+                    }
+                )
+            })
             .map(|d| (d.value.0.clone(), d.at))
             .collect();
         routes(self.routes, &own, &mut valid, &mut log);

@@ -182,7 +182,8 @@ impl Vrf {
             ("import-policy", &self.import_policy),
             ("export-policy", &self.export_policy),
         ];
-        both.into_iter().filter_map(|(key, p)| Some((key, p.as_ref()?)))
+        both.into_iter()
+            .filter_map(|(key, p)| Some((key, p.as_ref()?)))
     }
 
     /// Its section of the file.

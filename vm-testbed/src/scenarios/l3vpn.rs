@@ -9,6 +9,7 @@
 //!  green ─┘└── gobgp: a PE in the same AS
 //! ```
 
+pub mod edges;
 pub mod hostile;
 pub mod inter_as;
 pub mod refusals;

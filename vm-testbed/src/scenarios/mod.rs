@@ -157,6 +157,11 @@ pub const ALL: &[Scenario] = &[
         l3vpn::targets::constraint,
     ),
     quick(
+        "l3vpn/edges",
+        "CEs of one AS and one site (AS override, allowas-in, site of origin), policies of VRFs, ways into and out of the global table",
+        l3vpn::edges::edges,
+    ),
+    quick(
         "l3vpn/refusals",
         "one distinguisher twice, an interface in two VRFs, a label out of its range, a target nobody can match, a loop through a leak: each by name",
         l3vpn::refusals::refusals,

@@ -58,7 +58,10 @@ type Way = (Option<IpAddr>, Vec<u32>, u16);
 
 /// Those of VRFs, and those of VPNs that it is asked for a label for: their labels.
 #[derive(Default)]
-struct Heard(BTreeMap<(VrfNo, IpNet), Way>, BTreeMap<(Rd, IpNet), Vec<u32>>);
+struct Heard(
+    BTreeMap<(VrfNo, IpNet), Way>,
+    BTreeMap<(Rd, IpNet), Vec<u32>>,
+);
 
 impl Best for Heard {
     fn best(&mut self, _: IpNet, _: &[super::super::Use<'_>]) {}
@@ -145,8 +148,7 @@ impl Bed {
     fn withdraw(&mut self, peer: u8, r: u8, n: u8) {
         let rib = &mut self.s.core.rib;
         let key = Vpn4::of(rd(r), net(n)).unwrap();
-        rib.vpn4
-            .withdraw(&mut rib.common, slot(peer), 0, key);
+        rib.vpn4.withdraw(&mut rib.common, slot(peer), 0, key);
     }
 
     fn settle(&mut self) {
@@ -386,7 +388,10 @@ fn at_a_border_routes_of_others_have_labels_of_ours() {
     b.announce(2, 51, 8, 100, &[]);
     b.settle();
     let way = |r, n, l| ((rd(r), net(n)), vec![l]);
-    assert_eq!(b.heard.1, BTreeMap::from([way(50, 7, 102), way(51, 8, 102)]));
+    assert_eq!(
+        b.heard.1,
+        BTreeMap::from([way(50, 7, 102), way(51, 8, 102)])
+    );
     b.withdraw(2, 51, 8);
     b.settle();
     assert_eq!((b.heard.1.len(), local(&b, 51, 8)), (1, None));
