@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::attrs::{Origin, SegmentKind};
 use crate::rib::{HopEvent, Options, PeerInfo};
+use crate::rpki::{CacheId, Changes, Vrp};
 use crate::session::{FamilyConfig, SessionConfig};
 use crate::speaker::{Config, Local, PeerKey, Side, Wanted};
 use crate::types::{Asn, NextHop, Relation, RouterId};
@@ -323,6 +324,27 @@ fn what_has_leaked_is_no_better_than_an_equal_route_of_a_ce() {
 /// A policy of these rules.
 fn policy(rules: &str) -> Arc<Policy> {
     crate::speaker::tests::policy(rules)
+}
+
+#[test]
+fn the_rpki_is_not_asked_about_prefixes_of_vpns() {
+    let mut b = Bed::new(vec![vrf(1, &[1], &[1])]);
+    let vrp = Vrp {
+        prefix: net(3),
+        max_len: 16,
+        asn: Asn(999),
+    };
+    let cache = CacheId::new(0).unwrap();
+    b.s.roas().announce(cache, &vrp, &mut Changes::default());
+    ce(&mut b, 1, false);
+    b.settle();
+    let rib = &b.s.core.rib;
+    let best = rib.vrf4.best(Vrf4::of(VrfNo(1), net(3)).unwrap()).unwrap();
+    let view = rib.common.store.view(best.post.unwrap());
+    let said = |family, vrf| b.s.core.gate.validity((family, VrfNo(vrf)), &net(3), view);
+    assert_eq!(said(Family::Ipv4Unicast, 0), Validity::Invalid);
+    assert_eq!(said(Family::Ipv4Unicast, 1), Validity::NotFound);
+    assert_eq!(said(Family::Vpnv4, 0), Validity::NotFound);
 }
 
 #[test]
