@@ -10,9 +10,10 @@
 use std::fmt;
 
 use super::hops::NextHopId;
+use super::key::Key;
 use super::peers::{Peers, Status};
 use super::store::{AttrId, Store};
-use crate::types::{PathId, PeerId, Relation};
+use crate::types::{Family, PathId, PeerId, Relation};
 
 /// How routes are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Options {
     pub paths_internal: u8,
     /// Routes used at once need AS_PATHs of equal length only, not the same ones.
     pub multipath_relax: bool,
+    /// Which routes have a backup.
+    pub backups: Backups,
 }
 
 impl Default for Options {
@@ -46,6 +49,32 @@ impl Default for Options {
             paths_external: 1,
             paths_internal: 1,
             multipath_relax: false,
+            backups: Backups::default(),
+        }
+    }
+}
+
+/// Of which routes the best path by another next hop is chosen too: it stands by for those that are used
+/// (draft-ietf-rtgwg-bgp-pic).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backups {
+    /// Those without labels.
+    pub unicast: bool,
+    /// Those with labels (RFC 8277).
+    pub labeled: bool,
+    /// VPNs', and all of VRFs.
+    pub vpn: bool,
+}
+
+impl Backups {
+    /// Those of the table with such keys?
+    pub(super) const fn of<K: Key>(self) -> bool {
+        match (K::FAMILY, K::LABELED) {
+            (Family::Ipv4Unicast | Family::Ipv6Unicast, false) => self.unicast,
+            (Family::Ipv4Labeled | Family::Ipv6Labeled, _) => self.labeled,
+            (Family::Ipv4Unicast | Family::Ipv6Unicast, true) => self.vpn,
+            (Family::Vpnv4 | Family::Vpnv6, _) => self.vpn,
+            _ => false,
         }
     }
 }
@@ -333,6 +362,28 @@ fn multipath(left: &mut [Candidate], most: usize, store: &Store, o: &Options) ->
         }
     }
     n
+}
+
+/// Of those that [`choose`] has left behind the first `used` ones, the best by a next hop that none of these has: it may
+/// stand by for them. Where its path stands.
+pub(super) fn backup(
+    all: &mut [Candidate],
+    used: usize,
+    store: &Store,
+    peers: &Peers,
+    o: &Options,
+) -> Option<usize> {
+    let (used, rest) = all.split_at_mut_checked(used.max(1))?;
+    let hop = |c: &Candidate| store.header(c.input.post).hop();
+    let other = |c: &Candidate| hop(c) != NextHopId::NONE && used.iter().all(|u| hop(u) != hop(c));
+    let n = front(rest, other);
+    let one = Options {
+        paths_external: 1,
+        paths_internal: 1,
+        ..*o
+    };
+    let found = choose(&mut rest[..n], store, peers, &one);
+    rest.first().filter(|_| found > 0).map(|c| c.at as usize)
 }
 
 /// The step in which each lost; in the order of `all`, which [`choose`] has not touched yet.

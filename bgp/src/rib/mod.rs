@@ -40,7 +40,7 @@ mod tree;
 mod view;
 
 pub use advertise::{Audience, Export, Room, Sink};
-pub use decision::{Fate, Options, Step};
+pub use decision::{Backups, Fate, Options, Step};
 pub use group::{Advertise, GroupId};
 pub use hops::{HopEvent, NextHopId, NextHops};
 pub use key::{Key, L4, L6, Labeled, V4, V6, V6Slot};

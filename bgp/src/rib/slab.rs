@@ -49,6 +49,7 @@ impl<K> Entry<K> {
             peer: self.peer,
             epoch: self.flags >> EPOCH & 3,
             beside: false,
+            backup: false,
             path_id,
             pre: AttrId(self.pre),
             post: AttrId(self.post),
@@ -78,6 +79,8 @@ pub(super) struct Cell {
     pub(super) epoch: u8,
     /// The consumer was told of it as one beside the best.
     pub(super) beside: bool,
+    /// Or as the one that stands by.
+    pub(super) backup: bool,
     pub(super) path_id: u32,
     pub(super) pre: AttrId,
     pub(super) post: AttrId,
@@ -87,7 +90,10 @@ pub(super) struct Cell {
 impl Cell {
     #[inline]
     fn head(&self) -> u32 {
-        u32::from(self.peer) | u32::from(self.epoch) << 16 | u32::from(self.beside) << 18
+        u32::from(self.peer)
+            | u32::from(self.epoch) << 16
+            | u32::from(self.beside) << 18
+            | u32::from(self.backup) << 19
     }
 
     #[inline]
@@ -96,6 +102,7 @@ impl Cell {
             peer: w[0] as u16,
             epoch: (w[0] >> 16 & 3) as u8,
             beside: w[0] >> 18 & 1 != 0,
+            backup: w[0] >> 19 & 1 != 0,
             pre: AttrId(w[1]),
             post: AttrId(w[2]),
             learnt: w[3],

@@ -88,6 +88,8 @@ pub struct Change<'a, K> {
     pub moved: bool,
     /// The best path, then those used beside it; empty: there is none.
     pub best: &'a [Path],
+    /// The best by a next hop that none of these has, where such are asked for ([`Options::backups`]).
+    pub backup: Option<Path>,
 }
 
 /// Paths of a neighbour in a table.
@@ -286,6 +288,7 @@ impl<K: Key> Table<K> {
             peer: a.peer.0,
             epoch,
             beside: false,
+            backup: false,
             path_id: a.path_id,
             pre: a.pre,
             post,
@@ -298,7 +301,7 @@ impl<K: Key> Table<K> {
             return self.replace(common, e, at, old, new);
         }
         // Asked before it is in, for then it is easier to say what is best without it.
-        let quiet = !fresh && self.settled(e) && self.behind(common, e, &new);
+        let quiet = !fresh && self.settled(common, e) && self.behind(common, e, &new);
         if self.slab.push(e, new).is_none() {
             return Announced::Full;
         }
@@ -325,7 +328,7 @@ impl<K: Key> Table<K> {
         old: Cell,
         mut new: Cell,
     ) -> Announced {
-        new.beside = old.beside;
+        (new.beside, new.backup) = (old.beside, old.backup);
         let was = self.status(&old);
         if old.epoch != new.epoch {
             if self.peer(PeerId(old.peer)).removed(old.epoch) {
@@ -366,9 +369,12 @@ impl<K: Key> Table<K> {
         Announced::Replaced
     }
 
-    /// Is the told best path still what it was, and of all paths the best?
-    fn settled(&self, e: u32) -> bool {
-        !self.sensitive && self.slab.get(e).flags & TOLD != 0 && !self.dirty.contains(e)
+    /// Is the told best path still what it was, and of all paths the best? Where there are backups, every path may be one.
+    fn settled(&self, common: &Common, e: u32) -> bool {
+        !self.sensitive
+            && !common.options.backups.of::<K>()
+            && self.slab.get(e).flags & TOLD != 0
+            && !self.dirty.contains(e)
     }
 
     /// Can a path that is added not change what is best (or used)? The entry is settled.
@@ -391,7 +397,7 @@ impl<K: Key> Table<K> {
 
     /// Had a path no influence on what was chosen, so that it can go unnoticed?
     fn quiet(&self, common: &mut Common, e: u32, at: usize, old: &Cell) -> bool {
-        if at == 0 || old.beside || !self.settled(e) {
+        if at == 0 || old.beside || old.backup || !self.settled(common, e) {
             return false;
         }
         // What is stale for long by now may not have been when it was decided; so with what is gone or out of reach.
@@ -423,6 +429,9 @@ impl<K: Key> Table<K> {
             if K::LABELED || hop(old.post) != hop(new) {
                 entry.flags |= MOVED;
             }
+        } else if old.backup {
+            // The neighbours are told nothing of it.
+            entry.flags |= MOVED;
         }
     }
 
@@ -506,7 +515,7 @@ impl<K: Key> Table<K> {
             self.slab.get_mut(e).flags |= TOLD;
         }
         self.chosen = self.chosen + usize::from(usable) - usize::from(had);
-        if had != usable || flags & CHANGED != 0 {
+        if had != usable || flags & (CHANGED | MOVED) != 0 {
             let path = self.path(c);
             let change = Change {
                 key,
@@ -515,8 +524,16 @@ impl<K: Key> Table<K> {
                 best: std::slice::from_ref(&path)
                     .get(..usize::from(usable))
                     .unwrap_or_default(),
+                backup: None,
             };
             consumer(common, &change);
+        }
+        self.mark_decided(e, had != usable || flags & CHANGED != 0);
+    }
+
+    /// Marks a prefix for the groups: all of them if its best path is another, else those that are told of more.
+    fn mark_decided(&mut self, e: u32, other: bool) {
+        if other {
             self.mark(e);
         } else if self.sensitive {
             self.mark_sensitive(e);
@@ -534,33 +551,64 @@ impl<K: Key> Table<K> {
         let mut all = std::mem::take(&mut self.candidates);
         self.gather(common, e, &mut all);
         let used = decision::choose(&mut all, &common.store, &common.peers, &common.options);
+        let backup = match common.options.backups.of::<K>() && used > 0 {
+            true => decision::backup(
+                &mut all,
+                used,
+                &common.store,
+                &common.peers,
+                &common.options,
+            ),
+            false => None,
+        };
         let (other, moved) = self.settle(common, e, &all[..used]);
+        // What was first has changed places with the best.
+        let best_at = all.first().map(|c| c.at as usize);
+        let backup = backup.map(|at| best_at.filter(|_| at == 0).unwrap_or(at));
+        let moved = self.set_backup(e, backup) || moved;
         self.candidates = all;
         self.chosen = self.chosen + usize::from(used > 0) - usize::from(had);
-        if other || flags & CHANGED != 0 {
+        let other = other || flags & CHANGED != 0;
+        if other || moved || flags & MOVED != 0 {
             let mut best = std::mem::take(&mut self.best);
             best.clear();
-            let first = self.slab.first(e).filter(|_| used > 0);
-            best.extend(first.map(|c| self.path(&c)));
-            if used > 1 {
-                let beside = self.slab.cells(e).filter(|c| c.beside);
-                best.extend(beside.map(|c| self.path(&c)));
-            }
+            self.chosen_paths(e, used > 0, &mut best);
             let change = Change {
                 key: self.slab.get(e).key,
                 had,
                 moved: moved || flags & MOVED != 0,
                 best: &best,
+                backup: backup.and_then(|at| Some(self.path(&self.slab.cell(e, at)?))),
             };
             consumer(common, &change);
             self.best = best;
-            self.mark(e);
-        } else if self.sensitive {
-            self.mark_sensitive(e);
         }
+        self.mark_decided(e, other);
         if used == 0 {
             self.reap(e);
         }
+    }
+
+    /// The best path, if there is one, and those used beside it.
+    fn chosen_paths(&self, e: u32, any: bool, to: &mut Vec<Path>) {
+        if any {
+            let first = self.slab.first(e).into_iter();
+            let beside = self.slab.cells(e).skip(1).filter(|c| c.beside);
+            to.extend(first.chain(beside).map(|c| self.path(&c)));
+        }
+    }
+
+    /// What the last drain chose of a prefix: the best path and those used beside it, and the one that stands by.
+    #[must_use]
+    pub fn in_use(&self, key: K) -> (Vec<Path>, Option<Path>) {
+        let mut best = Vec::new();
+        let Some(e) = self.tree.get(key) else {
+            return (best, None);
+        };
+        let any = self.slab.get(e).flags & TOLD != 0;
+        self.chosen_paths(e, any, &mut best);
+        let mut more = self.slab.cells(e).filter(|c| any && c.backup);
+        (best, more.next().map(|c| self.path(&c)))
     }
 
     /// The paths that could be used.
@@ -614,6 +662,21 @@ impl<K: Key> Table<K> {
         while let Some(mut c) = self.slab.cell(e, at) {
             if c.beside != beside(at) {
                 c.beside = !c.beside;
+                self.slab.set(e, at, c);
+                other = true;
+            }
+            at += 1;
+        }
+        other
+    }
+
+    /// Notes which path stands by; is it another than before?
+    fn set_backup(&mut self, e: u32, backup: Option<usize>) -> bool {
+        let mut other = false;
+        let mut at = 1;
+        while let Some(mut c) = self.slab.cell(e, at) {
+            if c.backup != (backup == Some(at)) {
+                c.backup = !c.backup;
                 self.slab.set(e, at, c);
                 other = true;
             }

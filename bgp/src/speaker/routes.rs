@@ -72,11 +72,14 @@ pub struct Use<'a> {
     pub labels: LabelStack,
     /// The table in which the next hop is looked up, and where routes of the router's own are from.
     pub table: VrfNo,
+    /// It stands by: packets go this way while none of the others can be reached.
+    pub backup: bool,
 }
 
 /// Hears which routes are best.
 pub trait Best {
-    /// Packets for `net` go by all of `by` from now on; empty: there is no route any more.
+    /// Packets for `net` go by all of `by` from now on, or by the last of them alone while the others can't be reached, if
+    /// that is a backup; empty: there is no route any more.
     fn best(&mut self, net: IpNet, by: &[Use<'_>]);
 
     /// The same of a route with labels. Answers with the label of ours that packets for `net` may come with, and will go by
@@ -335,15 +338,18 @@ impl Speaker {
     }
 }
 
-/// How packets go by these paths; put into `by`.
+/// How packets go by what was chosen; put into `by`.
 pub(super) fn uses<'s, K: Key>(
     common: &Common,
     sources: &'s [Option<Source>],
     best: &[Path],
+    backup: Option<&Path>,
     by: &mut Vec<Use<'s>>,
 ) {
     by.clear();
-    by.extend(best.iter().filter_map(|path| {
+    let best = best.iter().map(|path| (path, false));
+    let all = best.chain(backup.map(|path| (path, true)));
+    by.extend(all.filter_map(|(path, backup)| {
         let source = sources
             .get(usize::from(path.peer.0))
             .and_then(Option::as_ref);
@@ -359,6 +365,7 @@ pub(super) fn uses<'s, K: Key>(
             relation: source.map(|s| s.rules.relation),
             labels,
             table,
+            backup,
         })
     }));
 }
@@ -387,7 +394,13 @@ impl Core {
             if !change.moved {
                 return;
             }
-            uses::<K>(common, sources, change.best, &mut by);
+            uses::<K>(
+                common,
+                sources,
+                change.best,
+                change.backup.as_ref(),
+                &mut by,
+            );
             let label = change.key.tell(to, &by);
             if K::LABELED {
                 let transit = by.first().is_some_and(|u| u.relation.is_some());

@@ -93,6 +93,8 @@ pub struct PathView {
     pub attrs: AttrBuf,
     /// The label of ours that packets for the prefix may come with.
     pub local_label: Option<Label>,
+    /// It stands by for the best path.
+    pub backup: bool,
     /// How long it is there.
     pub age: Duration,
     /// It is kept through a restart.
@@ -369,6 +371,8 @@ impl Speaker {
         out: &mut Vec<PathView>,
     ) {
         let (table, common) = K::table(&mut self.core.rib);
+        let backup = table.in_use(route.key).1;
+        let backup = backup.map(|p| (p.peer, p.path_id));
         let fates = if explain {
             table.explain(common, route.key)
         } else {
@@ -380,6 +384,7 @@ impl Speaker {
                 .find(|(p, _)| p.peer == path.peer && p.path_id == path.path_id);
             let mut view = self.path_view(route.key, path, path.post.unwrap_or(path.pre), now);
             view.best = route.best && n == 0;
+            view.backup = backup == Some((path.peer, path.path_id));
             view.local_label = K::side_ref(&self.core.sides).locals.get(route.key);
             view.fate = fate.map(|(_, f)| *f);
             if path.post.is_none() {
@@ -422,6 +427,7 @@ impl Speaker {
             path_id: path.path_id,
             attrs: AttrBuf::from_view(view),
             local_label: None,
+            backup: false,
             rpki: {
                 let of = (K::FAMILY, key.vrf().unwrap_or(VrfNo::GLOBAL));
                 self.core.gate.validity(of, &net, view)

@@ -2,8 +2,9 @@
 //!
 //! Read RFC 4364 4 and RFC 4659. A VRF's routes are a table of their own ([`Vrf4`](crate::rib::Vrf4)): those that its CEs and
 //! the router itself have, and copies of VPN routes. Each table decides by itself, by the whole of RFC 4271 9.1:
-//! 1. Of a VPN prefix (RD and prefix) the best path, and those used beside it.
-//! 2. Those come into each VRF that imports one of their route targets, and are paths there like those of CEs.
+//! 1. Of a VPN prefix (RD and prefix) the best path, those used beside it, and the one that stands by, if backups are asked for.
+//! 2. Those come into each VRF that imports one of their route targets, and are paths there like those of CEs; the last only
+//!    where one of the others came in, or is from.
 //! 3. What is best in a VRF, if it was learned there, goes out again as a VPN route: with the VRF's RD, targets and label, as a
 //!    path of the router's own.
 //!
@@ -229,8 +230,8 @@ impl<K: Ours> Import<K> for Reimport<'_> {
     fn removed(&mut self, _: PeerId, _: PathId, _: K) {}
 }
 
-/// A prefix of a VRF or VPN, and the paths that are used.
-type Changed<K> = Vec<(K, ArrayVec<Path, BESIDE>)>;
+/// A prefix of a VPN, the paths that are used, and the one that stands by.
+type Changed<K> = Vec<(K, ArrayVec<Path, BESIDE>, Option<Path>)>;
 
 impl Core {
     /// A piece of all of it. True: there is more.
@@ -258,11 +259,16 @@ impl Core {
         let locals = &mut <Scoped<Rd, B>>::side(&mut self.sides).locals;
         let mut by = Vec::new();
         table.drain(common, budget, |common, c| {
-            let best = c.best.iter().take(BESIDE).copied();
-            changed.push((c.key, best.collect()));
+            // One is left for the backup.
+            let best = c.best.iter().take(BESIDE - 1).copied();
+            changed.push((c.key, best.collect(), c.backup));
             if transit || locals.get(c.key).is_some() {
-                let best = if transit { c.best } else { &[] };
-                uses::<Scoped<Rd, B>>(common, sources, best, &mut by);
+                let (best, backup) = if transit {
+                    (c.best, c.backup)
+                } else {
+                    (&[][..], None)
+                };
+                uses::<Scoped<Rd, B>>(common, sources, best, backup.as_ref(), &mut by);
                 let label = c.key.tell(to, &by);
                 let others = by.first().is_some_and(|u| u.relation.is_some());
                 locals.set(c.key, label, others);
@@ -271,37 +277,55 @@ impl Core {
         let walk = B::imports(&mut self.vpns);
         if let Some(from) = walk.take() {
             let known = changed.len();
-            let next = table.walk(from, LOOKED_AT, |r| {
-                let best = r.paths.iter().take(usize::from(r.best)).copied();
-                changed.push((r.key, best.collect()));
-            });
+            let mut keys = Vec::new();
+            let next = table.walk(from, LOOKED_AT, |r| keys.push(r.key));
+            changed.extend(keys.into_iter().map(|key| {
+                let (best, backup) = table.in_use(key);
+                (key, best.into_iter().take(BESIDE - 1).collect(), backup)
+            }));
             *walk = next.map(Some);
             let over = walk.is_none();
             let relabel = B::relabel(&mut self.vpns);
             if *relabel {
-                (changed[known..].iter()).for_each(|(key, _)| table.tell_again(*key));
+                (changed[known..].iter()).for_each(|(key, ..)| table.tell_again(*key));
                 *relabel = !over;
             }
         }
         let walking = B::imports(&mut self.vpns).is_some();
         let more = table.working() || table.waiting() > 0 || walking;
-        for (key, best) in &changed {
-            self.import_vpn(*key, best);
+        for (key, best, backup) in &changed {
+            self.import_vpn(*key, best, *backup);
         }
         more
     }
 
+    /// Which of these paths comes into which VRF, by its place; the backup's is behind the others.
+    fn imports(&self, best: &[Path], backup: Option<&Path>) -> Vec<(usize, VrfNo)> {
+        let mut out: Vec<(usize, VrfNo)> = Vec::new();
+        let mut primary = BTreeSet::new();
+        for (n, path) in best.iter().enumerate() {
+            let Some(post) = path.post else { continue };
+            let view = self.rib.common.store.view(post);
+            let wanted = self.vpns.importers(view);
+            // Where it is from, it need not come in.
+            primary.extend(wanted.iter().copied());
+            primary.insert(VrfNo(view.table() as u16));
+            out.extend(wanted.into_iter().map(|vrf| (n, vrf)));
+        }
+        if let Some(post) = backup.and_then(|path| path.post) {
+            let mut wanted = self.vpns.importers(self.rib.common.store.view(post));
+            wanted.retain(|vrf| primary.contains(vrf));
+            out.extend(wanted.into_iter().map(|vrf| (best.len(), vrf)));
+        }
+        out
+    }
+
     /// Takes the paths of a VPN prefix into the VRFs that want them, and out of those that had others.
-    fn import_vpn<B: Base>(&mut self, key: Scoped<Rd, B>, best: &[Path])
+    fn import_vpn<B: Base>(&mut self, key: Scoped<Rd, B>, best: &[Path], backup: Option<Path>)
     where
         Scoped<VrfNo, B>: Ours,
     {
-        let mut next: Vec<(usize, VrfNo)> = Vec::new();
-        for (n, path) in best.iter().enumerate() {
-            let Some(post) = path.post else { continue };
-            let wanted = self.vpns.importers(self.rib.common.store.view(post));
-            next.extend(wanted.into_iter().map(|vrf| (n, vrf)));
-        }
+        let next = self.imports(best, backup.as_ref());
         let old = B::taken(&mut self.vpns).remove(&key).unwrap_or_default();
         let mut now = Vec::with_capacity(next.len());
         let number = match next.is_empty() {
@@ -309,7 +333,9 @@ impl Core {
             false => self.vpns.rds.hold(key.space),
         };
         for (n, vrf) in next {
-            let path = &best[n];
+            let Some(path) = best.get(n).or(backup.as_ref()) else {
+                continue;
+            };
             let Some(post) = self.imported(vrf, key.key.net(), path) else {
                 continue;
             };
@@ -389,7 +415,7 @@ impl Core {
         let mut by = Vec::new();
         table.drain(common, budget, |common, c| {
             changed.push((c.key, c.best.first().copied()));
-            uses::<Scoped<VrfNo, B>>(common, sources, c.best, &mut by);
+            uses::<Scoped<VrfNo, B>>(common, sources, c.best, c.backup.as_ref(), &mut by);
             to.vrf(c.key.space, c.key.key.net(), &by);
         });
         let walk = B::exports(&mut self.vpns);

@@ -299,6 +299,7 @@ fn each(
 fn route(out: &mut dyn Write, r: &BgpRoute) -> io::Result<()> {
     let mark = match (r.best, r.problem.is_empty()) {
         (true, _) => "*",
+        (false, true) if r.backup => "b",
         (false, true) => " ",
         (false, false) => "x",
     };
@@ -482,6 +483,10 @@ mod tests {
                 .unwrap()
                 .ends_with("64514 i label 100/200\n")
         );
+        (r.best, r.backup) = (false, true);
+        let mut out = Vec::new();
+        route(&mut out, &r).unwrap();
+        assert!(out.starts_with(b"b 203.0.113.0/24 "));
         r.label.clear();
         r.local_label = Some(16);
         r.rpki = "invalid".into();

@@ -9,7 +9,7 @@ use bgp::rib::{HopEvent, NextHopId};
 use bgp::speaker::{self, Best, Speaker, Use};
 use bgp::types::{Label, NextHop, Rd, Relation, VrfNo};
 use ipnet::IpNet;
-use net::{LabelStack, VrfId};
+use net::VrfId;
 
 use super::labels::Labels;
 use super::links::Links;
@@ -19,7 +19,7 @@ use crate::config::bgp::{Origin, OwnLabel};
 use crate::control::router::Iface;
 use crate::labels::Fec;
 use crate::rib::spec::{Discard, Hop, PathsSpec, Source};
-use crate::rib::{FollowedHop, Rib, SetId};
+use crate::rib::{FollowedHop, LabeledHop, Rib, SetId};
 
 /// Routes of the router's own told in a turn.
 const OWN: usize = 2048;
@@ -143,7 +143,7 @@ pub(super) struct ToRib<'a, 'm> {
     hops: Vec<FollowedHop>,
     done: usize,
     /// The paths of the route before: most have the same.
-    last: Option<(NextHop, SetId)>,
+    last: Option<([Option<NextHop>; 2], SetId)>,
 }
 
 impl ToRib<'_, '_> {
@@ -153,30 +153,45 @@ impl ToRib<'_, '_> {
     }
 
     fn paths(&mut self, by: &[Use<'_>]) -> Option<SetId> {
-        if let [one] = by
-            && let (Some(hop), Some((last, set))) = (one.next_hop, self.last)
-            && hop == last
+        let simple = match by {
+            [one] => Some([one.next_hop, None]),
+            [one, other] if other.backup => Some([one.next_hop, other.next_hop]),
+            _ => None,
+        };
+        if let (Some(hops), Some((last, set))) = (simple, self.last)
+            && hops == last
         {
             return Some(set);
         }
-        let first = by.first()?.next_hop?;
-        if policy::is_discard(&first) {
+        if policy::is_discard(&by.first()?.next_hop?) {
             return Some(self.labels.rib.discard());
         }
         let mut hops = std::mem::take(&mut self.hops);
         hops.clear();
-        for hop in by.iter().filter_map(|u| self.followed(u)) {
+        for hop in primaries(by).filter_map(|u| self.followed(u)) {
             if !hops.contains(&hop) {
                 hops.push(hop);
             }
         }
-        let set = (!hops.is_empty()).then(|| self.labels.rib.bgp_paths(&hops));
+        let backup = self.backup(by).filter(|b| !hops.contains(b));
+        let set = (!hops.is_empty()).then(|| self.labels.rib.bgp_paths_backed(&hops, backup));
         self.hops = hops;
         let set = set?;
-        if by.len() == 1 && address(first).is_some() {
-            self.last = Some((first, set));
-        }
+        // Of a link-local one the next hop does not say all.
+        let whole = |h: &Option<NextHop>| h.is_none_or(|h| address(h).is_some());
+        self.last = (simple.filter(|hops| hops.iter().all(whole)))
+            .map(|hops| (hops, set))
+            .or(self.last);
         Some(set)
+    }
+
+    /// The next hop that stands by, if packets can be sent there.
+    fn backup(&self, by: &[Use<'_>]) -> Option<FollowedHop> {
+        let found = by.iter().find(|u| u.backup)?;
+        if policy::is_discard(&found.next_hop?) {
+            return None;
+        }
+        self.followed(found)
     }
 
     /// The same with labels.
@@ -189,17 +204,27 @@ impl ToRib<'_, '_> {
         (!hops.is_empty()).then(|| self.labels.rib.labeled_paths(&hops, ttl))
     }
 
-    fn labeled_hops(&self, by: &[Use<'_>]) -> Vec<(FollowedHop, LabelStack)> {
-        let mut hops: Vec<(FollowedHop, LabelStack)> = Vec::new();
-        for u in by {
+    /// Each once; one that stands by only behind those that it may take the place of.
+    fn labeled_hops(&self, by: &[Use<'_>]) -> Vec<LabeledHop> {
+        let mut hops: Vec<LabeledHop> = Vec::new();
+        let one = |u: &Use<'_>, hop: FollowedHop| {
             let labels = u.labels.as_slice().iter();
             // They are fewer than a stack holds. Those of a route that has leaked within this router lead back here.
-            let labels = labels
-                .filter(|_| u.table == VrfNo::GLOBAL)
-                .filter_map(|l| net::Label::new(l.get()))
-                .collect();
-            let hop = self.followed(u).map(|hop| (hop, labels));
+            let labels = labels.filter(|_| u.table == VrfNo::GLOBAL);
+            LabeledHop {
+                hop,
+                labels: labels.filter_map(|l| net::Label::new(l.get())).collect(),
+                backup: u.backup,
+            }
+        };
+        for u in primaries(by) {
+            let hop = self.followed(u).map(|hop| one(u, hop));
             hops.extend(hop.filter(|h| !hops.contains(h)));
+        }
+        if let (Some(hop), Some(u), false) = (self.backup(by), by.last(), hops.is_empty())
+            && hops.iter().all(|h| h.hop != hop)
+        {
+            hops.push(one(u, hop));
         }
         hops
     }
@@ -219,6 +244,11 @@ impl ToRib<'_, '_> {
             }),
         }
     }
+}
+
+/// Those that packets go by as long as they can.
+fn primaries<'u, 'b>(by: &'u [Use<'b>]) -> impl Iterator<Item = &'u Use<'b>> {
+    by.iter().filter(|u| !u.backup)
 }
 
 impl Best for ToRib<'_, '_> {

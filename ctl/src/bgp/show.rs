@@ -361,6 +361,7 @@ pub(super) fn route(p: &PathView, family: Family) -> api::BgpRoute {
     let fate = match p.fate {
         Some(Fate::Best) => "best".into(),
         Some(Fate::Multipath) => "multipath".into(),
+        Some(Fate::Lost(step)) if p.backup => format!("backup, lost by {step}"),
         Some(Fate::Lost(step)) => format!("lost by {step}"),
         Some(Fate::Rejected | Fate::Unreachable | Fate::Gone) | None => String::new(),
     };
@@ -408,5 +409,6 @@ pub(super) fn route(p: &PathView, family: Family) -> api::BgpRoute {
             .flat_map(|l| l.iter().map(|l| l.get()))
             .collect(),
         local_label: p.local_label.map(|l| l.get()),
+        backup: p.backup,
     }
 }

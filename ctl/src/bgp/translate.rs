@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp::policy::Policy;
-use bgp::rib::Options;
+use bgp::rib::{Backups, Options};
 use bgp::session::{FamilyConfig, GracefulConfig, MaxPrefixes, PeerAs, RoleConfig, SessionConfig};
 use bgp::speaker::{self, Confederation, Dynamic, Local, Neighbor};
 use bgp::types::{Asn, Family, Relation, Role, RouterId, VrfNo};
@@ -41,6 +41,11 @@ pub(super) fn speaker(
             paths_external: s.multipath.ebgp,
             paths_internal: s.multipath.ibgp,
             multipath_relax: s.multipath.relaxed,
+            backups: Backups {
+                unicast: s.backup.unicast,
+                labeled: s.backup.labeled,
+                vpn: s.backup.vpn,
+            },
             ..Options::default()
         },
         neighbors: Vec::new(),

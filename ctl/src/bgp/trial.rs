@@ -153,6 +153,7 @@ fn start(
             from: None,
             address: None,
             local_label: None,
+            backup: false,
             path_id: 0,
             attrs: empty(),
             age: Duration::ZERO,

@@ -16,7 +16,7 @@ use bgp::types::{Label, Relation, VrfNo};
 use ipnet::IpNet;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use net::{LabelStack, VrfId};
+use net::VrfId;
 use tracing::{info, warn};
 
 use super::labels::Source as Labels;
@@ -27,7 +27,7 @@ use crate::config::bgp::{Bgp, Origin, PolicyName};
 use crate::config::{Valid, VrfName};
 use crate::labels::{Fec, Manager, Owner};
 use crate::rib::spec::{Discard, Hop, LabelAction, LabelSpec, PathsSpec, Source, TtlMode};
-use crate::rib::{FollowedHop, Rib};
+use crate::rib::{LabeledHop, Rib};
 
 /// The tokens of sockets that listen in VRFs begin here.
 pub(super) const FIRST: usize = LISTENERS + (1 << 17);
@@ -285,7 +285,7 @@ impl Vpns {
         vrf: VrfNo,
         net: IpNet,
         by: &[Use<'_>],
-        hops: Vec<(FollowedHop, LabelStack)>,
+        hops: Vec<LabeledHop>,
         rib: &mut Rib,
     ) {
         let id = VrfId(vrf.0);

@@ -26,6 +26,17 @@ pub struct FollowedHop {
     pub vrf: VrfId,
 }
 
+/// A next hop of BGP's with what is pushed for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabeledHop {
+    /// It.
+    pub hop: FollowedHop,
+    /// Outermost first.
+    pub labels: LabelStack,
+    /// It stands by for those that do not.
+    pub backup: bool,
+}
+
 /// What becomes of BGP's route of a prefix.
 pub type BgpRoute = (IpNet, Option<(Source, SetId)>);
 
@@ -174,13 +185,22 @@ impl Rib {
 
     /// The path set of a route by these next hops, for routes that are set before the next drain.
     pub fn bgp_paths(&mut self, hops: &[FollowedHop]) -> SetId {
-        if let [hop] = hops
+        self.bgp_paths_backed(hops, None)
+    }
+
+    /// The same with one that stands by for them.
+    pub fn bgp_paths_backed(&mut self, hops: &[FollowedHop], backup: Option<FollowedHop>) -> SetId {
+        if let ([hop], None) = (hops, backup)
             && let Some(one) = self.followed.hops.get(hop)
         {
             return one.set;
         }
         let hops = hops.iter().take(resolve::MAX_PATHS);
-        let paths = hops.map(|h| self.bgp_path(h)).collect();
+        let mut paths: Vec<PathSpec> = hops.map(|h| self.bgp_path(h)).collect();
+        paths.extend(backup.map(|h| PathSpec {
+            backup: true,
+            ..self.bgp_path(&h)
+        }));
         self.sets.intern(&PathsSpec {
             paths,
             ttl: TtlMode::Uniform,
@@ -195,14 +215,16 @@ impl Rib {
 
     /// The paths of a route by these next hops, with what is pushed for each.
     #[must_use]
-    pub fn labeled_paths(&self, hops: &[(FollowedHop, LabelStack)], ttl: TtlMode) -> PathsSpec {
-        let one = |(hop, labels): &(FollowedHop, LabelStack)| PathSpec {
-            labels: labels.clone(),
-            ..self.bgp_path(hop)
+    pub fn labeled_paths(&self, hops: &[LabeledHop], ttl: TtlMode) -> PathsSpec {
+        let one = |h: &LabeledHop| PathSpec {
+            labels: h.labels.clone(),
+            backup: h.backup,
+            ..self.bgp_path(&h.hop)
         };
-        let hops = hops.iter().take(resolve::MAX_PATHS);
+        let first = hops.iter().filter(|h| !h.backup).take(resolve::MAX_PATHS);
+        let behind = hops.iter().filter(|h| h.backup).take(1);
         PathsSpec {
-            paths: hops.map(one).collect(),
+            paths: first.chain(behind).map(one).collect(),
             ttl,
         }
     }

@@ -34,7 +34,7 @@ use net::{IfaceId, Label, MacAddr, VrfId};
 
 use adjs::Adjs;
 pub use adjs::Want;
-pub use bgp::{BgpRoute, Distances, FollowedHop};
+pub use bgp::{BgpRoute, Distances, FollowedHop, LabeledHop};
 pub use drain::Progress;
 use incoming::Incoming;
 pub use ldp::{FecHop, FecRoute};

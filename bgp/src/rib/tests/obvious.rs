@@ -85,6 +85,15 @@ pub(super) fn decide(all: &[Contender], o: &Options) -> Vec<Contender> {
     used
 }
 
+/// The best of those by next hops that none of `used` has.
+pub(super) fn backup(all: &[Contender], used: &[Contender], o: &Options) -> Option<Contender> {
+    let same = |a: &Contender, b: &Contender| a.attrs.next_hop == b.attrs.next_hop;
+    let rest = all.iter().filter(|c| !used.iter().any(|u| same(u, c)));
+    decide(&rest.cloned().collect::<Vec<_>>(), o)
+        .first()
+        .cloned()
+}
+
 /// Is the fate right, judged by what it says alone?
 pub(super) fn plausible(fate: Fate, loser: &Contender, best: &Contender, o: &Options) -> bool {
     let (l, b) = (loser.attrs.view(), best.attrs.view());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::*;
-use super::obvious::{Contender, decide, plausible};
+use super::obvious::{Contender, backup, decide, plausible};
 use super::{PEERS, Spec, hop, key, peer, spec};
 use crate::types::PeerId;
 
@@ -48,7 +48,12 @@ pub(super) fn options() -> impl Strategy<Value = Options> {
     let b = any::<bool>;
     // Without multipath more changes can be told to be without effect at once.
     let most = || prop_oneof![3 => Just(1u8), 1 => 2u8..4];
-    (b(), b(), b(), b(), b(), most(), most()).prop_map(|(a, m, l, p, r, e, i)| Options {
+    let backups = b().prop_map(|unicast| Backups {
+        unicast,
+        ..Backups::default()
+    });
+    let all = (b(), b(), b(), b(), b(), most(), most(), backups);
+    all.prop_map(|(a, m, l, p, r, e, i, backups)| Options {
         local_pref: 100,
         always_compare_med: a,
         missing_med_is_worst: m,
@@ -57,6 +62,7 @@ pub(super) fn options() -> impl Strategy<Value = Options> {
         multipath_relax: r,
         paths_external: e,
         paths_internal: i,
+        backups,
     })
 }
 
@@ -76,6 +82,8 @@ pub(super) struct Pair {
     metrics: [Option<u32>; 4],
     policy: [bool; PEERS as usize],
     pub(super) told: BTreeMap<u8, Vec<(u16, u32)>>,
+    /// The one that stands by, of those that have one.
+    backups: BTreeMap<u8, (u16, u32)>,
     now: u32,
 }
 
@@ -109,6 +117,7 @@ impl Pair {
             metrics: [Some(1); 4],
             policy: [false; PEERS as usize],
             told: BTreeMap::new(),
+            backups: BTreeMap::new(),
             now: 0,
         }
     }
@@ -264,11 +273,16 @@ impl Pair {
     }
 
     pub(super) fn drain(&mut self, budget: usize) {
-        let told = &mut self.told;
+        let (told, backups) = (&mut self.told, &mut self.backups);
         self.rib.v4.drain(&mut self.rib.common, budget, |_, c| {
             let k = key_number(c.key);
             assert_eq!(c.had, told.contains_key(&k), "{c:?}");
+            match c.backup {
+                Some(b) => drop(backups.insert(k, (b.peer.0, b.path_id))),
+                None => drop(backups.remove(&k)),
+            }
             if c.best.is_empty() {
+                assert!(c.backup.is_none());
                 assert!(told.remove(&k).is_some());
                 return;
             }
@@ -317,6 +331,15 @@ impl Pair {
                 .into_iter()
                 .for_each(<[_]>::sort_unstable);
             assert_eq!(told, sorted, "prefix {k}: {all:#?}");
+            let o = &self.rib.common.options;
+            let by = backup(&all, &want, o).filter(|_| o.backups.unicast);
+            let by = by.map(|c| (c.peer, c.path_id));
+            assert_eq!(self.backups.get(&k), by.as_ref(), "prefix {k}: {all:#?}");
+            let (used, seen) = self.rib.v4.in_use(key(k));
+            assert_eq!(
+                (used.len(), seen.map(|p| (p.peer.0, p.path_id))),
+                (want.len(), by)
+            );
             self.check_fates(k, &all, &want);
             let route = self.rib.v4.get(key(k));
             let mut seen: Vec<_> = route

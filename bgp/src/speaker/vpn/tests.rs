@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::attrs::{Origin, SegmentKind};
-use crate::rib::{HopEvent, Options, PeerInfo};
+use crate::rib::{Backups, HopEvent, Options, PeerInfo};
 use crate::rpki::{CacheId, Changes, Vrp};
 use crate::session::{FamilyConfig, SessionConfig};
 use crate::speaker::{Config, Local, PeerKey, Side, Wanted};
@@ -55,13 +55,17 @@ struct Bed {
     now: Instant,
 }
 
+/// The neighbour that is a CE, in the VRF 1.
+const CE: u8 = 4;
+
 type Way = (Option<IpAddr>, Vec<u32>, u16);
 
-/// Those of VRFs, and those of VPNs that it is asked for a label for: their labels.
+/// Those of VRFs, and those of VPNs that it is asked for a label for: their labels. Then the ways of VRFs that stand by.
 #[derive(Default)]
 struct Heard(
     BTreeMap<(VrfNo, IpNet), Way>,
     BTreeMap<(Rd, IpNet), Vec<u32>>,
+    BTreeMap<(VrfNo, IpNet), Way>,
 );
 
 impl Best for Heard {
@@ -78,12 +82,14 @@ impl Best for Heard {
     }
 
     fn vrf(&mut self, vrf: VrfNo, net: IpNet, by: &[super::super::Use<'_>]) {
-        match by.first() {
-            None => drop(self.0.remove(&(vrf, net))),
-            Some(u) => {
-                let labels = u.labels.as_slice().iter().map(|l| l.get()).collect();
-                let way = (u.next_hop.map(NextHop::address), labels, u.table.0);
-                self.0.insert((vrf, net), way);
+        for (backup, all) in [(false, &mut self.0), (true, &mut self.2)] {
+            match by.iter().find(|u| u.backup == backup) {
+                None => drop(all.remove(&(vrf, net))),
+                Some(u) => {
+                    let labels = u.labels.as_slice().iter().map(|l| l.get()).collect();
+                    let way = (u.next_hop.map(NextHop::address), labels, u.table.0);
+                    all.insert((vrf, net), way);
+                }
             }
         }
     }
@@ -104,10 +110,13 @@ impl Bed {
             dynamic: Vec::new(),
         };
         let mut s = Speaker::new(config, 1, now);
-        for n in 1..=3u8 {
+        for n in 1..=4u8 {
             let id = [192, 0, 2, 10 + n];
             let info = PeerInfo {
-                relation: Relation::Internal,
+                relation: match n {
+                    CE => Relation::External,
+                    _ => Relation::Internal,
+                },
                 local: false,
                 client: false,
                 router_id: RouterId::new(id.into()).unwrap(),
@@ -118,6 +127,49 @@ impl Bed {
         s.set_vrfs(vrfs);
         let heard = Heard::default();
         Self { s, heard, now }
+    }
+
+    /// From now on VPN routes have backups.
+    fn with_backups(&mut self, vpn: bool) {
+        let mut config = self.s.config.clone();
+        config.options.backups = Backups {
+            vpn,
+            ..Backups::default()
+        };
+        self.s.reconfigure(config, self.now);
+    }
+
+    /// The CE in the first VRF announces a route with so long a path.
+    fn announce_ce(&mut self, n: u8, ases: u32) {
+        let mut b = AttrBuf::new();
+        b.set_origin(Origin::Igp);
+        let path: Vec<Asn> = (1..=ases).map(Asn).collect();
+        b.set_as_path([(SegmentKind::Sequence, &path[..])]);
+        b.next_hop = Some(NextHop::V4(Ipv4Addr::new(192, 0, 2, 10 + CE)));
+        b.set_inner(1, &[]);
+        let rib = &mut self.s.core.rib;
+        let id = rib.common.store.intern(b.view());
+        let a = Announce {
+            peer: slot(CE),
+            path_id: 0,
+            pre: id,
+            post: Some(id),
+            now: 0,
+        };
+        let key = Vrf4::of(VrfNo(1), net(n)).unwrap();
+        rib.vrf4.announce(&mut rib.common, key, a);
+        rib.common.store.release(id);
+    }
+
+    /// Next hop, label and table of the best way of a VRF, and of the one that stands by.
+    fn ways(&self, vrf: u16, n: u8) -> [Option<(u8, Option<u32>, u16)>; 2] {
+        [&self.heard.0, &self.heard.2].map(|all| {
+            let (hop, labels, table) = all.get(&(VrfNo(vrf), net(n)))?;
+            let Some(IpAddr::V4(a)) = hop else {
+                return None;
+            };
+            Some((a.octets()[3] - 10, labels.first().copied(), *table))
+        })
     }
 
     /// A PE announces a route, with a preference that no other has.
@@ -245,6 +297,75 @@ fn own_routes_are_told_with_targets_and_label_and_leak_without() {
     b.s.withdraw_in_vrf(one, net(3));
     b.settle();
     assert!(b.heard.0.is_empty() && b.told(1, 3).is_none());
+}
+
+#[test]
+fn another_pe_stands_by() {
+    // With one distinguisher for both, and with one each.
+    for second in [50, 51] {
+        let mut b = Bed::new(vec![vrf(1, &[1], &[]), vrf(2, &[2], &[])]);
+        b.announce(1, 50, 7, 200, &[1]);
+        b.announce(2, second, 7, 100, &[1, 2]);
+        b.settle();
+        let (first, other) = (Some((1, Some(101), 0)), Some((2, Some(102), 0)));
+        assert_eq!(b.ways(1, 7), [first, None], "nobody has asked for it");
+        b.with_backups(true);
+        b.settle();
+        assert_eq!(b.ways(1, 7), [first, other]);
+        // A VRF that the best of a distinguisher does not come into has nothing of its second.
+        let alone = (second == 51).then_some((2, Some(102), 0));
+        assert_eq!(b.ways(2, 7), [alone, None]);
+        // A third one, better than the second, takes its place; one better than all makes the first stand by.
+        b.announce(3, second, 7, 150, &[1]);
+        b.settle();
+        assert_eq!(b.ways(1, 7), [first, Some((3, Some(103), 0))]);
+        b.announce(3, second, 7, 300, &[1]);
+        b.settle();
+        assert_eq!(b.ways(1, 7), [Some((3, Some(103), 0)), first]);
+        b.withdraw(3, second, 7);
+        b.settle();
+        assert_eq!(b.ways(1, 7), [first, other]);
+        b.withdraw(1, 50, 7);
+        b.settle();
+        assert_eq!(b.ways(1, 7), [other, None]);
+        b.announce(1, 50, 7, 200, &[1]);
+        b.settle();
+        // A walk over all, as when VRFs change, finds the same.
+        b.s.set_vrfs(vec![vrf(1, &[1], &[]), vrf(3, &[1], &[])]);
+        b.settle();
+        assert_eq!([b.ways(1, 7), b.ways(3, 7)], [[first, other]; 2]);
+        b.with_backups(false);
+        b.settle();
+        assert_eq!(b.ways(1, 7), [first, None]);
+        b.withdraw(1, 50, 7);
+        b.withdraw(2, second, 7);
+        b.settle();
+        assert!(b.heard.0.is_empty() && b.heard.2.is_empty());
+        assert!(b.s.core.rib.common.store.is_empty(), "a count is left");
+    }
+}
+
+#[test]
+fn another_pe_stands_by_for_a_ce() {
+    // As above; the VRF's own distinguisher is 1.
+    for second in [1, 51] {
+        let mut b = Bed::new(vec![vrf(1, &[1], &[1])]);
+        b.with_backups(true);
+        b.announce_ce(7, 2);
+        b.announce(2, second, 7, 100, &[1]);
+        b.settle();
+        let (ce, other) = (Some((4, None, 1)), Some((2, Some(102), 0)));
+        // The PE's has no AS in its path: the CE stands by for it, and is not told of.
+        assert_eq!(b.ways(1, 7), [other, ce], "distinguisher {second}");
+        assert_eq!(b.told(1, 7), None);
+        b.announce_ce(7, 0);
+        b.settle();
+        assert_eq!(b.ways(1, 7), [ce, other], "distinguisher {second}");
+        assert_eq!(b.told(1, 7), Some((vec![target(1)], vec![1001])));
+        b.withdraw(2, second, 7);
+        b.settle();
+        assert_eq!(b.ways(1, 7), [ce, None]);
+    }
 }
 
 #[test]
@@ -457,28 +578,41 @@ fn thousands_of_targets_are_no_trouble() {
 /// What a PE has said: PE, distinguisher, prefix; and what of it.
 type Said = BTreeMap<(u8, u8, u8), (u32, Vec<u8>)>;
 
-/// Of each distinguisher the path that is preferred, of those with a target of the VRF the one that is preferred.
-fn obvious(said: &Said, vrfs: &[Vrf]) -> BTreeMap<(VrfNo, IpNet), IpAddr> {
-    let mut best: BTreeMap<(u8, u8), (u32, u8, &Vec<u8>)> = BTreeMap::new();
+/// Of each distinguisher the path that is preferred, of those with a target of the VRF the one that is preferred. With backups,
+/// the second of a distinguisher comes in beside its first, and the one that is preferred of all by other next hops stands by.
+fn obvious(
+    said: &Said,
+    vrfs: &[Vrf],
+    backups: bool,
+) -> BTreeMap<(VrfNo, IpNet), (IpAddr, Option<IpAddr>)> {
+    let mut by_rd: BTreeMap<(u8, u8), Vec<(u32, u8, &Vec<u8>)>> = BTreeMap::new();
     for ((peer, r, n), (pref, targets)) in said {
-        let new = (*pref, *peer, targets);
-        let old = best.entry((*r, *n)).or_insert(new);
-        if new.0 > old.0 {
-            *old = new;
-        }
+        let all = by_rd.entry((*r, *n)).or_default();
+        all.push((*pref, *peer, targets));
     }
-    let mut out: BTreeMap<(VrfNo, IpNet), (u32, IpAddr)> = BTreeMap::new();
+    let mut out: BTreeMap<(VrfNo, IpNet), Vec<(u32, IpAddr)>> = BTreeMap::new();
     for v in vrfs {
-        for ((_, n), (pref, peer, targets)) in &best {
-            let theirs: BTreeSet<ExtCommunity> = targets.iter().map(|t| target(*t)).collect();
-            if v.import.iter().any(|t| theirs.contains(t)) {
-                let new = (*pref, IpAddr::from([192, 0, 2, 10 + peer]));
-                let old = out.entry((v.number, net(*n))).or_insert(new);
-                *old = new.max(*old);
+        for ((_, n), all) in &mut by_rd {
+            all.sort_by_key(|p| std::cmp::Reverse(p.0));
+            let comes_in = |(_, _, targets): &&(u32, u8, &Vec<u8>)| {
+                let theirs: BTreeSet<ExtCommunity> = targets.iter().map(|t| target(*t)).collect();
+                v.import.iter().any(|t| theirs.contains(t))
+            };
+            let most = if backups { 2 } else { 1 };
+            if comes_in(&&all[0]) {
+                let some = all.iter().take(most).filter(comes_in);
+                let some = some.map(|(pref, peer, _)| (*pref, [192, 0, 2, 10 + peer].into()));
+                out.entry((v.number, net(*n))).or_default().extend(some);
             }
         }
     }
-    out.into_iter().map(|(k, v)| (k, v.1)).collect()
+    let choose = |mut all: Vec<(u32, IpAddr)>| {
+        all.sort_by_key(|p| std::cmp::Reverse(p.0));
+        let best = all[0].1;
+        let second = all.iter().find(|p| backups && p.1 != best);
+        (best, second.map(|p| p.1))
+    };
+    out.into_iter().map(|(k, all)| (k, choose(all))).collect()
 }
 
 #[derive(Clone, Debug)]
@@ -504,9 +638,13 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn vrfs_have_what_the_obvious_version_says(events in prop::collection::vec(event(), 1..60)) {
+    fn vrfs_have_what_the_obvious_version_says(
+        events in prop::collection::vec(event(), 1..60),
+        backups in any::<bool>(),
+    ) {
         let mut vrfs: Vec<Vrf> = vec![vrf(1, &[1], &[]), vrf(2, &[1, 2], &[])];
         let mut b = Bed::new(vrfs.clone());
+        b.with_backups(backups);
         let mut said = Said::new();
         for (i, e) in events.into_iter().enumerate() {
             match e {
@@ -528,9 +666,10 @@ proptest! {
             }
         }
         b.settle();
-        let has: BTreeMap<_, _> = b.heard.0.iter().map(|(k, v)| (*k, v.0.unwrap())).collect();
-        prop_assert_eq!(has, obvious(&said, &vrfs));
-        for ((_, net), way) in &b.heard.0 {
+        let by = |k: &(VrfNo, IpNet)| b.heard.2.get(k).map(|v| v.0.unwrap());
+        let all = b.heard.0.iter().map(|(k, v)| (*k, (v.0.unwrap(), by(k))));
+        prop_assert_eq!(all.collect::<BTreeMap<_, _>>(), obvious(&said, &vrfs, backups));
+        for ((_, net), way) in b.heard.0.iter().chain(&b.heard.2) {
             let hop = way.0.unwrap();
             let IpAddr::V4(a) = hop else { unreachable!("{net}") };
             prop_assert_eq!(&way.1, &vec![90 + u32::from(a.octets()[3])]);
@@ -539,7 +678,7 @@ proptest! {
             b.withdraw(p, r, n);
         }
         b.settle();
-        prop_assert!(b.heard.0.is_empty());
+        prop_assert!(b.heard.0.is_empty() && b.heard.2.is_empty());
         prop_assert!(b.s.core.rib.common.store.is_empty(), "a count is left");
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! Key files are read when the configuration is, and what is in them is printed nowhere.
 
+mod backup;
 mod keys;
 mod parse;
 mod print;
@@ -24,6 +25,7 @@ use ipnet::IpNet;
 
 use super::model::Interface;
 use super::vrf::VrfName;
+pub use backup::Backup;
 pub use keys::{AoAlgorithm, AoKey};
 pub(super) use parse::{Draft, section};
 pub use print::{BgpStep, steps};
@@ -73,6 +75,8 @@ pub struct Speaker {
     pub confederation: Option<Confederation>,
     /// Routes used beside the best.
     pub multipath: Multipath,
+    /// Of which routes a second way is kept ready.
+    pub backup: Backup,
     /// How MULTI_EXIT_DISC is compared.
     pub med: Med,
     /// Among external routes that are alike the oldest wins (RFC 5004), not the lowest identifier (RFC 4271 9.1.2.2 f).
@@ -105,6 +109,7 @@ impl Speaker {
             cluster_id: None,
             confederation: None,
             multipath: Multipath::default(),
+            backup: Backup::default(),
             med: Med::default(),
             prefer_oldest: false,
             best_external: false,

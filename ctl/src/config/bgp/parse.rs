@@ -30,7 +30,7 @@ pub(in crate::config) struct Draft {
     pub(super) places: HashMap<Scope, (usize, HashMap<&'static str, usize>)>,
 }
 
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "as",
     "listen",
     "port",
@@ -42,6 +42,7 @@ const KEYS: [&str; 21] = [
     "cluster-id",
     "confederation",
     "multipath",
+    "backup",
     "med",
     "prefer-oldest",
     "best-external",
@@ -126,6 +127,7 @@ fn speaker(table: &Table<'_>, places: &mut Places, log: &mut Log<'_>) -> Speaker
         cluster_id: value(table, "cluster-id", &mut own, log),
         confederation: value(table, "confederation", &mut own, log),
         multipath: value(table, "multipath", &mut own, log).unwrap_or_default(),
+        backup: value(table, "backup", &mut own, log).unwrap_or_default(),
         med: value(table, "med", &mut own, log).unwrap_or_default(),
         prefer_oldest: table.boolean("prefer-oldest", log).unwrap_or(false),
         best_external: table.boolean("best-external", log).unwrap_or(false),

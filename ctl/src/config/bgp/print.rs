@@ -58,6 +58,10 @@ fn speaker(s: &Speaker) -> Table {
             "multipath",
             (s.multipath != default.multipath).then(|| s.multipath.write()),
         ),
+        (
+            "backup",
+            (s.backup != default.backup).then(|| s.backup.write()),
+        ),
         ("med", (s.med != default.med).then(|| s.med.write())),
         (
             "distance",

@@ -38,6 +38,7 @@ restart-deferral = 30
 cluster-id = "192.0.2.9"
 confederation = { id = 64999, members = [64514, 64513] }
 multipath = { ebgp = 4, ibgp = 2, relaxed = true }
+backup = ["unicast", "vpn"]
 med = { always-compare = true }
 distance = { ebgp = 30 }
 prefer-oldest = true
@@ -189,6 +190,21 @@ fn mistakes_are_named() {
             "[bgp]\nas = 1\nmultipath = 4\n",
             "/etc/t.toml:8: bgp.multipath: a table such as",
             "",
+        ),
+        (
+            "[bgp]\nas = 1\nbackup = true\n",
+            "/etc/t.toml:8: bgp.backup: a list such as",
+            "[] for none",
+        ),
+        (
+            "[bgp]\nas = 1\nbackup = [\"vpnv4\"]\n",
+            "/etc/t.toml:8: bgp.backup: no routes are called \"vpnv4\"; there are unicast, labeled-unicast, vpn",
+            "",
+        ),
+        (
+            "[bgp]\nas = 1\nbackup = [\"vpn\", \"vpn\"]\n",
+            "/etc/t.toml:8: bgp.backup: vpn is there twice",
+            "leave one out",
         ),
         (
             "[bgp]\nas = 1\nneighbor = 4\n",
@@ -533,6 +549,11 @@ pub(in crate::config) fn some_bgp() -> impl Strategy<Value = Bgp> {
                     ebgp: n,
                     ibgp: 1,
                     relaxed: a,
+                },
+                backup: Backup {
+                    unicast: c,
+                    labeled: a,
+                    vpn: b,
                 },
                 med: Med {
                     always_compare: b,

@@ -16,7 +16,12 @@ fn stack(labels: &[u32]) -> LabelStack {
 }
 
 fn labeled(r: &Rib, a: &str, labels: &[u32]) -> PathsSpec {
-    r.labeled_paths(&[(hop(a), stack(labels))], TtlMode::Uniform)
+    let one = LabeledHop {
+        hop: hop(a),
+        labels: stack(labels),
+        backup: false,
+    };
+    r.labeled_paths(&[one], TtlMode::Uniform)
 }
 
 #[test]

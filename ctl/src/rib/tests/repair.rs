@@ -39,8 +39,7 @@ impl Sink for Counted<'_> {
         self.sink.remove_adjacency(id);
     }
     fn apply(&mut self, changes: &[Change]) -> Result<(), Full> {
-        let prefix =
-            |c: &&Change| matches!(c, Change::Set(..) | Change::Del(_) | Change::SetIn(..));
+        let prefix = |c: &&Change| !matches!(c, Change::SetLabel(..) | Change::DelLabel(_));
         self.writes.prefixes += changes.iter().filter(prefix).count();
         self.sink.apply(changes)
     }
@@ -60,18 +59,28 @@ fn drain(r: &mut Rib, w: &mut FibWriter) -> Writes {
     counted.writes
 }
 
-/// Where flows to a prefix of `n` leave.
+/// Where flows to an address leave.
 fn ways(w: &mut FibWriter, address: u32) -> BTreeSet<String> {
+    ways_in(w, VrfId::GLOBAL, address)
+}
+
+/// The same in a VRF; with the labels that they get, if any.
+fn ways_in(w: &mut FibWriter, vrf: VrfId, address: u32) -> BTreeSet<String> {
     let tables = w.replica(0);
     let domain = std::sync::Arc::clone(w.rcu().domain());
     let reader = domain.register("test");
     let view = tables.read(&reader);
-    let Some(group) = view.group(view.lookup4(address)) else {
+    let Some(group) = view.group(view.lookup4_in(vrf, address)) else {
         return BTreeSet::new();
     };
-    let way = |hash| match group.select(hash).target {
-        ::fib::Target::Adjacency(id) => view.adj(id).unwrap().next_hop.to_string(),
-        other => format!("{other:?}"),
+    let way = |hash| {
+        let path = group.select(hash);
+        let labels = path.push.iter().map(|l| format!(" {}", l.get()));
+        let to = match path.target {
+            ::fib::Target::Adjacency(id) => view.adj(id).unwrap().next_hop.to_string(),
+            other => format!("{other:?}"),
+        };
+        to + &labels.collect::<String>()
     };
     (0..4096).map(way).collect()
 }
@@ -188,6 +197,145 @@ fn a_lost_neighbour_moves_its_flows() {
     assert_eq!(view.active, [true, true, false]);
 }
 
+const BLUE: VrfId = VrfId(4);
+
+/// Another PE.
+fn edge(n: u8) -> FollowedHop {
+    FollowedHop {
+        address: IpAddr::from([192, 0, 2, n]),
+        dev: None,
+        vrf: VrfId::GLOBAL,
+    }
+}
+
+/// A VPN of `n` prefixes, by two PEs behind two links; each prefix by the first of these, and by the others if it fails.
+struct Vpn {
+    r: Rib,
+    w: FibWriter,
+    n: u32,
+}
+
+impl Vpn {
+    fn new(n: u32) -> Self {
+        let w = FibWriter::new(&[], &::fib::Domain::new()).unwrap();
+        let mut vpn = Self {
+            r: Rib::new(),
+            w,
+            n,
+        };
+        let r = &mut vpn.r;
+        r.set_interface(IfaceId(1), iface(1, true, &["10.0.1.1/24"]));
+        r.set_interface(IfaceId(2), iface(2, true, &["10.0.2.1/24"]));
+        for link in [1, 2] {
+            r.neighbor(IfaceId(link), ip(&format!("10.0.{link}.2")), mac(9));
+            r.follow(edge(link as u8));
+        }
+        vpn.reach(1, true);
+        vpn.reach(2, true);
+        vpn.choose(&[1, 2]);
+        drain(&mut vpn.r, &mut vpn.w);
+        vpn
+    }
+
+    /// Is there a way to a PE?
+    fn reach(&mut self, pe: u8, there: bool) {
+        let via = via(&format!("10.0.{pe}.2"), &[16 + u32::from(pe)]);
+        let p = prefix(edge(pe).address, 32);
+        self.r
+            .set_static(VrfId::GLOBAL, p, there.then(|| paths(&[via])).flatten());
+    }
+
+    /// What BGP says of every prefix.
+    fn choose(&mut self, pes: &[u8]) {
+        let one = |(i, pe): (usize, &u8)| LabeledHop {
+            hop: edge(*pe),
+            labels: [Label::new(100 + u32::from(*pe)).unwrap()]
+                .into_iter()
+                .collect(),
+            backup: i > 0,
+        };
+        let hops: Vec<_> = pes.iter().enumerate().map(one).collect();
+        let spec = self.r.labeled_paths(&hops, TtlMode::Uniform);
+        let set = self.r.paths(&spec);
+        for i in 0..self.n {
+            let p = prefix(IpAddr::from((NEAR + (i << 8)).to_be_bytes()), 24);
+            self.r.set_bgp_in(BLUE, p, Some((Source::Ibgp, set)));
+        }
+    }
+
+    /// Whether the first and the last prefix go that way alone.
+    fn goes(&mut self, way: &str) -> bool {
+        let last = NEAR + ((self.n - 1) << 8);
+        [NEAR, last]
+            .iter()
+            .all(|a| ways_in(&mut self.w, BLUE, *a) == set(&[way]))
+    }
+
+    /// BGP takes the second PE for every prefix, or the first with the second behind it: no packet misses its way.
+    fn converge(&mut self, pes: &[u8], way: &str) {
+        self.choose(pes);
+        let mut batch = FibBatch::new();
+        loop {
+            let mut sink = FibSink::new(&mut self.w, &mut batch, TcMode::Dscp);
+            let more = self.r.drain(&mut sink, 7).more;
+            assert!(self.goes(way), "while BGP converges");
+            if !more {
+                return;
+            }
+        }
+    }
+}
+
+const FIRST: &str = "10.0.1.2 17 101";
+const SECOND: &str = "10.0.2.2 18 102";
+
+/// What is written when the link to the first PE is lost, and when no route leads to it any more.
+fn lost_edge(n: u32) -> (usize, Writes, Writes) {
+    let mut vpn = Vpn::new(n);
+    assert!(vpn.goes(FIRST));
+    let at_once = vpn.w.interface_down(IfaceId(1));
+    assert!(vpn.goes(SECOND), "at once");
+    vpn.r.set_up(IfaceId(1), false);
+    let link = drain(&mut vpn.r, &mut vpn.w);
+    assert!(vpn.goes(SECOND), "then");
+    assert_eq!(vpn.r.take_followed().get(&edge(1)), Some(&None));
+    vpn.converge(&[2], SECOND);
+    vpn.w.interface_up(IfaceId(1));
+    vpn.r.set_up(IfaceId(1), true);
+    drain(&mut vpn.r, &mut vpn.w);
+    vpn.choose(&[1, 2]);
+    drain(&mut vpn.r, &mut vpn.w);
+    assert!(vpn.goes(FIRST), "again");
+
+    vpn.reach(1, false);
+    let route = drain(&mut vpn.r, &mut vpn.w);
+    assert!(vpn.goes(SECOND), "no route leads there");
+    let view = vpn.r.routes_at(BLUE, net("20.0.0.0/24")).next().unwrap();
+    assert!(view.installed);
+    assert_eq!(view.active, [false, true]);
+    vpn.converge(&[2], SECOND);
+    vpn.reach(1, true);
+    drain(&mut vpn.r, &mut vpn.w);
+    vpn.converge(&[2, 1], SECOND);
+    vpn.r.neighbor_lost(IfaceId(2), ip("10.0.2.2"));
+    drain(&mut vpn.r, &mut vpn.w);
+    assert!(vpn.goes(FIRST), "a neighbour does not answer");
+    (at_once, link, route)
+}
+
+/// One group at once, whatever hangs on it; the RIB writes what the interface itself has, and the routes to the PE.
+#[test]
+fn a_lost_edge_costs_the_same_for_a_vpn_of_any_size() {
+    let few = lost_edge(10);
+    assert_eq!(few, lost_edge(20_000));
+    let (at_once, link, route) = few;
+    assert_eq!(
+        (at_once, link.prefixes, route.prefixes),
+        (1, 4, 1),
+        "{few:?}"
+    );
+}
+
 #[test]
 fn a_backup_with_labels_and_weights() {
     let (mut r, mut w) = tables(1);
@@ -199,7 +347,7 @@ fn a_backup_with_labels_and_weights() {
     r.set_static(VrfId::GLOBAL, net("30.0.0.0/24"), paths(&hops));
     r.neighbor(IfaceId(2), ip("10.0.2.3"), mac(8));
     drain(&mut r, &mut w);
-    assert_eq!(ways(&mut w, 0x1e00_0000), set(&["10.0.1.2"]));
+    assert_eq!(ways(&mut w, 0x1e00_0000), set(&["10.0.1.2 100"]));
     w.interface_down(IfaceId(1));
     assert_eq!(ways(&mut w, 0x1e00_0000), set(&["10.0.2.2", "10.0.2.3"]));
     let group = w.get4(Ip4Prefix::new(0x1e00_0000, 24).unwrap()).unwrap();
