@@ -16,6 +16,7 @@ pub mod neighbours;
 pub mod on_purpose;
 pub mod path;
 pub mod pcap;
+pub mod pic;
 pub mod refusal;
 pub mod stuck;
 mod tools;
@@ -170,6 +171,11 @@ pub const ALL: &[Scenario] = &[
         "l3vpn/hostile",
         "VPN routes and memberships that lie: each is judged by itself, what can't be read ends its session, others go on",
         l3vpn::hostile::hostile,
+    ),
+    quick(
+        "l3vpn/backup",
+        "a site on two PEs, labelled unicast beside it: each PE has a second way ready, which carries when a link to a PE or to the site is cut",
+        pic::backup,
     ),
     quick(
         "path/labels",
