@@ -20,3 +20,4 @@ pub mod stats;
 pub mod table;
 pub mod tables;
 pub mod traffic;
+pub mod vpn;

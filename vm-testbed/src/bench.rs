@@ -18,6 +18,8 @@ pub enum Programme {
     Forward,
     /// The BGP speaker, with BIRD 2, FRR and GoBGP beside it
     Bgp,
+    /// A VPN that loses its PE, and the memory of many VRFs
+    Vpn,
 }
 
 impl Programme {
@@ -27,6 +29,7 @@ impl Programme {
             Self::Rcu => "bench-rcu",
             Self::Forward => "bench-forward",
             Self::Bgp => "bench-bgp",
+            Self::Vpn => "bench-vpn",
         }
     }
 }
