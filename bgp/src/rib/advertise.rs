@@ -107,6 +107,8 @@ struct Turn<'a, K: Key, E, S> {
     common: &'a mut Common,
     group: GroupId,
     mode: Advertise,
+    /// The one that the group is told of.
+    space: Option<u64>,
     export: &'a mut E,
     sink: &'a mut S,
     /// To be withdrawn, once the batch is told.
@@ -139,12 +141,13 @@ impl<K: Key> Table<K> {
         let Some(mut g) = self.groups.get_mut(slot).and_then(Option::take) else {
             return false;
         };
-        let mode = g.mode;
+        let (mode, space) = (g.mode, g.space);
         let mut turn = Turn {
             table: self,
             common,
             group,
             mode,
+            space,
             export,
             sink,
             withdrawn: Vec::new(),
@@ -251,6 +254,10 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
         let end = m.next.saturating_add(page).min(all);
         for e in m.next..end {
             let had = c.adj.has(e);
+            let key = || self.table.slab.get(e).key.space_number();
+            if !had && self.space.is_some_and(|s| key() != s) {
+                continue;
+            }
             if had
                 && m.again
                 && let Adj::Paths(p) = &mut c.adj

@@ -143,14 +143,17 @@ pub(super) struct Orphan {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) mode: Advertise,
+    /// Only prefixes of that space are told.
+    pub(super) space: Option<u64>,
     /// The first is that of those who keep pace.
     pub(super) cohorts: Vec<Cohort>,
 }
 
 impl Group {
-    fn new(mode: Advertise) -> Self {
+    fn new(mode: Advertise, space: Option<u64>) -> Self {
         Self {
             mode,
+            space,
             cohorts: vec![Cohort::new(Self::nothing(mode), BitSet::new())],
         }
     }
@@ -160,6 +163,16 @@ impl Group {
             Advertise::AddPath(_) => Adj::Paths(PathSets::new()),
             _ => Adj::From(Sources::default()),
         }
+    }
+
+    /// The same without members.
+    fn bare(&self) -> Self {
+        Self::new(self.mode, self.space)
+    }
+
+    /// Is it told of prefixes of that space?
+    fn is_of(&self, space: u64) -> bool {
+        self.space.is_none_or(|s| s == space)
     }
 
     /// Without members nothing is kept.
@@ -241,12 +254,18 @@ impl Group {
 impl<K: Key> Table<K> {
     /// A new update group, without members.
     pub fn add_group(&mut self, mode: Advertise) -> GroupId {
+        self.add_group_of(mode, None)
+    }
+
+    /// A new update group that is told of prefixes of one space alone ([`Key::space_number`]): changes elsewhere cost it next to
+    /// nothing.
+    pub fn add_group_of(&mut self, mode: Advertise, space: Option<u64>) -> GroupId {
         let free = self.groups.iter().position(Option::is_none);
         let n = free.unwrap_or_else(|| {
             self.groups.push(None);
             self.groups.len() - 1
         });
-        self.groups[n] = Some(Group::new(mode));
+        self.groups[n] = Some(Group::new(mode, space));
         self.sensitive |= mode != Advertise::Best;
         GroupId(n as u16)
     }
@@ -341,8 +360,8 @@ impl<K: Key> Table<K> {
         };
         g.cohorts[i].members.swap_remove(at);
         if g.is_empty() {
-            let mode = g.mode;
-            let old = std::mem::replace(g, Group::new(mode));
+            let bare = g.bare();
+            let old = std::mem::replace(g, bare);
             for c in old.cohorts {
                 self.release_cohort(c);
             }
@@ -406,8 +425,8 @@ impl<K: Key> Table<K> {
         c.unwind();
         let mut left = Vec::new();
         if g.is_empty() {
-            let mode = g.mode;
-            left = std::mem::replace(g, Group::new(mode)).cohorts;
+            let bare = g.bare();
+            left = std::mem::replace(g, bare).cohorts;
         }
         c.marking = Marking::all(true);
         if let Some(g) = self.group(to) {
@@ -487,12 +506,15 @@ impl<K: Key> Table<K> {
     }
 
     pub(super) fn mark(&mut self, e: u32) {
-        self.groups.iter_mut().flatten().for_each(|g| g.mark(e));
+        let space = self.slab.get(e).key.space_number();
+        let groups = self.groups.iter_mut().flatten();
+        groups.filter(|g| g.is_of(space)).for_each(|g| g.mark(e));
     }
 
     /// Marks an entry where more than the best path is told.
     pub(super) fn mark_sensitive(&mut self, e: u32) {
-        let more = |g: &&mut Group| g.mode != Advertise::Best;
+        let space = self.slab.get(e).key.space_number();
+        let more = |g: &&mut Group| g.mode != Advertise::Best && g.is_of(space);
         let groups = self.groups.iter_mut().flatten();
         groups.filter(more).for_each(|g| g.mark(e));
     }

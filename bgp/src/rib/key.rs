@@ -43,6 +43,11 @@ pub trait Key: Copy + Eq + Debug + Send + 'static {
     fn upto<const N: usize>(orders: &[Self::Order; N], o: Self::Order) -> usize {
         orders.partition_point(|l| *l <= o)
     }
+    /// The number of the address space that it is of, where a table has several.
+    #[inline]
+    fn space_number(self) -> u64 {
+        0
+    }
     /// Is `other` this prefix, or within it?
     fn covers(self, other: Self) -> bool;
     /// The longest prefix that covers both; `None` if none does.

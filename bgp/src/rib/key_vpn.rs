@@ -108,6 +108,11 @@ macro_rules! key {
             const VACANT: Self::Slot = (u64::MAX, K::VACANT);
             const LAST: Self::Order = (u64::MAX, K::LAST);
 
+            #[inline]
+            fn space_number(self) -> u64 {
+                self.space.number()
+            }
+
             fn covers(self, other: Self) -> bool {
                 self.space == other.space && self.key.covers(other.key)
             }

@@ -390,7 +390,11 @@ impl Core {
             .map(|(g, _)| *g);
         let g = there.unwrap_or_else(|| {
             let filter = like.filtered.then(|| self.asked.filter(id));
-            let g = K::table(&mut self.rib).0.add_group(like.advertise);
+            // Of all VRFs' routes those of its own.
+            let own = K::NONE.in_vrf(like.vrf);
+            let space = own.vrf().map(|_| own.space_number());
+            let table = K::table(&mut self.rib).0;
+            let g = table.add_group_of(like.advertise, space);
             K::groups(self).insert(
                 g,
                 Group {

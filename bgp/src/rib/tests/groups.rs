@@ -9,7 +9,7 @@ use super::PEERS;
 use super::obvious::{Contender, decide};
 use super::tables::{Op, Pair, key_number, op, options};
 use crate::attrs::{AttrBuf, Community, SegmentKind, View, code, flag};
-use crate::types::{Asn, PathId, PeerId, Relation};
+use crate::types::{Asn, PathId, PeerId, Relation, VrfNo};
 
 /// Members: the neighbours of the table, and two that send nothing.
 const MEMBERS: u16 = PEERS + 2;
@@ -567,5 +567,87 @@ fn no_call_walks_over_the_whole_table() {
             calls += 1;
         }
         assert!(calls >= N as usize / BUDGET, "{what}: {calls} calls");
+    }
+}
+
+/// Who is in one VRF costs nothing when others change: their prefixes are not even looked at.
+#[test]
+fn a_group_of_one_space_hears_of_no_other() {
+    struct Heard(Vec<VrfNo>);
+    impl Export<Vrf4> for Heard {
+        fn by_prefix(&self, _: GroupId) -> bool {
+            true
+        }
+        fn export(
+            &mut self,
+            _: GroupId,
+            key: Vrf4,
+            _: &Path,
+            v: View<'_>,
+            out: &mut AttrBuf,
+        ) -> bool {
+            self.0.push(key.space);
+            out.copy_from(v);
+            true
+        }
+    }
+    #[derive(Default)]
+    struct Told(Vec<VrfNo>, Vec<VrfNo>);
+    impl Sink<Vrf4> for Told {
+        fn room(&mut self, _: PeerId) -> Room {
+            Room::Yes
+        }
+        fn announce(&mut self, _: &Audience<'_>, _: View<'_>, run: &[(PathId, Vrf4)]) {
+            self.0.extend(run.iter().map(|(_, k)| k.space));
+        }
+        fn withdraw(&mut self, _: &Audience<'_>, run: &[(PathId, Vrf4)]) {
+            self.1.extend(run.iter().map(|(_, k)| k.space));
+        }
+        fn end_of_rib(&mut self, _: PeerId) {}
+    }
+    let mut rib = Rib::new();
+    rib.common.peers.set(PeerId(0), super::peer(0));
+    let mut attrs = AttrBuf::new();
+    attrs.set_local_pref(7);
+    let groups = [1u16, 2].map(|n| {
+        let g = rib.vrf4.add_group_of(Advertise::Best, Some(n.into()));
+        rib.vrf4.join(g, PeerId(7 + n));
+        g
+    });
+    let net = |n: u16| ipnet::Ipv4Net::new_assert([10, n as u8, 0, 0].into(), 16).into();
+    let change = |rib: &mut Rib, come: bool| {
+        let Rib { common, vrf4, .. } = rib;
+        let id = common.store.intern(attrs.view());
+        for (vrf, n) in (1..4u16).flat_map(|vrf| (0..50).map(move |n| (vrf, n))) {
+            let Some(key) = Vrf4::of(VrfNo(vrf), net(n)) else {
+                continue;
+            };
+            let a = Announce {
+                peer: PeerId(0),
+                path_id: 0,
+                pre: id,
+                post: Some(id),
+                now: 0,
+            };
+            match come {
+                true => drop(vrf4.announce(common, key, a)),
+                false => drop(vrf4.withdraw(common, PeerId(0), 0, key)),
+            }
+        }
+        common.store.release(id);
+        vrf4.drain(common, usize::MAX, |_, _| {});
+    };
+    for (n, g) in [1u16, 2].into_iter().zip(groups) {
+        let mut heard = Heard(Vec::new());
+        let mut told = Told::default();
+        change(&mut rib, true);
+        let Rib { common, vrf4, .. } = &mut rib;
+        while vrf4.advertise(common, g, 10, &mut heard, &mut told) {}
+        assert_eq!(told.0, [VrfNo(n); 50]);
+        assert!(heard.0.iter().all(|vrf| *vrf == VrfNo(n)), "{n}");
+        change(&mut rib, false);
+        let Rib { common, vrf4, .. } = &mut rib;
+        while vrf4.advertise(common, g, 10, &mut heard, &mut told) {}
+        assert_eq!(told.1, [VrfNo(n); 50]);
     }
 }
