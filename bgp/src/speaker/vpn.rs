@@ -100,6 +100,51 @@ pub(super) struct Vpns {
     transit: bool,
     /// That is another since the walks of `import4` and `import6` began: all are to be asked about.
     relabel: [bool; 2],
+    leaving4: Leaving<V4>,
+    leaving6: Leaving<V6>,
+}
+
+/// Routes that are to be taken out, and where that goes on.
+#[derive(Debug)]
+struct Errand<S, K> {
+    space: S,
+    /// The VRF that they are of.
+    vrf: VrfNo,
+    from: Option<Cursor<Scoped<S, K>>>,
+}
+
+impl<S, K> Errand<S, K> {
+    fn new(space: S, vrf: VrfNo) -> Self {
+        Self {
+            space,
+            vrf,
+            from: None,
+        }
+    }
+}
+
+/// What VRFs that are no more, or have another distinguisher, have left behind.
+#[derive(Debug)]
+struct Leaving<K> {
+    /// All routes of a VRF.
+    gone: Vec<Errand<VrfNo, K>>,
+    /// What was told of a VRF's by a distinguisher.
+    told: Vec<Errand<Rd, K>>,
+}
+
+impl<K> Default for Leaving<K> {
+    fn default() -> Self {
+        Self {
+            gone: Vec::new(),
+            told: Vec::new(),
+        }
+    }
+}
+
+impl<K> Leaving<K> {
+    fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.told.is_empty()
+    }
 }
 
 /// Route distinguishers by number: a VRF may have a path of one neighbour from each.
@@ -169,6 +214,7 @@ trait Base: Key + Hash {
     fn imports(v: &mut Vpns) -> &mut Walk<Scoped<Rd, Self>>;
     fn exports(v: &mut Vpns) -> &mut Walk<Scoped<VrfNo, Self>>;
     fn relabel(v: &mut Vpns) -> &mut bool;
+    fn leaving(v: &mut Vpns) -> &mut Leaving<Self>;
 }
 
 impl Base for V4 {
@@ -187,6 +233,10 @@ impl Base for V4 {
     fn relabel(v: &mut Vpns) -> &mut bool {
         &mut v.relabel[0]
     }
+
+    fn leaving(v: &mut Vpns) -> &mut Leaving<V4> {
+        &mut v.leaving4
+    }
 }
 
 impl Base for V6 {
@@ -204,6 +254,10 @@ impl Base for V6 {
 
     fn relabel(v: &mut Vpns) -> &mut bool {
         &mut v.relabel[1]
+    }
+
+    fn leaving(v: &mut Vpns) -> &mut Leaving<V6> {
+        &mut v.leaving6
     }
 }
 
@@ -236,7 +290,9 @@ type Changed<K> = Vec<(K, ArrayVec<Path, BESIDE>, Option<Path>)>;
 impl Core {
     /// A piece of all of it. True: there is more.
     pub(super) fn work_vpns(&mut self, budget: usize, to: &mut impl Best) -> bool {
-        let mut more = self.vpn_table::<V4>(budget, to);
+        let mut more = self.clear_out::<V4>(LOOKED_AT);
+        more |= self.clear_out::<V6>(LOOKED_AT);
+        more |= self.vpn_table::<V4>(budget, to);
         more |= self.vpn_table::<V6>(budget, to);
         more |= self.vrf_table::<V4>(budget, to);
         more |= self.vrf_table::<V6>(budget, to);
@@ -475,40 +531,49 @@ impl Core {
         }
     }
 
-    /// The router's own routes of that distinguisher are told no more.
-    fn withdraw_rd<B: Base>(&mut self, rd: Rd)
+    /// Takes out of the tables some of what VRFs have left behind. True: there is more.
+    fn clear_out<B: Base>(&mut self, budget: usize) -> bool
     where
         Scoped<Rd, B>: Ours,
-    {
-        let (table, common) = <Scoped<Rd, B>>::table(&mut self.rib);
-        let all = Scoped {
-            space: rd,
-            key: B::NONE,
-        };
-        let mut keys = Vec::new();
-        table.longer(all, None, usize::MAX, |r| keys.push(r.key));
-        for key in keys {
-            table.withdraw(common, OWN, 0, key);
-        }
-    }
-
-    /// A VRF has no routes any more.
-    fn forget_vrf<B: Base>(&mut self, vrf: VrfNo)
-    where
         Scoped<VrfNo, B>: Ours,
     {
-        let (table, common) = <Scoped<VrfNo, B>>::table(&mut self.rib);
-        let all = Scoped {
-            space: vrf,
-            key: B::NONE,
-        };
         let mut paths = Vec::new();
-        table.longer(all, None, usize::MAX, |r| {
-            paths.extend(r.paths.iter().map(|p| (r.key, p.peer, p.path_id)));
-        });
-        for (key, peer, path_id) in paths {
-            table.withdraw(common, peer, path_id, key);
+        if let Some(mut errand) = B::leaving(&mut self.vpns).told.pop() {
+            let (table, common) = <Scoped<Rd, B>>::table(&mut self.rib);
+            let all = Scoped {
+                space: errand.space,
+                key: B::NONE,
+            };
+            // Another VRF may have the distinguisher by now.
+            let of = |p: &Path| common.store.view(p.post.unwrap_or(p.pre)).table();
+            let its = |p: &&Path| p.peer == OWN && of(p) == u32::from(errand.vrf.0);
+            errand.from = table.longer(all, errand.from, budget, |r| {
+                paths.extend(r.paths.iter().find(its).map(|p| (r.key, p.path_id)));
+            });
+            for (key, path_id) in paths {
+                table.withdraw(common, OWN, path_id, key);
+            }
+            if errand.from.is_some() {
+                B::leaving(&mut self.vpns).told.push(errand);
+            }
+        } else if let Some(mut errand) = B::leaving(&mut self.vpns).gone.pop() {
+            let (table, common) = <Scoped<VrfNo, B>>::table(&mut self.rib);
+            let all = Scoped {
+                space: errand.space,
+                key: B::NONE,
+            };
+            let mut paths = Vec::new();
+            errand.from = table.longer(all, errand.from, budget, |r| {
+                paths.extend(r.paths.iter().map(|p| (r.key, p.peer, p.path_id)));
+            });
+            for (key, peer, path_id) in paths {
+                table.withdraw(common, peer, path_id, key);
+            }
+            if errand.from.is_some() {
+                B::leaving(&mut self.vpns).gone.push(errand);
+            }
         }
+        !B::leaving(&mut self.vpns).is_empty()
     }
 }
 
@@ -594,10 +659,12 @@ pub(super) fn may_be_next_hop(n: &Neighbor, local: &Local) -> bool {
 }
 
 impl Speaker {
-    /// The VRFs are these from now on. Routes of one that is gone go; what others import and tell follows, in pieces, by
+    /// The VRFs are these from now on. Routes of one that is gone go, and what others import and tell follows, in pieces, by
     /// [`Speaker::work`].
     pub fn set_vrfs(&mut self, all: Vec<Vrf>) {
         let core = &mut self.core;
+        // What the last change has left behind goes first, for it may come back with this one.
+        while core.clear_out::<V4>(usize::MAX) | core.clear_out::<V6>(usize::MAX) {}
         let old = std::mem::take(&mut core.vpns.vrfs);
         core.vpns.set(all);
         if old == core.vpns.vrfs {
@@ -608,12 +675,14 @@ impl Speaker {
             if is.as_ref().and_then(|v| v.rd) != was.rd
                 && let Some(rd) = was.rd
             {
-                core.withdraw_rd::<V4>(rd);
-                core.withdraw_rd::<V6>(rd);
+                let v = &mut core.vpns;
+                v.leaving4.told.push(Errand::new(rd, *number));
+                v.leaving6.told.push(Errand::new(rd, *number));
             }
             if is.is_none() {
-                core.forget_vrf::<V4>(*number);
-                core.forget_vrf::<V6>(*number);
+                let v = &mut core.vpns;
+                v.leaving4.gone.push(Errand::new(*number, *number));
+                v.leaving6.gone.push(Errand::new(*number, *number));
             }
         }
         core.asked.review();

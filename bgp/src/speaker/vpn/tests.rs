@@ -545,6 +545,43 @@ fn at_a_border_routes_of_others_have_labels_of_ours() {
 }
 
 #[test]
+fn a_large_vrf_goes_in_pieces_and_comes_back_whole() {
+    const N: u32 = 3000;
+    let all = || vec![vrf(1, &[1], &[1]), vrf(2, &[1], &[])];
+    let mut b = Bed::new(all());
+    let long = |n: u32| IpNet::from(ipnet::Ipv4Net::new_assert((n << 8).into(), 24));
+    for n in 0..N {
+        b.s.originate_in_vrf(VrfNo(1), long(n), Protocol::Static, None, b.now);
+    }
+    let work = |b: &mut Bed| {
+        while b.s.work(10_000, &mut b.heard, b.now) {}
+    };
+    let told = |b: &Bed| b.s.core.rib.vpn4.len().1 as u32;
+    work(&mut b);
+    assert_eq!((told(&b), b.heard.0.len() as u32), (N, 2 * N));
+    // The second goes: no call takes all of it out.
+    b.s.set_vrfs(vec![vrf(1, &[1], &[1])]);
+    let left = |b: &Bed| b.s.core.rib.vrf4.paths() as u32;
+    assert_eq!(left(&b), 2 * N);
+    assert!(b.s.work(10_000, &mut b.heard, b.now));
+    assert!(left(&b) > N && left(&b) < 2 * N, "{}", left(&b));
+    work(&mut b);
+    assert_eq!((left(&b), b.heard.0.len() as u32), (N, N));
+    // Another distinguisher, and back before the first is forgotten.
+    let mut other = all();
+    other[0].rd = Some(rd(9));
+    b.s.set_vrfs(other);
+    b.s.work(10_000, &mut b.heard, b.now);
+    b.s.set_vrfs(all());
+    work(&mut b);
+    assert_eq!((told(&b), b.heard.0.len() as u32), (N, 2 * N));
+    b.s.set_vrfs(vec![]);
+    work(&mut b);
+    assert!(b.heard.0.is_empty() && b.s.core.rib.vpn4.is_empty() && b.s.core.rib.vrf4.is_empty());
+    assert!(b.s.core.rib.common.store.is_empty(), "a count is left");
+}
+
+#[test]
 fn thousands_of_targets_are_no_trouble() {
     let vrfs = (1..=200).map(|n| vrf(n, &[n], &[])).collect();
     let mut b = Bed::new(vrfs);
