@@ -81,6 +81,35 @@ struct Taken {
     path_id: PathId,
 }
 
+/// What came of one VPN prefix: mostly one path into one VRF, and there may be a million such.
+#[derive(Debug)]
+enum Came {
+    One(Taken),
+    /// Boxed twice, so that one takes no more room for it.
+    #[expect(clippy::box_collection, reason = "a thin pointer")]
+    Many(Box<Vec<Taken>>),
+}
+
+const _: () = assert!(size_of::<(Vpn4, Came)>() <= 32);
+
+impl Came {
+    /// `None`: nothing.
+    fn of(all: Vec<Taken>) -> Option<Self> {
+        match all[..] {
+            [] => None,
+            [one] => Some(Self::One(one)),
+            _ => Some(Self::Many(Box::new(all))),
+        }
+    }
+
+    fn all(&self) -> &[Taken] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(all) => all,
+        }
+    }
+}
+
 /// A walk over a whole table in pieces: `None`: none; else where to go on.
 type Walk<K> = Option<Option<Cursor<K>>>;
 
@@ -89,8 +118,8 @@ type Walk<K> = Option<Option<Cursor<K>>>;
 pub(super) struct Vpns {
     vrfs: BTreeMap<VrfNo, Vrf>,
     by_target: HashMap<ExtCommunity, Vec<VrfNo>>,
-    taken4: HashMap<Vpn4, Vec<Taken>>,
-    taken6: HashMap<Vpn6, Vec<Taken>>,
+    taken4: HashMap<Vpn4, Came>,
+    taken6: HashMap<Vpn6, Came>,
     rds: Numbers,
     import4: Walk<Vpn4>,
     import6: Walk<Vpn6>,
@@ -210,7 +239,7 @@ impl Vpns {
 
 /// A family that there are VPNs of.
 trait Base: Key + Hash {
-    fn taken(v: &mut Vpns) -> &mut HashMap<Scoped<Rd, Self>, Vec<Taken>>;
+    fn taken(v: &mut Vpns) -> &mut HashMap<Scoped<Rd, Self>, Came>;
     fn imports(v: &mut Vpns) -> &mut Walk<Scoped<Rd, Self>>;
     fn exports(v: &mut Vpns) -> &mut Walk<Scoped<VrfNo, Self>>;
     fn relabel(v: &mut Vpns) -> &mut bool;
@@ -218,7 +247,7 @@ trait Base: Key + Hash {
 }
 
 impl Base for V4 {
-    fn taken(v: &mut Vpns) -> &mut HashMap<Vpn4, Vec<Taken>> {
+    fn taken(v: &mut Vpns) -> &mut HashMap<Vpn4, Came> {
         &mut v.taken4
     }
 
@@ -240,7 +269,7 @@ impl Base for V4 {
 }
 
 impl Base for V6 {
-    fn taken(v: &mut Vpns) -> &mut HashMap<Vpn6, Vec<Taken>> {
+    fn taken(v: &mut Vpns) -> &mut HashMap<Vpn6, Came> {
         &mut v.taken6
     }
 
@@ -382,7 +411,8 @@ impl Core {
         Scoped<VrfNo, B>: Ours,
     {
         let next = self.imports(best, backup.as_ref());
-        let old = B::taken(&mut self.vpns).remove(&key).unwrap_or_default();
+        let old = B::taken(&mut self.vpns).remove(&key);
+        let old = old.as_ref().map_or(&[][..], Came::all);
         let mut now = Vec::with_capacity(next.len());
         let number = match next.is_empty() {
             true => 0,
@@ -424,7 +454,7 @@ impl Core {
         if !old.is_empty() {
             self.vpns.rds.release(key.space);
         }
-        if !now.is_empty() {
+        if let Some(now) = Came::of(now) {
             B::taken(&mut self.vpns).insert(key, now);
         } else if number != 0 {
             self.vpns.rds.release(key.space);
