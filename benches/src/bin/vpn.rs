@@ -55,8 +55,12 @@ fn main() -> Result<()> {
     signals::install()?;
     signals::remove_stale();
     let host = Host::here("ordinary pages".into(), args.command());
+    let built = match cfg!(debug_assertions) {
+        true => "built by the profile of tests (opt-level 1, with debug assertions)",
+        false => "built for release",
+    };
     let head = format!(
-        "{}\n\nmedian (least-most) of the rounds. Each part says when it was measured; comparisons are within a part.\n\
+        "{}\n{built}\n\nmedian (least-most) of the rounds. Each part says when it was measured; comparisons are within a part.\n\
          What is measured: docs/benches.md, \"bench vpn\".\n",
         host.summary()
     );

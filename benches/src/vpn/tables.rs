@@ -226,6 +226,8 @@ pub fn failover(sizes: &[u32], rounds: usize) -> Result<Vec<Took>> {
     let mut other = vec![1u64; 4 << 20];
     for round in 0..rounds {
         breathe();
+        // Who comes first finds the machine as it was left.
+        vpns.rotate_left(1);
         for (vpn, took) in &mut vpns {
             for (loss, sample) in &mut took.losses {
                 // Whatever the size, nothing of it is left in the caches.
@@ -239,7 +241,9 @@ pub fn failover(sizes: &[u32], rounds: usize) -> Result<Vec<Took>> {
             }
         }
     }
-    Ok(vpns.into_iter().map(|(_, took)| took).collect())
+    let mut all: Vec<Took> = vpns.into_iter().map(|(_, took)| took).collect();
+    all.sort_by_key(|t| t.prefixes);
+    Ok(all)
 }
 
 #[cfg(test)]
