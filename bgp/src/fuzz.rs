@@ -129,6 +129,7 @@ pub fn context(how: u8) -> Context {
         ext_next_hop: when(32),
         multiple_labels: when(64),
         as_sets: how & 128 != 0,
+        prefix_sid: how & 3 != 3,
         first_as: (how & 128 != 0).then_some(Asn(65001)),
         ..Context::new(relations[usize::from(how & 3) % 3], all)
     }

@@ -18,12 +18,17 @@ mod community;
 mod inner;
 mod labels;
 mod path;
+mod prefix_sid;
 
 pub use buf::AttrBuf;
 pub use community::{Community, ExtCommunity, LargeCommunity};
 pub(crate) use labels::MOST as MOST_LABELS;
 pub use labels::{LabelStack, Labels};
 pub use path::{AsPath, Segment, SegmentKind};
+pub use prefix_sid::Srgb;
+pub(crate) use prefix_sid::{
+    Shape as SidShape, shape as sid_shape, without_twins as sid_without_twins,
+};
 
 use std::net::Ipv4Addr;
 

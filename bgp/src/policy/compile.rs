@@ -534,6 +534,7 @@ impl<'a> Compiler<'a> {
             set.private_as.map(Act::PrivateAs),
             replaced,
             set.prepend.map(own),
+            set.label_index.map(Act::LabelIndex),
             self.edit::<CommunityPattern>(&set.community).map(community),
             self.edit::<ExtPattern>(&set.ext_community)
                 .map(Act::ExtCommunity),

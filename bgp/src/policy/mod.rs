@@ -42,7 +42,7 @@ pub use spec::{
     PrivateAs, Protocol, RuleSpec, SetSpec, relation_name,
 };
 pub use trace::{Step, Trace, What};
-pub use word::{NumMatch, NumRange, NumSet, Value, Word, WordError};
+pub use word::{LabelIndex, NumMatch, NumRange, NumSet, Value, Word, WordError};
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use super::compile::{Depends, fits};
 use super::prefix::{PrefixRange, PrefixSet};
 use super::spec::{Action, NextHopSet, Prepend, PrependAs, PrivateAs, Protocol};
 use super::trace::{Step, Trace, What};
-use super::word::{NumMatch, NumRange, NumSet};
+use super::word::{LabelIndex, NumMatch, NumRange, NumSet};
 
 /// A neighbour as policies see it.
 #[derive(Clone, Copy, Debug)]
@@ -200,6 +200,7 @@ pub(super) enum Act {
     PrivateAs(PrivateAs),
     ReplaceAs(AsnSet),
     Prepend(Prepend),
+    LabelIndex(LabelIndex),
     Community(Edit<CommunityPattern>),
     ExtCommunity(Edit<ExtPattern>),
     LargeCommunity(Edit<LargePattern>),
@@ -565,6 +566,7 @@ impl Run<'_> {
                 };
                 self.edit().prepend(kind, asn, p.count.into());
             }
+            Act::LabelIndex(how) => self.label_index(*how),
             Act::Community(edit) => edit.apply(self.edit()),
             Act::ExtCommunity(edit) => edit.apply(self.edit()),
             Act::LargeCommunity(edit) => edit.apply(self.edit()),
@@ -583,6 +585,16 @@ impl Run<'_> {
                 IpAddr::V6(a) => NextHop::V6(a),
             });
             self.next_hop = NextHopRule::Given;
+        }
+    }
+
+    /// RFC 8669 3.1: it is of labelled routes alone.
+    fn label_index(&mut self, how: LabelIndex) {
+        let labeled = matches!(self.input.family, Family::Ipv4Labeled | Family::Ipv6Labeled);
+        match how {
+            LabelIndex::To(n) if labeled => self.edit().set_label_index(n),
+            LabelIndex::Remove if labeled => self.edit().remove_label_index(),
+            LabelIndex::To(_) | LabelIndex::Remove => {}
         }
     }
 

@@ -16,7 +16,7 @@ use super::asn::AsnRange;
 use super::aspath::AsPathPattern;
 use super::community::{CommunityPattern, ExtPattern, LargePattern, Pattern};
 use super::prefix::PrefixRange;
-use super::word::{NumMatch, NumRange, NumSet, Value, Word, WordError};
+use super::word::{LabelIndex, NumMatch, NumRange, NumSet, Value, Word, WordError};
 
 /// A policy: rules in their order, and what happens to a route that none of them decided about.
 #[derive(Clone, Debug, PartialEq)]
@@ -551,6 +551,8 @@ pub struct SetSpec {
     pub replace_as: Vec<AsnRange>,
     /// `prepend`
     pub prepend: Option<Prepend>,
+    /// `label-index`, of labelled routes (RFC 8669).
+    pub label_index: Option<LabelIndex>,
     /// `set-community`, `remove-community`, `remove-community-set`, `add-community`
     pub community: CommunityEdit<CommunityPattern>,
     /// `set-ext-community` and so on.
@@ -593,7 +595,7 @@ where
 
 impl SetSpec {
     /// The keys there are, in the order in which they are carried out.
-    pub const KEYS: [&'static str; 20] = [
+    pub const KEYS: [&'static str; 21] = [
         "local-pref",
         "med",
         "origin",
@@ -602,6 +604,7 @@ impl SetSpec {
         "private-as",
         "replace-as",
         "prepend",
+        "label-index",
         "set-community",
         "remove-community",
         "remove-community-set",
@@ -660,6 +663,7 @@ impl SetSpec {
             }
             "replace-as" => self.replace_as = each(words, number)?,
             "prepend" => self.prepend = Some(prepend(words)?),
+            "label-index" => self.label_index = Some(one(words, LabelIndex::read)?),
             _ => return Err(unknown(key).into()),
         }
         Ok(())
@@ -680,6 +684,10 @@ impl SetSpec {
             ("private-as", self.private_as.map(|p| text(p.name()))),
             ("replace-as", list(&self.replace_as, asn)),
             ("prepend", self.prepend.map(Prepend::value)),
+            (
+                "label-index",
+                self.label_index.map(|n| Value::One(n.word())),
+            ),
         ];
         let [.., s, r, rs, a, se, re, res, ae, sl, rl, rls, al] = Self::KEYS;
         first

@@ -387,7 +387,7 @@ fn every_condition_holds_where_it_should() {
 }
 
 /// Every key of `set`, with words, and what the route of these tests becomes.
-const SETS: [(&str, &str, &str); 29] = [
+const SETS: [(&str, &str, &str); 31] = [
     ("local-pref", "200", "pref 200"),
     ("local-pref", "+10", "pref 110"),
     ("local-pref", "-200", "pref 0"),
@@ -406,6 +406,8 @@ const SETS: [(&str, &str, &str); 29] = [
     ("replace-as", "64501-64502", "path 64500 64999 64510"),
     ("prepend", "self", "path 64999 64500 64501 64510"),
     ("prepend", "1|1|1", "path 1 1 1 64500 64501 64510"),
+    ("label-index", "7", "same"),
+    ("label-index", "remove", "same"),
     (
         "set-community",
         "1:2|blackhole",
@@ -719,6 +721,8 @@ fn words_that_are_none_are_refused_with_what_would_be() {
         ("private-as", "x", "\"remove\" or \"replace\""),
         ("prepend", "0", "from 1 to 4294967295"),
         ("prepend", "self|1", "another rule"),
+        ("label-index", "1048576", "below 1048576"),
+        ("label-index", "drop", "\"remove\""),
         ("add-community", "1:*", "is no community"),
         ("set-community-set", "x", "no key"),
         ("add-other-community", "1:1", "no key"),
@@ -728,6 +732,29 @@ fn words_that_are_none_are_refused_with_what_would_be() {
     }
     let many = vec![Word::Text("self".into()); 26];
     assert!(SetSpec::default().put("prepend", &many).is_err());
+}
+
+/// It is of labelled routes alone (RFC 8669 3.1): the table above has those of others.
+#[test]
+fn a_label_index_is_set_and_taken_away() {
+    let b = route();
+    let labeled = Input {
+        family: Family::Ipv4Labeled,
+        ..input(&b, "10.1.0.0/16")
+    };
+    let p = one(vec![rule(&[], &[("label-index", "7")], "accept")], false);
+    let (outcome, out) = run(&p, &labeled);
+    assert!(outcome.changed);
+    assert_eq!(out.view().label_index(), Some(7));
+    let p = one(
+        vec![rule(&[], &[("label-index", "remove")], "accept")],
+        false,
+    );
+    let with = Input {
+        view: out.view(),
+        ..labeled
+    };
+    assert_eq!(run(&p, &with).1, b);
 }
 
 #[test]

@@ -235,3 +235,37 @@ impl NumSet {
         }
     }
 }
+
+/// What becomes of the label index (RFC 8669 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelIndex {
+    /// It is this one.
+    To(u32),
+    /// There is none.
+    Remove,
+}
+
+impl LabelIndex {
+    pub(super) fn read(word: &Word<'_>) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "{word} is neither an index, a number below 1048576 (there are no more labels), nor \"remove\""
+            )
+        };
+        match word {
+            Word::Text(t) if t == "remove" => Ok(Self::Remove),
+            Word::Number(n) => match u32::try_from(*n) {
+                Ok(n) if n < 1 << 20 => Ok(Self::To(n)),
+                _ => Err(wrong()),
+            },
+            _ => Err(wrong()),
+        }
+    }
+
+    pub(super) fn word(self) -> Word<'static> {
+        match self {
+            Self::To(n) => Word::Number(n.into()),
+            Self::Remove => Word::text("remove"),
+        }
+    }
+}

@@ -189,6 +189,15 @@ impl Group {
         }
     }
 
+    /// What was sent of the entry with identifiers counts as not sent.
+    pub(super) fn forget_sent(&mut self, store: &mut Store, e: u32) {
+        for c in &mut self.cohorts {
+            if let Adj::Paths(p) = &mut c.adj {
+                p.again(store, e);
+            }
+        }
+    }
+
     /// Does somebody still have to be told that the entry is empty?
     pub(super) fn holds(&self, e: u32) -> bool {
         self.cohorts.iter().any(|c| c.adj.has(e))

@@ -698,6 +698,17 @@ impl<K: Key> Table<K> {
         }
     }
 
+    /// Has the groups told of a prefix again though its paths are what they were: what is sent with them is not.
+    pub fn send_again(&mut self, common: &mut Common, key: K) {
+        let Some(e) = self.tree.find(key) else {
+            return;
+        };
+        for g in self.groups.iter_mut().flatten() {
+            g.forget_sent(&mut common.store, e);
+        }
+        self.mark(e);
+    }
+
     /// Gives an entry back that has no path and that nobody has to be told of.
     pub(super) fn reap(&mut self, e: u32) {
         if !self.slab.is_unused(e) || self.dirty.contains(e) {

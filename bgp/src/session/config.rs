@@ -167,6 +167,9 @@ pub struct SessionConfig {
     pub enforce_first_as: bool,
     /// AS_SETs are taken, against RFC 9774.
     pub as_sets: bool,
+    /// It is of the same SR domain: prefix-SIDs are taken from it, and told to it; `None`: unless it is in another AS
+    /// (RFC 8669 4 and 5).
+    pub prefix_sid: Option<bool>,
     /// How long a neighbour may read nothing (RFC 9687); `None`: 8 minutes or twice the hold time, what is longer;
     /// zero: for ever.
     pub send_hold: Option<Duration>,
@@ -197,6 +200,7 @@ impl SessionConfig {
             offer: Offer::default(),
             enforce_first_as: true,
             as_sets: false,
+            prefix_sid: None,
             send_hold: None,
         }
     }

@@ -161,6 +161,7 @@ pub(super) fn agree(
         multiple_labels: both(several_labels(us), several_labels(them)),
         first_as: (external && config.enforce_first_as).then_some(theirs.asn),
         as_sets: config.as_sets,
+        prefix_sid: config.prefix_sid.unwrap_or(!external),
         ..Context::new(relation, families)
     };
     Ok(Negotiated {

@@ -51,6 +51,8 @@ pub(crate) struct ExportRules {
     pub(crate) labeled: bool,
     /// The session is over IPv4: our own next hop is, where it may.
     pub(crate) over_v4: bool,
+    /// It is of our SR domain.
+    pub(crate) prefix_sid: bool,
 }
 
 /// Where a route came from.
@@ -95,8 +97,12 @@ pub(crate) fn prepare(v: View<'_>, from: Source, to: &ExportRules, buf: &mut Att
         buf.retain(|a| match a.code {
             code::LOCAL_PREF | code::ORIGINATOR_ID | code::CLUSTER_LIST | code::AIGP => false,
             code::MED => keep_med,
+            // RFC 8669 5: not beyond the SR domain.
+            code::PREFIX_SID => to.prefix_sid,
             _ => true,
         });
+    } else if !to.prefix_sid {
+        buf.remove(code::PREFIX_SID);
     }
     true
 }

@@ -126,6 +126,8 @@ pub(super) struct Locals<K> {
     labels: HashMap<K, Label>,
     /// Those that have a best path, and got none.
     lacking: HashSet<K>,
+    /// Those whose best path has a label index, and which have another label than that of the index in our SRGB (RFC 8669 4.1).
+    unacceptable: HashSet<K>,
 }
 
 impl<K: Key + Hash> Locals<K> {
@@ -133,17 +135,42 @@ impl<K: Key + Hash> Locals<K> {
         self.labels.get(&key).copied()
     }
 
-    /// The label is another, or there is none; `wanted`: and there should be one.
-    pub(super) fn set(&mut self, key: K, label: Option<Label>, wanted: bool) {
-        match label {
-            Some(l) => drop(self.labels.insert(key, l)),
-            None => drop(self.labels.remove(&key)),
-        }
+    /// Has it a label other than the one that its index asks for?
+    pub(super) fn is_unacceptable(&self, key: K) -> bool {
+        !self.unacceptable.is_empty() && self.unacceptable.contains(&key)
+    }
+
+    /// The label is another, or there is none; `wanted`: and there should be one. True: neighbours have heard of another.
+    pub(super) fn set(&mut self, key: K, label: Option<Label>, wanted: bool) -> bool {
+        let old = match label {
+            Some(l) => self.labels.insert(key, l),
+            None => self.labels.remove(&key),
+        };
         if wanted && label.is_none() {
             self.lacking.insert(key);
         } else {
             self.lacking.remove(&key);
         }
+        label.is_some() && old.is_some() && old != label
+    }
+
+    /// Its best path has a label index that it does not go by, or it has none such.
+    pub(super) fn set_unacceptable(&mut self, key: K, is: bool) {
+        if is {
+            self.unacceptable.insert(key);
+        } else if !self.unacceptable.is_empty() {
+            self.unacceptable.remove(&key);
+        }
+    }
+
+    /// Those that might have another label, were they asked for again.
+    pub(super) fn unacceptable(&self) -> impl Iterator<Item = K> {
+        self.unacceptable.iter().copied()
+    }
+
+    /// All that have one.
+    pub(super) fn labelled(&self) -> impl Iterator<Item = K> {
+        self.labels.keys().copied()
     }
 
     /// Those that should have a label and have none.
@@ -169,6 +196,7 @@ impl<K> Default for Side<K> {
             locals: Locals {
                 labels: HashMap::new(),
                 lacking: HashSet::new(),
+                unacceptable: HashSet::new(),
             },
             marks: Vec::new(),
         }

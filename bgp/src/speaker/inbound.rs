@@ -388,6 +388,9 @@ impl Core {
     /// Each with labels of its own.
     fn announce_labeled<K: Ours>(&mut self, peer: PeerId, nlri: &Nlri<'_>, learnt: u32) {
         let mut labels: Vec<Label> = Vec::new();
+        if matches!(K::FAMILY, Family::Ipv4Labeled | Family::Ipv6Labeled) {
+            self.without_empty_sid();
+        }
         for (path_id, stack, key) in K::read(nlri) {
             labels.clear();
             labels.extend(stack.iter().flat_map(|l| l.iter()));
@@ -407,6 +410,14 @@ impl Core {
             self.rib.common.store.release(pre);
         }
         self.received.clear_inner();
+    }
+
+    /// RFC 8669 3.1 and 6: of labelled routes a prefix-SID without a label index counts as not there.
+    fn without_empty_sid(&mut self) {
+        let view = self.received.view();
+        if view.get(code::PREFIX_SID).is_some() && view.label_index().is_none() {
+            self.received.remove(code::PREFIX_SID);
+        }
     }
 
     #[inline]

@@ -60,7 +60,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::attrs::AttrBuf;
+use crate::attrs::{AttrBuf, Srgb};
 use crate::rib::{PeerInfo, Rib};
 use crate::session::graceful::Restarter;
 use crate::session::{Cause, Event, Output, State};
@@ -159,6 +159,8 @@ struct Core {
     feeds: monitor::Feeds,
     vpns: vpn::Vpns,
     asked: membership::Asked,
+    /// The labels of segments (RFC 8669).
+    srgb: Option<Srgb>,
 }
 
 impl Core {
@@ -189,6 +191,7 @@ impl Core {
             feeds: monitor::Feeds::default(),
             vpns: vpn::Vpns::default(),
             asked: membership::Asked::default(),
+            srgb: None,
         }
     }
 

@@ -335,6 +335,7 @@ fn likeness(peer: &Peer, up: &Up, family: Family) -> Likeness {
             extended_next_hop: agreed.context.ext_next_hop.contains(family) || targets,
             labeled: family.is_labeled(),
             over_v4: up.over_v4,
+            prefix_sid: agreed.context.prefix_sid,
         },
         policy: config.export.clone(),
         context,
@@ -522,6 +523,10 @@ impl<K: Ours> Exporter<'_, K> {
         let own = |a| self.gate.is_own(VrfNo::GLOBAL, a);
         if path.peer != OWN && export::is_own(out.next_hop, own) {
             out.set_labels(&[]);
+            // RFC 8669 5: told on as long as it is what we have gone by.
+            if self.locals.is_unacceptable(key) {
+                out.remove_label_index();
+            }
             return self.locals.get(key).is_some();
         }
         let most = usize::from(self.group.like.most_labels);

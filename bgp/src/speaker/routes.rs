@@ -10,7 +10,7 @@ use super::inbound::{Gate, Source};
 use super::membership::Asked;
 use super::monitor::Feeds;
 use super::{Core, Speaker};
-use crate::attrs::{AttrBuf, LabelStack, Origin};
+use crate::attrs::{AttrBuf, LabelStack, Origin, Srgb};
 use crate::policy::{Input, Peer, Policy, Protocol};
 use crate::rib::{
     Announce, AttrId, Change, Common, HopEvent, Import, Key, L4, L6, NextHopId, Path, V4, V6,
@@ -74,6 +74,8 @@ pub struct Use<'a> {
     pub table: VrfNo,
     /// It stands by: packets go this way while none of the others can be reached.
     pub backup: bool,
+    /// The label index of the prefix (RFC 8669), where the route is a labelled one and has it.
+    pub index: Option<u32>,
 }
 
 /// Hears which routes are best.
@@ -154,41 +156,59 @@ impl Speaker {
     ) -> bool {
         let route = (protocol, metric, policy);
         match net {
-            IpNet::V4(_) => self.originate_in::<V4>(net, &[], route, now),
-            IpNet::V6(_) => self.originate_in::<V6>(net, &[], route, now),
+            IpNet::V4(_) => self.originate_in::<V4>(net, (&[], None), route, now),
+            IpNet::V6(_) => self.originate_in::<V6>(net, (&[], None), route, now),
         }
     }
 
-    /// The same, to be told with a label: packets come to us with that on top (3, the implicit null: without any).
+    /// The same, to be told with a label: packets come to us with that on top (3, the implicit null: without any); and with a
+    /// label index (RFC 8669), if it has one. What the policy says of the index does not count: [`Speaker::own_index`] does.
     pub fn originate_labeled(
         &mut self,
         net: IpNet,
-        label: Label,
+        (label, index): (Label, Option<u32>),
         protocol: Protocol,
         policy: Option<&Policy>,
         now: Instant,
     ) -> bool {
         let route = (protocol, 0, policy);
         match net {
-            IpNet::V4(_) => self.originate_in::<L4>(net, &[label], route, now),
-            IpNet::V6(_) => self.originate_in::<L6>(net, &[label], route, now),
+            IpNet::V4(_) => self.originate_in::<L4>(net, (&[label], index), route, now),
+            IpNet::V6(_) => self.originate_in::<L6>(net, (&[label], index), route, now),
         }
+    }
+
+    /// The label index that a policy gives a labelled route of the router's own.
+    #[must_use]
+    pub fn own_index(&mut self, net: IpNet, protocol: Protocol, policy: &Policy) -> Option<u32> {
+        let route = (protocol, 0, Some(policy));
+        let post = match net {
+            IpNet::V4(_) => self.core.local_route::<L4>(net, &[], route),
+            IpNet::V6(_) => self.core.local_route::<L6>(net, &[], route),
+        }?;
+        let store = &mut self.core.rib.common.store;
+        let index = store.view(post).label_index();
+        store.release(post);
+        index
     }
 
     fn originate_in<K: Ours>(
         &mut self,
         net: IpNet,
-        labels: &[Label],
+        (labels, index): (&[Label], Option<u32>),
         route: (Protocol, u32, Option<&Policy>),
         now: Instant,
     ) -> bool {
         let Some(key) = K::from_net(net) else {
             return false;
         };
-        let Some(post) = self.core.local_route::<K>(net, labels, route) else {
+        let Some(mut post) = self.core.local_route::<K>(net, labels, route) else {
             self.withdraw_in::<K>(net);
             return false;
         };
+        if !labels.is_empty() {
+            post = self.core.with_index(post, index);
+        }
         let announce = Announce {
             peer: OWN,
             path_id: 0,
@@ -223,15 +243,35 @@ impl Speaker {
         K::from_net(net).is_some_and(|key| table.withdraw(common, OWN, 0, key))
     }
 
-    /// There may be labels again: [`Best`] is asked once more for those that it had none for.
+    /// There may be labels again: [`Best`] is asked once more for those that it had none for, or another than their index
+    /// asks for.
     pub fn labels_available(&mut self) {
         for kind in Kind::ALL {
             of_kind!(kind, K => {
-                let lacking = K::side(&mut self.core.sides).locals.take_lacking();
+                let locals = &mut K::side(&mut self.core.sides).locals;
+                let lacking = locals.take_lacking();
+                let again: Vec<K> = lacking.into_iter().chain(locals.unacceptable()).collect();
                 let table = K::table(&mut self.core.rib).0;
-                lacking.into_iter().for_each(|key| table.tell_again(key));
+                again.into_iter().for_each(|key| table.tell_again(key));
             });
         }
+    }
+
+    /// Our SRGB: the label of a prefix with an index is to be the one that it has in there, and neighbours are told of it with
+    /// routes of our own that have one (RFC 8669 3.2). After a change [`Best`] is asked once more for all that have a label.
+    /// Is it one?
+    pub fn set_srgb(&mut self, srgb: Option<Srgb>) -> bool {
+        if std::mem::replace(&mut self.core.srgb, srgb) == srgb {
+            return false;
+        }
+        for kind in [Kind::L4, Kind::L6] {
+            of_kind!(kind, K => {
+                let all: Vec<K> = K::side(&mut self.core.sides).locals.labelled().collect();
+                let table = K::table(&mut self.core.rib).0;
+                all.into_iter().for_each(|key| table.tell_again(key));
+            });
+        }
+        true
     }
 
     /// A session is up.
@@ -354,10 +394,14 @@ pub(super) fn uses<'s, K: Key>(
             .get(usize::from(path.peer.0))
             .and_then(Option::as_ref);
         let (mut labels, mut table) = (LabelStack::EMPTY, VrfNo::GLOBAL);
+        let mut index = None;
         if K::LABELED {
             let view = common.store.view(path.post?);
             labels = view.labels().into();
             table = VrfNo(view.table() as u16);
+            if matches!(K::FAMILY, Family::Ipv4Labeled | Family::Ipv6Labeled) {
+                index = view.label_index();
+            }
         }
         Some(Use {
             next_hop: common.store.next_hop(path.post?),
@@ -366,6 +410,7 @@ pub(super) fn uses<'s, K: Key>(
             labels,
             table,
             backup,
+            index,
         })
     }));
 }
@@ -387,6 +432,8 @@ impl Core {
         let mut by = Vec::new();
         let feeds = &mut self.feeds;
         let locals = &mut K::side(&mut self.sides).locals;
+        let srgb = self.srgb;
+        let mut relabelled = Vec::new();
         table.drain(common, budget, |common, change: &Change<'_, K>| {
             if feeds.any() {
                 feeds.best(change.key);
@@ -404,9 +451,17 @@ impl Core {
             let label = change.key.tell(to, &by);
             if K::LABELED {
                 let transit = by.first().is_some_and(|u| u.relation.is_some());
-                locals.set(change.key, label, transit);
+                if locals.set(change.key, label, transit) {
+                    relabelled.push(change.key);
+                }
+                let index = by.first().and_then(|u| u.index).filter(|_| transit);
+                let ours = |n| srgb.and_then(|s: Srgb| s.label(n)) == label.map(Label::get);
+                locals.set_unacceptable(change.key, index.is_some_and(|n| !ours(n)));
             }
         });
+        for key in relabelled {
+            table.send_again(common, key);
+        }
         again || table.working() || table.waiting() > 0
     }
 
@@ -455,6 +510,26 @@ impl Core {
             buf.view()
         };
         outcome.accept.then(|| store.intern(view))
+    }
+
+    /// The same attributes with that label index and our SRGB, or with none; the caller's count goes over to them.
+    fn with_index(&mut self, post: AttrId, index: Option<u32>) -> AttrId {
+        let store = &mut self.rib.common.store;
+        let view = store.view(post);
+        if index.is_none() && view.label_index().is_none() {
+            return post;
+        }
+        let mut buf = AttrBuf::from_view(view);
+        buf.remove_label_index();
+        if let Some(index) = index {
+            buf.set_label_index(index);
+            if let Some(srgb) = self.srgb {
+                buf.set_originator_srgb(srgb);
+            }
+        }
+        let with = store.intern(buf.view());
+        store.release(post);
+        with
     }
 
     /// The routes of a neighbour go.

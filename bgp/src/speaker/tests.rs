@@ -77,6 +77,8 @@ pub(super) struct World {
     labels: BTreeMap<(u8, IpNet), u32>,
     /// Routers that have none to give.
     pub(super) without_labels: Vec<u8>,
+    /// The SRGBs of those that have one.
+    pub(super) srgbs: BTreeMap<u8, Srgb>,
     wires: Vec<[End; 2]>,
     pub(super) notices: Vec<(u8, PeerKey, Notice)>,
     /// Pairs that cannot reach each other.
@@ -94,6 +96,7 @@ struct Tables<'w> {
     labeled: &'w mut Lsps,
     labels: &'w mut BTreeMap<(u8, IpNet), u32>,
     none: bool,
+    srgb: Option<Srgb>,
 }
 
 impl Best for Tables<'_> {
@@ -121,7 +124,17 @@ impl Best for Tables<'_> {
             return None;
         }
         let next = 1000 + u32::try_from(self.labels.len()).unwrap();
+        let index = by.first().and_then(|u| u.index);
+        let segment = index.and_then(|n| self.srgb?.label(n));
+        let others = |l: &u32| {
+            let mut all = self.labels.iter();
+            all.any(|((id, p), have)| *id == self.id && *p != net && have == l)
+        };
+        let segment = segment.filter(|l| !others(l));
         let label = *self.labels.entry((self.id, net)).or_insert(next);
+        let is_segment = self.srgb.is_some_and(|s| label >= s.first);
+        let label = segment.unwrap_or(if is_segment { next } else { label });
+        self.labels.insert((self.id, net), label);
         Label::new(label)
     }
 }
@@ -139,6 +152,7 @@ impl World {
             labeled: HashMap::new(),
             labels: BTreeMap::new(),
             without_labels: Vec::new(),
+            srgbs: BTreeMap::new(),
             wires: Vec::new(),
             notices: Vec::new(),
             cut: Vec::new(),
@@ -195,6 +209,7 @@ impl World {
                 labeled: self.labeled.entry(id).or_default(),
                 labels: &mut self.labels,
                 none: self.without_labels.contains(&id),
+                srgb: self.srgbs.get(&id).copied(),
             };
             busy |= speaker.work(1000, &mut best, self.now);
             busy |= self.write(id);
@@ -205,6 +220,11 @@ impl World {
     /// The label that a router has given to a prefix.
     pub(super) fn label_of(&self, id: u8, net: IpNet) -> u32 {
         self.labels[&(id, net)]
+    }
+
+    /// A router has no label for that prefix any more.
+    pub(super) fn forget_label(&mut self, id: u8, net: IpNet) {
+        self.labels.remove(&(id, net));
     }
 
     /// Every next hop is reached, at a metric of one.

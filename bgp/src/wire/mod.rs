@@ -55,10 +55,12 @@ pub struct Context {
     pub first_as: Option<Asn>,
     /// AS_SET and AS_CONFED_SET are taken, as before RFC 9774.
     pub as_sets: bool,
+    /// The neighbour is of the same SR domain: prefix-SIDs are taken from it, and told to it (RFC 8669 4 and 5).
+    pub prefix_sid: bool,
 }
 
 impl Context {
-    /// Four-octet AS numbers, those families, and nothing else.
+    /// Four-octet AS numbers, those families, prefix-SIDs unless it is another AS, and nothing else.
     #[must_use]
     pub fn new(relation: Relation, families: FamilySet) -> Self {
         Self {
@@ -72,6 +74,7 @@ impl Context {
             multiple_labels: FamilySet::EMPTY,
             first_as: None,
             as_sets: false,
+            prefix_sid: relation != Relation::External,
         }
     }
 

@@ -31,6 +31,7 @@ pub(crate) struct Config {
     without: Vec<String>,
     enforce_first_as: bool,
     as_sets: bool,
+    prefix_sid: Option<bool>,
     send_hold: Option<u64>,
     /// We have restarted.
     restarting: bool,
@@ -60,6 +61,7 @@ impl Default for Config {
             without: Vec::new(),
             enforce_first_as: true,
             as_sets: false,
+            prefix_sid: None,
             send_hold: None,
             restarting: false,
             forwarding: Vec::new(),
@@ -183,6 +185,7 @@ impl Config {
             },
             enforce_first_as: self.enforce_first_as,
             as_sets: self.as_sets,
+            prefix_sid: self.prefix_sid,
             send_hold: self.send_hold.map(Duration::from_secs),
             ..SessionConfig::new(Asn(self.local_as), id, peer_as)
         };

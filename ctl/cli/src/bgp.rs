@@ -365,6 +365,12 @@ fn whole(out: &mut dyn Write, r: &BgpRoute) -> io::Result<()> {
     line("label", stack(&r.label))?;
     let local = r.local_label.map(|l| l.to_string());
     line("local-label", local.unwrap_or_default())?;
+    let index = r.label_index.map(|n| match r.originator_srgb.is_empty() {
+        true => n.to_string(),
+        false => format!("{n}, SRGB of its origin {}", r.originator_srgb.join(" ")),
+    });
+    line("label-index", index.unwrap_or_default())?;
+    line("not so labelled", r.label_index_problem.clone())?;
     line("originator", r.originator_id.clone())?;
     line("clusters", r.cluster_list.join(" "))?;
     line("aggregator", r.aggregator.clone())?;
@@ -489,12 +495,16 @@ mod tests {
         assert!(out.starts_with(b"b 203.0.113.0/24 "));
         r.label.clear();
         r.local_label = Some(16);
+        r.label_index = Some(7);
+        r.originator_srgb = vec!["16000-23999".into()];
         r.rpki = "invalid".into();
         r.roas = vec!["203.0.113.0/24 le 24 AS 64500".into()];
         let mut out = Vec::new();
         whole(&mut out, &r).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("64514 i (invalid)\n"), "{text}");
+        let index = "label-index        7, SRGB of its origin 16000-23999\n";
+        assert!(text.contains(index), "{text}");
         assert!(
             text.contains("rpki               invalid by 203.0.113.0/24 le 24 AS 64500\n"),
             "{text}"

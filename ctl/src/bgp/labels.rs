@@ -6,15 +6,20 @@
 //! popped and looked up. So it is with VPN routes at the border of an AS (RFC 4364 10 b), where the distinguisher is part of
 //! the prefix.
 //!
+//! A prefix with a label index (RFC 8669) has the label that the index has in our SRGB. Where there is none, or another prefix
+//! has it, it has one of the dynamic range as if it had no index, and why is kept to be shown (4.1); who came first keeps a label.
+//!
 //! Left out: labels per next hop, or for all prefixes of a neighbour. They would save entries (there are a million), but a prefix
-//! that moves to another next hop would have to be told anew.
+//! that moves to another next hop would have to be told anew. A prefix that gets another label has no entry under the old one
+//! from then on, though neighbours may send such frames until they have read of the new one.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use net::{Label, VrfId};
 
-use crate::labels::{Fec, Manager, Owner};
+use crate::labels::{Fec, Manager, Owner, Refusal};
 use crate::rib::Rib;
 use crate::rib::spec::{LabelAction, LabelSpec, PathsSpec, TtlMode};
 
@@ -22,24 +27,38 @@ use crate::rib::spec::{LabelAction, LabelSpec, PathsSpec, TtlMode};
 #[derive(Debug, Default)]
 struct One {
     label: Option<Label>,
-    /// Where the best route leads, if it was learned.
-    paths: Option<PathsSpec>,
+    /// It is that of its index.
+    segment: bool,
     /// It is told as a prefix of ours, with a label.
     own: bool,
+    /// Where the best route leads, if it was learned.
+    paths: Option<PathsSpec>,
+    /// The label index of that route; of the prefix of ours.
+    index: Option<u32>,
+    own_index: Option<u32>,
 }
 
-/// The labels, by what they are for.
+impl One {
+    fn owner(&self, fec: &Fec) -> Owner {
+        match self.segment {
+            true => Owner::SegmentRouting,
+            false => owner(fec),
+        }
+    }
+
+    /// That of what is learned counts: it is what the entry is for.
+    fn index(&self) -> Option<u32> {
+        let learned = self.index.filter(|_| self.paths.is_some());
+        learned.or(self.own_index.filter(|_| self.own))
+    }
+}
+
+/// The labels, by what they stand for: a prefix, of the global table or of a VPN.
 #[derive(Debug, Default)]
 pub(super) struct Bound {
     all: HashMap<Fec, One>,
-}
-
-/// Who has labels for that.
-fn owner(fec: &Fec) -> Owner {
-    match fec {
-        Fec::VpnPrefix(..) => Owner::Vpn,
-        _ => Owner::LabeledUnicast,
-    }
+    /// Why prefixes with an index have another label, or none.
+    refused: HashMap<Fec, Refusal>,
 }
 
 /// Where they come from.
@@ -56,31 +75,56 @@ pub(super) struct Labels<'a, 'm> {
     pub(super) rib: &'a mut Rib,
 }
 
+/// A prefix of ours, as it is told with a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OwnPrefix {
+    /// Its label index.
+    pub(super) index: Option<u32>,
+}
+
+/// The label of a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Given {
+    pub(super) label: Label,
+    /// It is that of its index.
+    pub(super) segment: bool,
+}
+
 impl Labels<'_, '_> {
     /// See [`Bound::learned`].
-    pub(super) fn learned(&mut self, fec: Fec, paths: Option<PathsSpec>) -> Option<Label> {
-        self.bound.learned(fec, paths, self.from, self.rib)
+    pub(super) fn learned(
+        &mut self,
+        fec: Fec,
+        route: Option<(PathsSpec, Option<u32>)>,
+    ) -> Option<Label> {
+        let given = self.bound.learned(fec, route, self.from, self.rib);
+        given.map(|g| g.label)
     }
 
     /// See [`Bound::own`].
-    pub(super) fn own(&mut self, fec: Fec, own: bool) -> Option<Label> {
-        self.bound.own(fec, own, self.from, self.rib)
+    pub(super) fn own(&mut self, net: IpNet, own: Option<OwnPrefix>) -> Option<Given> {
+        self.bound.own(Fec::Prefix(net), own, self.from, self.rib)
     }
 }
 
 impl Bound {
-    /// Packets for that prefix go by these paths; `None`: no route was learned. The label to be told; `None`: there is none.
+    /// Packets for that prefix go by these paths, and it has that label index; `None`: no route was learned. The label to be
+    /// told; `None`: there is none.
     pub(super) fn learned(
         &mut self,
         fec: Fec,
-        paths: Option<PathsSpec>,
+        route: Option<(PathsSpec, Option<u32>)>,
         from: &mut Source<'_>,
         rib: &mut Rib,
-    ) -> Option<Label> {
-        if paths.is_none() && !self.all.contains_key(&fec) {
+    ) -> Option<Given> {
+        if route.is_none() && !self.all.contains_key(&fec) {
             return None;
         }
-        self.all.entry(fec.clone()).or_default().paths = paths;
+        let one = self.all.entry(fec.clone()).or_default();
+        (one.paths, one.index) = match route {
+            Some((paths, index)) => (Some(paths), index),
+            None => (None, None),
+        };
         self.put(&fec, from, rib)
     }
 
@@ -88,34 +132,46 @@ impl Bound {
     pub(super) fn own(
         &mut self,
         fec: Fec,
-        own: bool,
+        own: Option<OwnPrefix>,
         from: &mut Source<'_>,
         rib: &mut Rib,
-    ) -> Option<Label> {
-        if !own && !self.all.contains_key(&fec) {
+    ) -> Option<Given> {
+        if own.is_none() && !self.all.contains_key(&fec) {
             return None;
         }
-        self.all.entry(fec.clone()).or_default().own = own;
+        let one = self.all.entry(fec.clone()).or_default();
+        one.own = own.is_some();
+        one.own_index = own.and_then(|o| o.index);
         self.put(&fec, from, rib)
     }
 
+    /// Why a prefix with a label index has not the label of that.
+    pub(super) fn refusal(&self, net: IpNet) -> Option<&Refusal> {
+        match self.refused.is_empty() {
+            true => None,
+            false => self.refused.get(&Fec::Prefix(net)),
+        }
+    }
+
     /// Brings label and entry in line with what is known of the prefix.
-    fn put(&mut self, fec: &Fec, from: &mut Source<'_>, rib: &mut Rib) -> Option<Label> {
-        let one = self.all.get_mut(fec)?;
+    fn put(&mut self, fec: &Fec, from: &mut Source<'_>, rib: &mut Rib) -> Option<Given> {
+        let one = self.all.get(fec)?;
         if one.paths.is_none() && !one.own {
+            let one = self.all.remove(fec)?;
+            self.refused.remove(fec);
             if let Some(label) = one.label {
                 rib.set_label(label, None);
+                from.manager.release(one.owner(fec), fec, from.now);
             }
-            self.all.remove(fec);
-            from.manager.release(owner(fec), fec, from.now);
             return None;
         }
-        if one.label.is_none() {
-            match from.manager.allocate(owner(fec), fec, from.now) {
-                Ok(label) => one.label = Some(label),
-                Err(why) => tracing::debug!(prefix = %fec, "bgp: no label: {why}"),
-            }
+        let index = one.index();
+        let segment = index.and_then(|index| self.segment(fec, index, from));
+        if index.is_none() && !self.refused.is_empty() {
+            self.refused.remove(fec);
         }
+        let one = self.all.get_mut(fec)?;
+        relabel(one, fec, segment, from, rib);
         let label = one.label?;
         let action = match &one.paths {
             Some(paths) => LabelAction::Forward(paths.clone()),
@@ -123,28 +179,88 @@ impl Bound {
         };
         let ttl = from.ttl;
         rib.set_label(label, Some(LabelSpec { action, ttl }));
-        Some(label)
+        Some(Given {
+            label,
+            segment: one.segment,
+        })
+    }
+
+    /// The label of an index, if it can be had; else why not is kept, and said when it is another reason than before.
+    fn segment(&mut self, fec: &Fec, index: u32, from: &mut Source<'_>) -> Option<Label> {
+        match from.manager.segment(fec, index, from.now) {
+            Ok(label) => {
+                if !self.refused.is_empty() {
+                    self.refused.remove(fec);
+                }
+                Some(label)
+            }
+            Err(why) => {
+                let old = self.refused.get(fec);
+                match &why {
+                    // The rest of the network may have one.
+                    Refusal::NoSrgb(_) => tracing::debug!(%fec, "bgp: {why}"),
+                    // The seconds that are left are no other reason.
+                    Refusal::Held { .. } if matches!(old, Some(Refusal::Held { .. })) => {}
+                    _ if old == Some(&why) => {}
+                    _ => tracing::warn!(
+                        %fec,
+                        "bgp: label index {index} is not used, a label of the dynamic range is: {why}"
+                    ),
+                }
+                self.refused.insert(fec.clone(), why);
+                None
+            }
+        }
     }
 
     /// All of them are taken back.
     pub(super) fn clear(&mut self, manager: &mut Manager, rib: &mut Rib, now: Instant) {
-        for (fec, one) in self.all.drain() {
-            if let Some(label) = one.label {
-                rib.set_label(label, None);
-                manager.release(owner(&fec), &fec, now);
-            }
+        for (fec, one) in std::mem::take(&mut self.all) {
+            let Some(label) = one.label else { continue };
+            rib.set_label(label, None);
+            manager.release(one.owner(&fec), &fec, now);
         }
+        self.refused.clear();
+    }
+}
+
+/// Whose a label is that is not that of an index.
+fn owner(fec: &Fec) -> Owner {
+    match fec {
+        Fec::Prefix(_) => Owner::LabeledUnicast,
+        _ => Owner::Vpn,
+    }
+}
+
+/// Gives a prefix the label of its index, or one of the dynamic range; the entry of another that it had goes.
+fn relabel(one: &mut One, fec: &Fec, segment: Option<Label>, from: &mut Source<'_>, rib: &mut Rib) {
+    let old = one.label;
+    if old.is_some() && one.segment != segment.is_some() {
+        from.manager.release(one.owner(fec), fec, from.now);
+        one.label = None;
+    }
+    one.segment = segment.is_some();
+    if segment.is_some() {
+        one.label = segment;
+    } else if one.label.is_none() {
+        match from.manager.allocate(owner(fec), fec) {
+            Ok(label) => one.label = Some(label),
+            Err(why) => tracing::debug!(%fec, "bgp: no label: {why}"),
+        }
+    }
+    if let Some(old) = old.filter(|_| one.label != old) {
+        rib.set_label(old, None);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::labels::LabelRanges;
+    use crate::config::labels::{LabelRanges, Range};
     use crate::rib::spec::{Discard, Hop};
 
-    fn net(text: &str) -> Fec {
-        Fec::Prefix(text.parse().unwrap())
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
     }
 
     fn paths() -> PathsSpec {
@@ -160,46 +276,158 @@ mod tests {
         }
     }
 
+    const OWN: Option<OwnPrefix> = Some(OwnPrefix { index: None });
+
+    struct Lab {
+        manager: Manager,
+        rib: Rib,
+        bound: Bound,
+        now: Instant,
+    }
+
+    impl Lab {
+        fn new(srgb: Option<(u32, u32)>) -> Self {
+            let label = |n| Label::new(n).unwrap();
+            let srgb = srgb.map(|(first, last)| Range {
+                first: label(first),
+                last: label(last),
+            });
+            Self {
+                manager: Manager::new(LabelRanges {
+                    srgb,
+                    ..LabelRanges::default()
+                }),
+                rib: Rib::new(),
+                bound: Bound::default(),
+                now: Instant::now(),
+            }
+        }
+
+        fn with<T>(&mut self, f: impl FnOnce(&mut Labels<'_, '_>) -> T) -> T {
+            let mut from = Source {
+                manager: &mut self.manager,
+                ttl: TtlMode::Uniform,
+                now: self.now,
+            };
+            f(&mut Labels {
+                bound: &mut self.bound,
+                from: &mut from,
+                rib: &mut self.rib,
+            })
+        }
+
+        fn learned(&mut self, p: &str, index: Option<u32>) -> Option<u32> {
+            let label = self.with(|l| l.learned(Fec::Prefix(net(p)), Some((paths(), index))));
+            label.map(Label::get)
+        }
+
+        fn gone(&mut self, p: &str) -> Option<u32> {
+            self.with(|l| l.learned(Fec::Prefix(net(p)), None))
+                .map(Label::get)
+        }
+
+        fn own(&mut self, p: &str, own: Option<OwnPrefix>) -> Option<(u32, bool)> {
+            let given = self.with(|l| l.own(net(p), own));
+            given.map(|g| (g.label.get(), g.segment))
+        }
+
+        fn entry(&self, label: u32) -> &'static str {
+            entry(&self.rib, Label::new(label).unwrap())
+        }
+
+        fn refusal(&self, p: &str) -> String {
+            let why = self.bound.refusal(net(p));
+            why.map(ToString::to_string).unwrap_or_default()
+        }
+    }
+
     #[test]
     fn a_label_stays_while_its_prefix_has_a_route() {
-        let (mut manager, mut rib) = (Manager::new(LabelRanges::default()), Rib::new());
-        let mut bound = Bound::default();
-        let now = Instant::now();
-        let mut from = Source {
-            manager: &mut manager,
-            ttl: TtlMode::Uniform,
-            now,
-        };
-        let (a, b) = (net("192.0.2.1/32"), net("192.0.2.2/32"));
-        let first = bound
-            .learned(a.clone(), Some(paths()), &mut from, &mut rib)
-            .unwrap();
-        assert_eq!(entry(&rib, first), "swap");
-        let other = bound.learned(b, Some(paths()), &mut from, &mut rib);
-        assert_ne!(other, Some(first));
-        assert_eq!(
-            bound.learned(a.clone(), Some(paths()), &mut from, &mut rib),
-            Some(first)
-        );
+        let mut lab = Lab::new(None);
+        let (a, b) = ("192.0.2.1/32", "192.0.2.2/32");
+        let first = lab.learned(a, None).unwrap();
+        assert_eq!(lab.entry(first), "swap");
+        assert_ne!(lab.learned(b, None), Some(first));
+        assert_eq!(lab.learned(a, None), Some(first));
         // It becomes one of ours: the same label, another entry.
-        assert_eq!(bound.own(a.clone(), true, &mut from, &mut rib), Some(first));
-        assert_eq!(entry(&rib, first), "swap", "as long as one is learned");
-        assert_eq!(
-            bound.learned(a.clone(), None, &mut from, &mut rib),
-            Some(first)
-        );
-        assert_eq!(entry(&rib, first), "pop");
-        assert_eq!(bound.own(a.clone(), false, &mut from, &mut rib), None);
-        assert_eq!(entry(&rib, first), "");
+        assert_eq!(lab.own(a, OWN), Some((first, false)));
+        assert_eq!(lab.entry(first), "swap", "as long as one is learned");
+        assert_eq!(lab.gone(a), Some(first));
+        assert_eq!(lab.entry(first), "pop");
+        assert_eq!(lab.own(a, None), None);
+        assert_eq!(lab.entry(first), "");
         // It rests, and comes back for the same prefix alone.
-        let third = bound.learned(net("192.0.2.3/32"), Some(paths()), &mut from, &mut rib);
-        assert_ne!(third, Some(first));
+        assert_ne!(lab.learned("192.0.2.3/32", None), Some(first));
+        assert_eq!(lab.learned(a, None), Some(first));
+        lab.bound.clear(&mut lab.manager, &mut lab.rib, lab.now);
+        assert_eq!(lab.entry(first), "");
+        let label = Label::new(first).unwrap();
+        assert_eq!(lab.manager.user(label).map(|u| u.0), None, "it is held");
+    }
+
+    /// RFC 8669 4.1.
+    #[test]
+    fn an_index_has_its_label_in_the_srgb() {
+        let mut lab = Lab::new(Some((16_000, 16_009)));
+        let (a, b) = ("192.0.2.1/32", "192.0.2.2/32");
+        assert_eq!(lab.learned(a, Some(7)), Some(16_007));
+        assert_eq!(lab.entry(16_007), "swap");
+        let label = Label::new(16_007).unwrap();
+        let fec = Fec::Prefix(net(a));
+        assert_eq!(lab.manager.user(label), Some((Owner::SegmentRouting, &fec)));
+        // Another index, none, and it again: its entry is where its label is.
+        assert_eq!(lab.learned(a, Some(8)), Some(16_008));
+        assert_eq!((lab.entry(16_007), lab.entry(16_008)), ("", "swap"));
+        let dynamic = lab.learned(a, None).unwrap();
+        assert!(dynamic >= 100_000, "{dynamic}");
+        assert_eq!((lab.entry(16_008), lab.entry(dynamic)), ("", "swap"));
+        assert_eq!(lab.learned(a, Some(7)), Some(16_007));
+        assert_eq!(lab.entry(dynamic), "");
+        // Of one of ours; what is learned beside it with no index does not take it away.
+        let own = Some(OwnPrefix { index: Some(1) });
+        assert_eq!(lab.own(b, own), Some((16_001, true)));
+        assert_eq!(lab.entry(16_001), "pop");
+        assert_eq!(lab.learned(b, None), Some(16_001));
+        assert_eq!(lab.own(b, None).map(|g| g.1), Some(false));
+        assert_eq!(lab.entry(16_001), "");
+    }
+
+    #[test]
+    fn what_an_index_can_not_have_is_said() {
+        let mut lab = Lab::new(Some((16_000, 16_009)));
+        let (a, b) = ("192.0.2.1/32", "192.0.2.2/32");
+        assert_eq!(lab.learned(a, Some(7)), Some(16_007));
+        let other = lab.learned(b, Some(7)).unwrap();
+        assert!(other >= 100_000, "{other}");
         assert_eq!(
-            bound.learned(a.clone(), Some(paths()), &mut from, &mut rib),
-            Some(first)
+            lab.refusal(b),
+            "label 16007 belongs to segment-routing for 192.0.2.1/32; take another"
         );
-        bound.clear(&mut manager, &mut rib, now);
-        assert_eq!(entry(&rib, first), "");
-        assert_eq!(manager.user(first).map(|u| u.0), None, "it is held");
+        assert_eq!(lab.refusal(a), "");
+        assert_eq!(lab.learned(b, Some(10)), Some(other));
+        let why = lab.refusal(b);
+        assert!(
+            why.contains("label index 10 is beyond label-range.srgb (16000-16009)"),
+            "{why}"
+        );
+        assert!(lab.learned(b, Some(u32::MAX)).is_some());
+        // Once the first has gone, and its label has rested.
+        assert_eq!(lab.learned(b, Some(7)), Some(other));
+        assert_eq!(lab.gone(a), None);
+        assert_eq!(lab.learned(b, Some(7)), Some(other));
+        assert!(
+            lab.refusal(b).contains("a moment ago"),
+            "{}",
+            lab.refusal(b)
+        );
+        lab.now += std::time::Duration::from_secs(60);
+        assert!(lab.manager.tick(lab.now), "who waits is told");
+        assert_eq!(lab.learned(b, Some(7)), Some(16_007));
+        assert_eq!((lab.refusal(b).as_str(), lab.entry(other)), ("", ""));
+        let mut lab = Lab::new(None);
+        assert!(lab.learned(a, Some(7)).is_some());
+        assert!(lab.refusal(a).contains("set label-range.srgb"));
+        assert_eq!(lab.gone(a), None);
+        assert_eq!(lab.refusal(a), "");
     }
 }

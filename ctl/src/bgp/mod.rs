@@ -322,6 +322,9 @@ impl Driver {
         self.reset_rewired(&before, now);
         if let Some(speaker) = &mut self.speaker {
             speaker.set_own_addresses(links.addresses());
+            if speaker.set_srgb(next.label_ranges.srgb.map(translate::srgb)) {
+                self.own.srgb_changed();
+            }
         }
         self.with_caches(links, rib, now, |caches, around| {
             caches.configure(next.rpki.as_deref(), around);

@@ -11,7 +11,7 @@ use bgp::types::{Label, NextHop, Rd, Relation, VrfNo};
 use ipnet::IpNet;
 use net::VrfId;
 
-use super::labels::Labels;
+use super::labels::{Given, Labels, OwnPrefix};
 use super::links::Links;
 use super::vpn::Vpns;
 use crate::config::Valid;
@@ -278,7 +278,10 @@ impl Best for ToRib<'_, '_> {
         let paths = source.and_then(|_| self.labeled_paths(by));
         let rib = &mut *self.labels.rib;
         rib.set_labeled(net, source.zip(paths.as_ref()));
-        let label = self.labels.learned(Fec::Prefix(net), paths)?;
+        let index = by.first().and_then(|u| u.index);
+        let label = self
+            .labels
+            .learned(Fec::Prefix(net), paths.map(|p| (p, index)))?;
         Label::new(label.get())
     }
 
@@ -289,7 +292,9 @@ impl Best for ToRib<'_, '_> {
         // Its own have the labels of their VRFs.
         let learned = by.first().is_some_and(|u| u.relation.is_some());
         let paths = learned.then(|| self.labeled_paths(by)).flatten();
-        let label = self.labels.learned(Fec::VpnPrefix(rd, net), paths)?;
+        let label = self
+            .labels
+            .learned(Fec::VpnPrefix(rd, net), paths.map(|p| (p, None)))?;
         Label::new(label.get())
     }
 
@@ -309,6 +314,8 @@ struct Told {
     policy: Option<Arc<Policy>>,
     /// It is told with a label too.
     label: Option<OwnLabel>,
+    /// And with that label index.
+    index: Option<u32>,
 }
 
 impl PartialEq for Told {
@@ -318,7 +325,8 @@ impl PartialEq for Told {
             (None, None) => true,
             _ => false,
         };
-        same && self.protocol == other.protocol && self.label == other.label
+        same && (self.protocol, self.label, self.index)
+            == (other.protocol, other.label, other.index)
     }
 }
 
@@ -339,9 +347,15 @@ impl Own {
         self.stale = true;
     }
 
-    /// There may be labels for those that got none.
+    /// There may be labels for those that got none, or not that of their index.
     pub(super) fn labels_available(&mut self) {
         self.queue.extend(self.lacking.drain(..));
+    }
+
+    /// The SRGB is another: labels of indices are others.
+    pub(super) fn srgb_changed(&mut self) {
+        let all = self.told.iter().filter(|(_, t)| t.label.is_some());
+        self.queue.extend(all.map(|(p, _)| *p));
     }
 
     /// Tells the speaker of some. True: there are more.
@@ -374,18 +388,24 @@ impl Own {
                     speaker.withdraw_own(p);
                 }
             }
-            let kind = told.and_then(|t| t.label);
-            let local = labels.own(Fec::Prefix(p), kind == Some(OwnLabel::Local));
-            let label = kind.and_then(|k| k.label(p.addr().is_ipv4(), local));
-            match (told, label) {
-                (Some(t), Some(label)) => {
-                    speaker.originate_labeled(p, label, t.protocol, t.policy.as_deref(), now);
+            let labelled = told.and_then(|t| Some((t, t.label?)));
+            let index = labelled.and_then(|(t, _)| t.index(p, speaker));
+            // What has an index is popped under its label whatever it is told with: who sends by segments uses that.
+            let is = |(_, kind): &(&Told, OwnLabel)| *kind == OwnLabel::Local || index.is_some();
+            let given = labels.own(p, labelled.filter(is).map(|_| OwnPrefix { index }));
+            let index = index.filter(|_| given.is_some_and(|g| g.segment));
+            let label = labelled.and_then(|(_, k)| k.label(p.addr().is_ipv4(), given));
+            match (labelled, label) {
+                (Some((t, _)), Some(label)) => {
+                    let policy = t.policy.as_deref();
+                    speaker.originate_labeled(p, (label, index), t.protocol, policy, now);
                 }
                 _ => {
                     speaker.withdraw_own_labeled(p);
                 }
             }
-            if kind.is_some() && label.is_none() {
+            let refused = labels.bound.refusal(p).is_some();
+            if labelled.is_some() && (label.is_none() || refused) {
                 self.lacking.push(p);
             }
         }
@@ -393,14 +413,23 @@ impl Own {
     }
 }
 
+impl Told {
+    /// The label index: what is said beside it, else what its policy says.
+    fn index(&self, net: IpNet, speaker: &mut Speaker) -> Option<u32> {
+        let by_policy = |policy: &Policy| speaker.own_index(net, self.protocol, policy);
+        self.index
+            .or_else(|| self.policy.as_deref().and_then(by_policy))
+    }
+}
+
 impl OwnLabel {
     /// The label that is told for a prefix of the router's own; `local`: the one that it has here, if it has one.
-    fn label(self, ipv4: bool, local: Option<net::Label>) -> Option<Label> {
+    fn label(self, ipv4: bool, local: Option<Given>) -> Option<Label> {
         let label = match self {
             Self::ImplicitNull => net::Label::IMPLICIT_NULL,
             Self::ExplicitNull if ipv4 => net::Label::IPV4_EXPLICIT_NULL,
             Self::ExplicitNull => net::Label::IPV6_EXPLICIT_NULL,
-            Self::Local => local?,
+            Self::Local => local?.label,
         };
         Label::new(label.get())
     }
@@ -418,6 +447,7 @@ fn wanted(valid: &Valid, links: &Links<'_>) -> BTreeMap<IpNet, Told> {
             protocol,
             policy: policy(&r.policy),
             label: r.label,
+            index: None,
         };
         match r.source {
             Origin::Static => {
@@ -438,6 +468,7 @@ fn wanted(valid: &Valid, links: &Links<'_>) -> BTreeMap<IpNet, Told> {
             protocol: Protocol::Bgp,
             policy: policy(&n.policy),
             label: n.label,
+            index: n.index,
         };
         out.insert(n.prefix, told);
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ::net::VrfId;
-use bgp::attrs::{ExtCommunity, View};
+use bgp::attrs::{ExtCommunity, Srgb, View};
 use bgp::rib::{Fate, Key as _, Membership, Staleness};
 use bgp::rpki::Vrp;
 use bgp::session::{Negotiated, RoleConfig};
@@ -207,6 +207,12 @@ impl Driver {
             }),
         };
         let mut rows: Vec<_> = page.paths.iter().map(|p| route(p, at.family)).collect();
+        for (row, path) in rows.iter_mut().zip(&page.paths) {
+            if row.label_index.is_some() && path.best {
+                let why = self.bound.refusal(path.net);
+                row.label_index_problem = why.map(ToString::to_string).unwrap_or_default();
+            }
+        }
         if let RouteMatch::Exact(_) | RouteMatch::Longest(_) = query.matching {
             // The same for all paths of the prefix: why they are valid, or not.
             if let Some(net) = page.paths.first().map(|p| p.net) {
@@ -410,5 +416,19 @@ pub(super) fn route(p: &PathView, family: Family) -> api::BgpRoute {
             .collect(),
         local_label: p.local_label.map(|l| l.get()),
         backup: p.backup,
+        label_index: v.label_index().filter(|_| is_labeled_unicast(family)),
+        originator_srgb: v.originator_srgb().map(|s| block(&s)).collect(),
+        label_index_problem: String::new(),
     }
+}
+
+/// Prefix-SIDs of others mean nothing here (RFC 8669 3.1).
+fn is_labeled_unicast(family: Family) -> bool {
+    matches!(family, Family::Ipv4Labeled | Family::Ipv6Labeled)
+}
+
+/// A run of labels from the first to the last.
+fn block(s: &Srgb) -> String {
+    let last = u64::from(s.first) + u64::from(s.size).saturating_sub(1);
+    format!("{}-{last}", s.first)
 }

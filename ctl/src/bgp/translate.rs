@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp::attrs::Srgb;
 use bgp::policy::Policy;
 use bgp::rib::{Backups, Options};
 use bgp::session::{FamilyConfig, GracefulConfig, MaxPrefixes, PeerAs, RoleConfig, SessionConfig};
@@ -12,6 +13,7 @@ use bgp::types::{Asn, Family, Relation, Role, RouterId, VrfNo};
 
 use super::net::Wire;
 use crate::config::bgp::{self as config, AoKey, Bgp, Graceful, PeerKey, Settings, Shutdown};
+use crate::config::labels::Range;
 use crate::config::{Valid, VrfName};
 
 /// Neighbours of one prefix at once.
@@ -172,6 +174,7 @@ fn session(
         helper_only: graceful == Graceful::Helper,
         ..GracefulConfig::default()
     });
+    out.prefix_sid = s.prefix_sid;
     out.offer.extended_messages = s.extended_messages.unwrap_or(true);
     // What a route server hands on begins with the AS that it has it from (RFC 7947 2.2.2.1).
     out.enforce_first_as = s.role != Some(Role::RouteServerClient);
@@ -215,6 +218,14 @@ fn families(key: &PeerKey, s: &Settings) -> Vec<FamilyConfig> {
         out
     };
     all.into_iter().map(one).collect()
+}
+
+/// The labels of segments, as the speaker has them.
+pub(super) fn srgb(range: Range) -> Srgb {
+    Srgb {
+        first: range.first.get(),
+        size: range.size(),
+    }
 }
 
 /// What is set on the sockets of a neighbour.

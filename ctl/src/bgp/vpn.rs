@@ -145,7 +145,7 @@ impl Vpns {
             self.ttl.insert(id, ttl);
             let exports = conf.rd.is_some() && !conf.export.is_empty();
             let fec = Fec::Vrf(name.to_string());
-            let label = exports.then(|| from.manager.allocate(Owner::Vpn, &fec, from.now));
+            let label = exports.then(|| from.manager.allocate(Owner::Vpn, &fec));
             let label = match label {
                 Some(Ok(label)) => Some(label),
                 Some(Err(why)) => {

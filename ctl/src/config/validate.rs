@@ -102,6 +102,7 @@ impl Candidate {
                 interfaces: &interfaces,
                 vrfs: &valid.vrfs,
                 policies,
+                srgb: valid.label_ranges.srgb,
                 keep: match files {
                     Files::Keep(running) => running.bgp.as_deref(),
                     Files::Read => None,

@@ -81,8 +81,6 @@ pub enum Fec {
     VrfPrefix(String, IpNet),
     /// A prefix of a VPN of others, by its distinguisher.
     VpnPrefix(Rd, IpNet),
-    /// The segment of that index (RFC 8669): the label is the SRGB's first and so many more.
-    Sid(u32),
 }
 
 impl fmt::Display for Fec {
@@ -94,7 +92,6 @@ impl fmt::Display for Fec {
             Self::Vrf(name) => write!(f, "vrf {name}"),
             Self::VrfPrefix(name, p) => write!(f, "{p} vrf {name}"),
             Self::VpnPrefix(rd, p) => write!(f, "{p} rd {rd}"),
-            Self::Sid(n) => write!(f, "sid {n}"),
         }
     }
 }
@@ -127,6 +124,16 @@ pub enum Refusal {
     /// 0 to 15 have a meaning of their own.
     #[error("label {0} is reserved (RFC 3032 2.1); labels begin at 16")]
     Reserved(Label),
+    /// The SRGB has fewer labels than that.
+    #[error(
+        "label index {index} is beyond label-range.srgb ({all}), which has {} labels; take a smaller one, or make the range larger", .all.size()
+    )]
+    BeyondSrgb {
+        /// The index.
+        index: u32,
+        /// What the SRGB is.
+        all: Range,
+    },
     /// It is not in the range for that use.
     #[error(
         "label {label} is not in label-range.{range} ({all}); take one that is, or change the range"
@@ -154,7 +161,7 @@ pub enum Refusal {
         held: usize,
     },
     /// A segment needs an SRGB.
-    #[error("there is no SRGB for sid {0}; set label-range.srgb")]
+    #[error("there is no SRGB for label index {0}; set label-range.srgb")]
     NoSrgb(u32),
 }
 
@@ -236,6 +243,8 @@ pub struct Manager {
     dirty: bool,
     /// Somebody got none; told once there may be one.
     lacking: bool,
+    /// Somebody did not get the very one that is his; told once any has come free.
+    contended: bool,
 }
 
 impl Default for Manager {
@@ -257,6 +266,7 @@ impl Manager {
             ends: BTreeSet::new(),
             dirty: false,
             lacking: false,
+            contended: false,
         }
     }
 
@@ -276,11 +286,7 @@ impl Manager {
     ///
     /// # Errors
     /// There is none.
-    pub fn allocate(&mut self, owner: Owner, fec: &Fec, now: Instant) -> Result<Label, Refusal> {
-        if let Fec::Sid(index) = fec {
-            let label = self.sid(*index)?;
-            return self.claim(owner, fec, label, now).map(|()| label);
-        }
+    pub fn allocate(&mut self, owner: Owner, fec: &Fec) -> Result<Label, Refusal> {
         if let Some(label) = self.again(owner, fec) {
             return Ok(label);
         }
@@ -304,16 +310,17 @@ impl Manager {
         Ok(label)
     }
 
-    /// The label of a segment.
-    fn sid(&self, index: u32) -> Result<Label, Refusal> {
+    /// The label of a segment, for `fec`: the SRGB's first and `index` more (RFC 8669 4.1). Another that it had before rests.
+    ///
+    /// # Errors
+    /// There is no SRGB, or it has not so many labels, or another has that one; [`Self::tick`] tells when it may be had.
+    pub fn segment(&mut self, fec: &Fec, index: u32, now: Instant) -> Result<Label, Refusal> {
         let all = self.ranges.srgb.ok_or(Refusal::NoSrgb(index))?;
-        let number = all.first.get().saturating_add(index);
-        let label = Label::new(number).filter(|l| all.contains(*l));
-        label.ok_or(Refusal::OutOfRange {
-            label: number,
-            range: "srgb",
-            all,
-        })
+        let label = (index < all.size()).then(|| Label::new(all.first.get() + index));
+        let label = label.flatten().ok_or(Refusal::BeyondSrgb { index, all })?;
+        let done = self.claim(Owner::SegmentRouting, fec, label, now);
+        self.contended |= done.is_err();
+        done.map(|()| label)
     }
 
     /// This very label for `fec`; the one that `owner` had for it before is held from `now` on.
@@ -424,8 +431,9 @@ impl Manager {
             self.forget(label);
             any = true;
         }
-        let may = self.lacking && (any || self.has_room());
+        let may = self.lacking && (any || self.has_room()) || self.contended && any;
         self.lacking &= !may;
+        self.contended &= !may;
         may
     }
 

@@ -154,8 +154,9 @@ impl Manager {
             if self.labels.contains_key(&label) {
                 continue;
             }
-            let range = match &fec {
-                Fec::Vrf(_) => self.ranges.vrf.unwrap_or(self.ranges.dynamic),
+            let range = match (owner, &fec) {
+                (Owner::SegmentRouting, _) => self.ranges.srgb.unwrap_or(self.ranges.dynamic),
+                (_, Fec::Vrf(_)) => self.ranges.vrf.unwrap_or(self.ranges.dynamic),
                 _ => self.ranges.dynamic,
             };
             let key = (owner, fec);
@@ -182,7 +183,6 @@ fn word(fec: &Fec) -> String {
         Fec::Vrf(name) => format!("vrf {name}"),
         Fec::VrfPrefix(name, p) => format!("vrf-prefix {p} {name}"),
         Fec::VpnPrefix(rd, p) => format!("vpn-prefix {p} {:016x}", u64::from_be_bytes(rd.0)),
-        Fec::Sid(n) => format!("sid {n}"),
     }
 }
 
@@ -205,7 +205,6 @@ fn read(line: &str) -> Option<(Label, Owner, Fec)> {
             let rd = u64::from_str_radix(rd, 16).ok()?;
             Fec::VpnPrefix(Rd(rd.to_be_bytes()), p.parse().ok()?)
         }
-        "sid" => Fec::Sid(rest.parse().ok()?),
         _ => return None,
     };
     (owner != Owner::Static).then_some((label, owner, fec))

@@ -34,8 +34,8 @@ const LDP: Owner = Owner::Ldp;
 fn conflicts_are_named() {
     let (mut m, t0) = (Manager::new(ranges(range(100, 101))), Instant::now());
     let later = |s| t0 + Duration::from_secs(s);
-    assert_eq!(m.allocate(LDP, &prefix(1), t0), Ok(label(100)));
-    assert_eq!(m.allocate(LDP, &prefix(1), t0), Ok(label(100)), "the same");
+    assert_eq!(m.allocate(LDP, &prefix(1)), Ok(label(100)));
+    assert_eq!(m.allocate(LDP, &prefix(1)), Ok(label(100)), "the same");
     let fixed = |n| Fec::Label(label(n));
     let why = m.claim(Owner::Static, &fixed(100), label(100), t0);
     let why = why.unwrap_err().to_string();
@@ -46,7 +46,7 @@ fn conflicts_are_named() {
     let why = m.claim(Owner::Static, &fixed(15), label(15), t0);
     assert_eq!(why, Err(Refusal::Reserved(label(15))));
     m.claim(Owner::Static, &fixed(101), label(101), t0).unwrap();
-    let why = m.allocate(LDP, &prefix(2), t0).unwrap_err().to_string();
+    let why = m.allocate(LDP, &prefix(2)).unwrap_err().to_string();
     assert_eq!(
         why,
         "label-range.dynamic (100-101) has no free label: 2 are in use and 0 are held; make it larger"
@@ -58,10 +58,10 @@ fn conflicts_are_named() {
         why.unwrap_err().to_string().contains("another 50 s"),
         "held"
     );
-    assert!(m.allocate(LDP, &prefix(2), later(60)).is_err());
+    assert!(m.allocate(LDP, &prefix(2)).is_err());
     assert_eq!(m.poll_at(), Some(later(61)));
     assert!(m.tick(later(61)), "who lacked one is told");
-    assert_eq!(m.allocate(LDP, &prefix(2), later(61)), Ok(label(100)));
+    assert_eq!(m.allocate(LDP, &prefix(2)), Ok(label(100)));
     assert_eq!(m.user(label(100)), Some((LDP, &prefix(2))));
 }
 
@@ -75,16 +75,21 @@ fn ranges_are_for_their_uses() {
         ..ranges(range(100, 199))
     });
     let vrf = Fec::Vrf("blue".into());
-    assert_eq!(m.allocate(Owner::Vpn, &vrf, t0), Ok(label(200)));
+    assert_eq!(m.allocate(Owner::Vpn, &vrf), Ok(label(200)));
     let hop = Fec::NextHop([192, 0, 2, 1].into());
-    assert_eq!(m.allocate(Owner::LabeledUnicast, &hop, t0), Ok(label(100)));
+    assert_eq!(m.allocate(Owner::LabeledUnicast, &hop), Ok(label(100)));
     let sr = Owner::SegmentRouting;
-    assert_eq!(m.allocate(sr, &Fec::Sid(7), t0), Ok(label(16_007)));
-    let why = m.allocate(sr, &Fec::Sid(10), t0).unwrap_err().to_string();
+    assert_eq!(m.segment(&prefix(7), 7, t0), Ok(label(16_007)));
+    assert_eq!(m.user(label(16_007)), Some((sr, &prefix(7))));
+    let why = m.segment(&prefix(8), 10, t0).unwrap_err().to_string();
     assert!(
-        why.starts_with("label 16010 is not in label-range.srgb (16000-16009)"),
+        why.starts_with("label index 10 is beyond label-range.srgb (16000-16009), which has 10"),
         "{why}"
     );
+    assert!(matches!(
+        m.segment(&prefix(8), 7, t0),
+        Err(Refusal::Taken { owner, .. }) if owner == sr
+    ));
     let why = m.may_claim(Owner::Static, &Fec::Label(label(100)), label(100), t0);
     assert!(
         matches!(
@@ -101,7 +106,7 @@ fn ranges_are_for_their_uses() {
         srgb: Some(range(17_000, 17_009)),
         ..ranges(range(100, 199))
     });
-    assert_eq!(m.allocate(sr, &Fec::Sid(7), t0), Ok(label(17_007)));
+    assert_eq!(m.segment(&prefix(7), 7, t0), Ok(label(17_007)));
     assert_eq!(m.user(label(16_007)), None);
     assert!(matches!(
         m.claim(Owner::Static, &Fec::Label(label(16_007)), label(16_007), t0),
@@ -135,7 +140,7 @@ fn a_restart_gives_the_same_labels() {
         (LDP, prefix(2)),
     ];
     for (o, f) in &all {
-        m.allocate(*o, f, t0).unwrap();
+        m.allocate(*o, f).unwrap();
     }
     m.claim(Owner::Static, &Fec::Label(label(150)), label(150), t0)
         .unwrap();
@@ -148,11 +153,11 @@ fn a_restart_gives_the_same_labels() {
         .unwrap();
     StateFile::new(&path).restore(&mut again, t0);
     // Who comes first gets none of theirs.
-    assert_eq!(again.allocate(LDP, &prefix(9), t0), Ok(label(106)));
+    assert_eq!(again.allocate(LDP, &prefix(9)), Ok(label(106)));
     for ((o, f), n) in all.iter().zip(100..105) {
-        assert_eq!(again.allocate(*o, f, t0), Ok(label(n)), "{f}");
+        assert_eq!(again.allocate(*o, f), Ok(label(n)), "{f}");
     }
-    assert_eq!(again.allocate(LDP, &prefix(2), t0), Ok(label(107)));
+    assert_eq!(again.allocate(LDP, &prefix(2)), Ok(label(107)));
     let end = t0 + state::RESTART;
     again.release(LDP, &prefix(9), t0);
     again.tick(end);
@@ -248,7 +253,7 @@ proptest! {
         let mut model = Model::default();
         for s in steps {
             match s {
-                Do::Allocate(o, n) => match m.allocate(o, &prefix(n), now) {
+                Do::Allocate(o, n) => match m.allocate(o, &prefix(n)) {
                     Ok(l) => model.gives(l, o, &prefix(n), now, hold),
                     Err(Refusal::Exhausted { .. }) => {
                         // All of the range is somebody's, or rests.
@@ -300,7 +305,7 @@ proptest! {
                     for (l, (o, f)) in before.used.iter().rev() {
                         let inside = (16..=last).contains(&l.get());
                         if *o != Owner::Static && inside {
-                            prop_assert_eq!(m.allocate(*o, f, now), Ok(*l));
+                            prop_assert_eq!(m.allocate(*o, f), Ok(*l));
                             model.gives(*l, *o, f, now, hold);
                         } else if *o != Owner::Static {
                             // The range has moved away from it: it rests.

@@ -31,10 +31,7 @@ pub(super) struct Source<'a> {
 
 impl Labels for Source<'_> {
     fn allocate(&mut self, fec: IpNet) -> Option<Label> {
-        match self
-            .manager
-            .allocate(Owner::Ldp, &Fec::Prefix(fec), self.now)
-        {
+        match self.manager.allocate(Owner::Ldp, &Fec::Prefix(fec)) {
             Ok(l) => Label::new(l.get()),
             Err(why) => {
                 tracing::debug!(%fec, "ldp: no label: {why}");

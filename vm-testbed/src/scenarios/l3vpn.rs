@@ -67,7 +67,7 @@ fn edge(flavor: &Flavor, n: u8) -> crate::lab::Config {
     c
 }
 
-fn established(a: &Appliance, neighbor: &str) -> Result<bool> {
+pub(super) fn established(a: &Appliance, neighbor: &str) -> Result<bool> {
     let all = a.json("bgp summary")?;
     let mut all = all.as_array().into_iter().flatten();
     Ok(all.any(|n| n["address"] == neighbor && n["state"] == "Established"))

@@ -17,6 +17,7 @@ pub mod on_purpose;
 pub mod path;
 pub mod pcap;
 pub mod pic;
+pub mod prefix_sid;
 pub mod refusal;
 pub mod stuck;
 mod tools;
@@ -201,6 +202,11 @@ pub const ALL: &[Scenario] = &[
         "labeled-unicast/hostile",
         "labels that are reserved, too many, or have no end; every form of a withdrawal: the session of the other goes on",
         labeled::hostile,
+    ),
+    quick(
+        "labeled-unicast/prefix-sid",
+        "prefix-SIDs over two appliances with SRGBs of their own, from and to FRR; swap and pop read by tcpdump; conflicts, garbage, a restart",
+        prefix_sid::prefix_sid,
     ),
     quick(
         "lsp-ping/static",

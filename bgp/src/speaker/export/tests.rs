@@ -27,6 +27,7 @@ fn rules(relation: Relation) -> ExportRules {
         extended_next_hop: false,
         labeled: false,
         over_v4: true,
+        prefix_sid: false,
     }
 }
 

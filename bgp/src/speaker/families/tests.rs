@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::attrs::Srgb;
 use crate::policy::Protocol;
 use crate::session::FamilyConfig;
 use crate::speaker::tests::{World, address, config, local, neighbor};
@@ -30,31 +31,50 @@ fn with_labels(mut c: Config) -> Config {
 
 /// Routers 1, 2 and 3, where 2 is between the others, in those ASes. `edit` is for what 2 knows of 3.
 fn chain(asns: [u32; 3], edit: impl Fn(&mut Neighbor)) -> World {
+    chain_of(asns, edit, |_| {})
+}
+
+/// The same; `last` is for what 3 knows of 2.
+fn chain_of(asns: [u32; 3], edit: impl Fn(&mut Neighbor), last: impl Fn(&mut Neighbor)) -> World {
     let [a, b, c] = [1, 2, 3].map(|n: u8| local(n, asns[usize::from(n) - 1]));
-    let mut third = neighbor(&b, asns[2]);
-    edit(&mut third);
-    World::new([
-        (
-            1,
-            with_labels(config(a.clone(), [(2, neighbor(&a, asns[1]))])),
-        ),
-        (
-            2,
-            with_labels(config(b.clone(), [(1, neighbor(&b, asns[0])), (3, third)])),
-        ),
-        (
-            3,
-            with_labels(config(c.clone(), [(2, neighbor(&c, asns[1]))])),
-        ),
-    ])
+    let first = with_labels(config(a.clone(), [(2, neighbor(&a, asns[1]))]));
+    let third = (3, neighbor(&b, asns[2]));
+    let mut second = with_labels(config(b.clone(), [(1, neighbor(&b, asns[0])), third]));
+    let mut end = with_labels(config(c.clone(), [(2, neighbor(&c, asns[1]))]));
+    edit(Arc::make_mut(&mut second.neighbors[1].1));
+    last(Arc::make_mut(&mut end.neighbors[0].1));
+    World::new([(1, first), (2, second), (3, end)])
 }
 
 fn originate(w: &mut World, id: u8, prefix: &str, label: u32) {
     let now = w.now;
     let s = w.speakers.get_mut(&id).unwrap();
     let label = Label::new(label).unwrap();
+    assert!(s.originate_labeled(net(prefix), (label, None), Protocol::Static, None, now));
+    w.settle();
+}
+
+/// The same with a label index.
+fn originate_segment(w: &mut World, id: u8, prefix: &str, index: u32) {
+    let now = w.now;
+    let s = w.speakers.get_mut(&id).unwrap();
+    let label = (Label::IMPLICIT_NULL, Some(index));
     assert!(s.originate_labeled(net(prefix), label, Protocol::Static, None, now));
     w.settle();
+}
+
+/// The routers of a chain, each with an SRGB that begins at so many thousands.
+fn with_srgbs(w: &mut World, size: u32, first: [u32; 3]) {
+    for (id, thousands) in (1..).zip(first) {
+        let srgb = Srgb {
+            first: thousands * 1000,
+            size,
+        };
+        w.srgbs.insert(id, srgb);
+        let s = w.speakers.get_mut(&id).unwrap();
+        assert!(s.set_srgb(Some(srgb)));
+        assert!(!s.set_srgb(Some(srgb)), "it has it");
+    }
 }
 
 /// What a router would push for a prefix, and towards whom.
@@ -177,4 +197,99 @@ fn several_paths_compete_by_prefix_and_not_by_label() {
     w.pass(Duration::from_secs(300));
     assert_eq!(pushed(&w, 2, NET), towards(3, &[600]));
     assert_eq!(w.label_of(2, net(NET)), ours, "kept over another best path");
+}
+
+/// RFC 8669 4 and 5: each has the label of the index in its own SRGB, and tells index and the origin's SRGB on.
+#[test]
+fn prefix_sids_make_labels_that_are_known_beforehand() {
+    let mut w = chain([100, 100, 300], |n| {
+        n.next_hop_self = true;
+        n.session.prefix_sid = Some(true);
+    });
+    with_srgbs(&mut w, 100, [16, 20, 30]);
+    originate_segment(&mut w, 1, NET, 7);
+    w.pass(Duration::from_secs(30));
+    assert_eq!(pushed(&w, 2, NET), towards(1, &[3]));
+    let at = |n: u8| crate::speaker::PeerKey::Address(address(n).into(), None);
+    let told = views(&mut w, 2, NET, &Side::Advertised(at(3)));
+    assert_eq!(labels(&told[0]), [20_007]);
+    let view = told[0].attrs.view();
+    assert_eq!(view.label_index(), Some(7));
+    let origin = Srgb {
+        first: 16_000,
+        size: 100,
+    };
+    assert!(view.originator_srgb().eq([origin]));
+    // Router 3 has not been told that router 2 is of its domain: the label counts, the index does not.
+    assert_eq!(pushed(&w, 3, NET), towards(2, &[20_007]));
+    let here = views(&mut w, 3, NET, &Side::Table);
+    assert_eq!(here[0].attrs.view().label_index(), None);
+    // The SRGB moves: who has the old label is told the new one.
+    let srgb = Srgb {
+        first: 40_000,
+        size: 100,
+    };
+    w.srgbs.insert(2, srgb);
+    assert!(w.speakers.get_mut(&2).unwrap().set_srgb(Some(srgb)));
+    w.settle();
+    assert_eq!(pushed(&w, 3, NET), towards(2, &[40_007]));
+}
+
+#[test]
+fn prefix_sids_stay_within_the_as_unless_told_otherwise() {
+    let mut w = chain([100, 100, 300], |n| n.next_hop_self = true);
+    with_srgbs(&mut w, 100, [16, 20, 30]);
+    originate_segment(&mut w, 1, NET, 7);
+    w.pass(Duration::from_secs(30));
+    let at = |n: u8| crate::speaker::PeerKey::Address(address(n).into(), None);
+    let told = views(&mut w, 2, NET, &Side::Advertised(at(3)));
+    assert_eq!(labels(&told[0]), [20_007]);
+    assert_eq!(told[0].attrs.view().label_index(), None);
+}
+
+/// RFC 8669 4.1 and 5: what was not gone by is not told on, and is gone by once it can be; neighbours hear of the other label,
+/// also those who are told several paths.
+#[test]
+fn prefix_sids_that_are_not_acceptable_count_as_not_there() {
+    const OTHER: &str = "203.0.114.0/24";
+    for add_path in [false, true] {
+        let edit = |n: &mut Neighbor| {
+            n.session.prefix_sid = Some(false);
+            for f in n.session.families.iter_mut().filter(|_| add_path) {
+                (f.add_path_send, f.add_path_receive) = (4, true);
+            }
+        };
+        let mut w = chain_of([100, 100, 300], edit, edit);
+        with_srgbs(&mut w, 100, [16, 20, 30]);
+        originate_segment(&mut w, 1, NET, 7);
+        w.pass(Duration::from_secs(30));
+        originate_segment(&mut w, 1, OTHER, 7);
+        let ours = w.label_of(2, net(OTHER));
+        assert!(ours < 16_000, "{ours}");
+        assert_eq!(pushed(&w, 3, OTHER), towards(2, &[ours]));
+        let s = w.speakers.get_mut(&1).unwrap();
+        assert!(s.withdraw_own_labeled(net(NET)));
+        w.settle();
+        w.forget_label(2, net(NET));
+        w.speakers.get_mut(&2).unwrap().labels_available();
+        w.settle();
+        assert_eq!(pushed(&w, 3, OTHER), towards(2, &[20_007]), "{add_path}");
+        // Beyond the SRGB.
+        originate_segment(&mut w, 1, OTHER, 100);
+        let ours = w.label_of(2, net(OTHER));
+        assert!(ours < 16_000, "{ours}");
+        assert_eq!(pushed(&w, 3, OTHER), towards(2, &[ours]));
+    }
+    // Told on only where it was gone by.
+    let mut w = chain([100, 100, 300], |n| n.session.prefix_sid = Some(true));
+    with_srgbs(&mut w, 100, [16, 20, 30]);
+    originate_segment(&mut w, 1, NET, 7);
+    originate_segment(&mut w, 1, OTHER, 100);
+    w.pass(Duration::from_secs(30));
+    let at = crate::speaker::PeerKey::Address(address(3).into(), None);
+    let mut index = |prefix| {
+        let told = views(&mut w, 2, prefix, &Side::Advertised(at.clone()));
+        told[0].attrs.view().label_index()
+    };
+    assert_eq!((index(NET), index(OTHER)), (Some(7), None));
 }

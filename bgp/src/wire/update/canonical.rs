@@ -3,7 +3,7 @@
 //! Most attributes are right as they came, and in order: runs of them are copied whole. The rest is noted while the message
 //! is walked, and written anew.
 
-use crate::attrs::{AttrBuf, RawAttrs, flag};
+use crate::attrs::{AttrBuf, RawAttrs, flag, sid_without_twins};
 use crate::types::Asn;
 
 use super::{AttrSpec, Range, Update, Walk, path};
@@ -21,6 +21,8 @@ pub(super) enum How {
     Aggregator,
     /// LARGE_COMMUNITY with one in it twice (RFC 8092 6).
     LargeCommunities,
+    /// PREFIX_SID with a TLV in it twice (RFC 8669 6).
+    PrefixSid,
 }
 
 /// Where it is.
@@ -152,6 +154,7 @@ impl<'a> Update<'a> {
             How::Path => path::merge(value, self.as4_path.of_body(self.body), out),
             How::Aggregator => self.aggregator(value, out),
             How::LargeCommunities => without_twins(value, out),
+            How::PrefixSid => sid_without_twins(value, out),
         });
     }
 

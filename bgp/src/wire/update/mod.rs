@@ -20,7 +20,7 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use crate::attrs::{AttrBuf, code, flag};
+use crate::attrs::{AttrBuf, SidShape, code, flag, sid_shape};
 use crate::types::{Asn, Family, FamilySet, NextHop, Relation};
 
 use super::nlri::Form;
@@ -464,7 +464,20 @@ impl<'u, 'a> Walk<'u, 'a> {
             code::LARGE_COMMUNITIES if canonical::has_twins(value) => {
                 self.keep_as(slot, canonical::How::LargeCommunities);
             }
+            code::PREFIX_SID => self.prefix_sid(slot, value, spec),
             _ => self.keep(slot, spec),
+        }
+    }
+
+    /// RFC 8669 4 and 6.
+    fn prefix_sid(&mut self, slot: Slot, value: &[u8], spec: &'static AttrSpec) {
+        match sid_shape(value) {
+            _ if !self.ctx.prefix_sid => {
+                self.error(slot.code, Cause::OutOfPlace, Action::Discard);
+            }
+            SidShape::Good => self.keep(slot, spec),
+            SidShape::Twins => self.keep_as(slot, canonical::How::PrefixSid),
+            SidShape::Bad => self.error(slot.code, Cause::Length, spec.on_error),
         }
     }
 

@@ -154,7 +154,7 @@ const fn row(
 
 /// Every attribute that this speaker knows, in the order of the codes.
 #[rustfmt::skip]
-pub const TABLE: [AttrSpec; 18] = {
+pub const TABLE: [AttrSpec; 19] = {
     use Action::{Discard, TreatAsWithdraw};
     use Length::{Aggregator, Exactly, Multiple, Own};
     use Scope::{All, Confederation, Internal};
@@ -177,6 +177,7 @@ pub const TABLE: [AttrSpec; 18] = {
         row(code::IPV6_EXT_COMMUNITIES, "IPV6 EXTENDED COMMUNITIES", OPTIONAL_TRANSITIVE, Multiple(20), All, TreatAsWithdraw, "RFC 7606 7.15"),
         row(code::LARGE_COMMUNITIES, "LARGE_COMMUNITY", OPTIONAL_TRANSITIVE, Multiple(12), All, TreatAsWithdraw, "RFC 8092 6"),
         row(code::ONLY_TO_CUSTOMER, "ONLY_TO_CUSTOMER", OPTIONAL_TRANSITIVE, Exactly(4), All, TreatAsWithdraw, "RFC 9234 5"),
+        row(code::PREFIX_SID, "PREFIX_SID", OPTIONAL_TRANSITIVE, Own, All, Discard, "RFC 8669 6"),
     ]
 };
 
@@ -190,7 +191,7 @@ static ROWS: [u8; 256] = {
     }
     rows
 };
-static SPECS: [AttrSpec; 18] = TABLE;
+static SPECS: [AttrSpec; 19] = TABLE;
 
 /// The row of an attribute, if it is known.
 #[must_use]

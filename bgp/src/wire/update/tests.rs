@@ -124,6 +124,44 @@ fn lengths_that_contradict_each_other_reset_the_session() {
     }
 }
 
+/// RFC 8669 4 and 6.
+#[test]
+fn a_prefix_sid_is_taken_where_it_may_come_from() {
+    let sid = |value: &[u8]| attr(OT, 40, value);
+    let index = [1, 0, 7, 0, 0, 0, 0, 0, 0, 7];
+    let inside = |value: &[u8]| canonical(&body(&[], &with(sid(value)), &NET), &ctx(Internal));
+    assert_eq!(inside(&index).view().label_index(), Some(7));
+    // The first of two counts; what nobody knows is carried along.
+    let mut other = index;
+    other[9] = 8;
+    let twice = inside(&[&index[..], &[9, 0, 1, 1], &other].concat());
+    assert_eq!(
+        twice.view().get(40),
+        Some(&[&index[..], &[9, 0, 1, 1]].concat()[..])
+    );
+    // From another AS where it is configured.
+    assert_eq!(
+        verdict(sid(&index), External),
+        Some((Cause::OutOfPlace, Discard))
+    );
+    let mut same_domain = ctx(External);
+    same_domain.prefix_sid = true;
+    let got = canonical(&body(&[], &with(sid(&index)), &NET), &same_domain);
+    assert_eq!(got.view().label_index(), Some(7));
+    for bad in [
+        &[][..],
+        &[1],
+        &[1, 0, 7, 0, 0, 0, 0, 0, 0],
+        &[3, 0, 0],
+        &[1, 0xff, 0xff],
+    ] {
+        let got = verdict(sid(bad), Internal);
+        assert_eq!(got, Some((Cause::Length, Discard)), "{bad:?}");
+    }
+    let flags = verdict(attr(ON, 40, &index), Internal);
+    assert_eq!(flags, Some((Cause::Flags, TreatAsWithdraw)));
+}
+
 /// RFC 7606 7.1 to 7.10, 7.14, 7.15, RFC 8092 6, RFC 9234 5: by the lengths.
 #[test]
 fn each_attribute_of_a_wrong_length_does_what_its_row_says() {
@@ -161,6 +199,7 @@ fn wrong_flags_withdraw_and_other_bits_do_not_matter() {
             let value: &[u8] = match (s.code, s.length) {
                 (2, _) => &PATH,
                 (3, _) => &[192, 0, 2, 1],
+                (40, _) => &[9, 0, 0],
                 (_, Length::Exactly(n)) => &[1; 20][..n.into()],
                 (_, Length::Multiple(n)) => &[1; 20][..n.into()],
                 _ => &[1; 8],
@@ -345,7 +384,7 @@ fn the_unknown_is_passed_on_if_it_is_transitive() {
 #[test]
 fn any_order_and_any_number_of_attributes_becomes_canonical() {
     let mut attrs = base();
-    for code in (40..=255).rev() {
+    for code in (41..=255).rev() {
         attrs.push(attr(OT, code, &[code; 3]));
     }
     attrs.push(vec![0xd0 | 0x0f, 8, 0, 4, 1, 2, 3, 4]); // longer form than needed, unused bits set
@@ -355,7 +394,7 @@ fn any_order_and_any_number_of_attributes_becomes_canonical() {
     let b = body(&[], &attrs, &NET);
     let buf = canonical(&b, &ctx(External));
     let codes: Vec<u8> = buf.view().iter().map(|a| a.code).collect();
-    let want: Vec<u8> = [1, 2, 8, 16, 32].into_iter().chain(40..=255).collect();
+    let want: Vec<u8> = [1, 2, 8, 16, 32].into_iter().chain(41..=255).collect();
     assert_eq!(codes, want);
     let octets = buf.view().octets;
     assert_eq!(octets[..4], [0x40, 1, 1, 0]);

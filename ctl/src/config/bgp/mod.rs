@@ -130,6 +130,8 @@ pub struct Network {
     pub policy: Option<PolicyName>,
     /// It is told in the labelled families too, with such a label.
     pub label: Option<OwnLabel>,
+    /// Its label index there (RFC 8669).
+    pub index: Option<u32>,
 }
 
 /// An entry of `redistribute`.

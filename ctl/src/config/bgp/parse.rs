@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use net::Label;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::super::reader::{At, Key, Log, Table, mistyped, string};
+use super::super::reader::{At, Key, Log, Table, mistyped, number, string};
 use super::super::terms;
 use super::settings::Settings;
 use super::value::{OwnLabel, PolicyName, Word};
@@ -175,22 +176,33 @@ fn listen(table: &Table<'_>, log: &mut Log<'_>) -> Vec<IpAddr> {
     all
 }
 
-/// What an entry says, the policy that it names, and the label that it is to have.
-type Entry<'t> = (At<&'t str>, Option<PolicyName>, Option<OwnLabel>);
+/// What an entry says, the policy that it names, and the label and the label index that it is to have.
+struct Entry<'t> {
+    text: At<&'t str>,
+    policy: Option<PolicyName>,
+    label: Option<OwnLabel>,
+    index: Option<u32>,
+}
 
-/// An entry that is a string, or a table with it under `name`, a policy and a label.
+/// An entry that is a string, or a table with it under `name` and others of these keys.
 fn with_policy<'t>(
     value: &'t Spanned<DeValue<'t>>,
     key: Key<'t>,
     name: &'static str,
+    known: &[&'static str],
     example: &str,
     log: &mut Log<'_>,
 ) -> Option<Entry<'t>> {
     match value.get_ref() {
-        DeValue::String(_) => Some((string(value, key, log)?, None, None)),
+        DeValue::String(_) => Some(Entry {
+            text: string(value, key, log)?,
+            policy: None,
+            label: None,
+            index: None,
+        }),
         DeValue::Table(entries) => {
             let at = value.span().start;
-            let table = Table::new(entries, at, key, &[name, "policy", "label"], &[], log);
+            let table = Table::new(entries, at, key, known, &[], log);
             if table.get(name).is_none() {
                 log.at(at, Key::Of(&key, name), "is missing here");
             }
@@ -198,8 +210,22 @@ fn with_policy<'t>(
                 .and_then(|value| PolicyName::read(value, Key::Of(&key, "policy"), log));
             let label = (table.get("label"))
                 .and_then(|value| OwnLabel::read(value, Key::Of(&key, "label"), log));
+            let index = table.get("label-index").and_then(|value| {
+                let place = Key::Of(&key, "label-index");
+                if label.is_none() {
+                    let message =
+                        "is of labelled routes; add a label, such as label = \"implicit-null\"";
+                    log.at(value.span().start, place, message);
+                }
+                number(value, place, 0, Label::MAX.get(), log)
+            });
             let value = entries.get(name)?;
-            Some((string(value, Key::Of(&key, name), log)?, policy, label))
+            Some(Entry {
+                text: string(value, Key::Of(&key, name), log)?,
+                policy,
+                label,
+                index,
+            })
         }
         _ => {
             mistyped(value, key, example, log);
@@ -214,9 +240,25 @@ fn networks(table: &Table<'_>, log: &mut Log<'_>) -> Vec<Network> {
         "a prefix, or a table such as { prefix = \"203.0.113.0/24\", policy = \"ours\" },";
     let mut all: Vec<Network> = Vec::new();
     for value in table.list("networks") {
-        let Some((text, policy, label)) = with_policy(value, key, "prefix", example, log) else {
+        let known = ["prefix", "policy", "label", "label-index"];
+        let entry = with_policy(value, key, "prefix", &known, example, log);
+        let Some(Entry {
+            text,
+            policy,
+            label,
+            index,
+        }) = entry
+        else {
             continue;
         };
+        if let Some(other) = all.iter().find(|n| index.is_some() && n.index == index) {
+            let message = format!(
+                "label-index {} is that of {} too; each prefix needs its own",
+                index.unwrap_or_default(),
+                other.prefix
+            );
+            log.at(text.at, key, message);
+        }
         match terms::route_prefix(text.value) {
             Ok(p) if all.iter().any(|n| n.prefix == p) => {
                 log.at(text.at, key, format!("{p} is there twice; leave one out"));
@@ -225,6 +267,7 @@ fn networks(table: &Table<'_>, log: &mut Log<'_>) -> Vec<Network> {
                 prefix,
                 policy,
                 label,
+                index,
             }),
             Err(message) => log.at(text.at, key, message),
         }
@@ -239,7 +282,15 @@ fn redistribute(table: &Table<'_>, log: &mut Log<'_>) -> Vec<Redistribute> {
         "\"connected\", \"static\", or a table such as { from = \"static\", policy = \"ours\" },";
     let mut all: Vec<Redistribute> = Vec::new();
     for value in table.list("redistribute") {
-        let Some((text, policy, label)) = with_policy(value, key, "from", example, log) else {
+        let known = ["from", "policy", "label"];
+        let entry = with_policy(value, key, "from", &known, example, log);
+        let Some(Entry {
+            text,
+            policy,
+            label,
+            ..
+        }) = entry
+        else {
             continue;
         };
         let known = [Origin::Connected, Origin::Static];

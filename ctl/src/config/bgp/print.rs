@@ -17,7 +17,7 @@ fn with_policy(
     key: &str,
     value: &str,
     policy: Option<&PolicyName>,
-    label: Option<OwnLabel>,
+    (label, index): (Option<OwnLabel>, Option<u32>),
 ) -> Value {
     if policy.is_none() && label.is_none() {
         return value.into();
@@ -29,6 +29,9 @@ fn with_policy(
     }
     if let Some(label) = label {
         table.insert("label", label.write());
+    }
+    if let Some(index) = index {
+        table.insert("label-index", i64::from(index).into());
     }
     table.into()
 }
@@ -83,7 +86,8 @@ fn speaker(s: &Speaker) -> Table {
     }
     if !s.networks.is_empty() {
         let one = |n: &super::Network| {
-            with_policy("prefix", &n.prefix.to_string(), n.policy.as_ref(), n.label)
+            let labels = (n.label, n.index);
+            with_policy("prefix", &n.prefix.to_string(), n.policy.as_ref(), labels)
         };
         set(
             &mut table,
@@ -93,7 +97,7 @@ fn speaker(s: &Speaker) -> Table {
     }
     if !s.redistribute.is_empty() {
         let one = |r: &super::Redistribute| {
-            with_policy("from", r.source.name(), r.policy.as_ref(), r.label)
+            with_policy("from", r.source.name(), r.policy.as_ref(), (r.label, None))
         };
         let all: Array = s.redistribute.iter().map(one).collect();
         set(&mut table, "redistribute", all);

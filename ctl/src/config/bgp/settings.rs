@@ -115,6 +115,8 @@ settings! {
     "vrf" vrf: InVrf,
     /// The site that its routes are of (RFC 4364 7): they don't go back there.
     "site-of-origin" site: Site,
+    /// It is of our SR domain: prefix-SIDs are taken from it and told to it (RFC 8669).
+    "prefix-sid" prefix_sid: bool,
     /// It is sent a default route, whether there is one or not.
     "default-originate" default_originate: bool,
 }

@@ -172,6 +172,31 @@ fn mistakes_are_named() {
             "",
         ),
         (
+            "[bgp]\nas = 1\nnetworks = [{ prefix = \"10.0.0.0/8\", label-index = 1 }]\n",
+            "/etc/t.toml:8: bgp.networks.label-index: is of labelled routes; add a label",
+            "implicit-null",
+        ),
+        (
+            "[bgp]\nas = 1\nnetworks = [{ prefix = \"10.0.0.0/8\", label = \"local\", label-index = 1048576 }]\n",
+            "/etc/t.toml:8: bgp.networks.label-index: 1048576 is not a number from 0 to 1048575",
+            "",
+        ),
+        (
+            "[bgp]\nas = 1\nnetworks = [{ prefix = \"10.0.0.0/8\", label = \"local\", label-index = 1 }]\n",
+            "/etc/t.toml:8: bgp.networks: label-index 1 of 10.0.0.0/8 is that of a label in the SRGB, and there is none",
+            "srgb = ",
+        ),
+        (
+            "[label-range]\nsrgb = \"16000-16009\"\n[bgp]\nas = 1\nnetworks = [{ prefix = \"10.0.0.0/8\", label = \"local\", label-index = 10 }]\n",
+            "/etc/t.toml:10: bgp.networks: label-index 10 of 10.0.0.0/8 is beyond label-range.srgb (16000-16009), which has 10",
+            "make the range larger",
+        ),
+        (
+            "[label-range]\nsrgb = \"16000-16009\"\n[bgp]\nas = 1\nnetworks = [{ prefix = \"10.0.0.0/8\", label = \"local\", label-index = 1 }, { prefix = \"11.0.0.0/8\", label = \"local\", label-index = 1 }]\n",
+            "/etc/t.toml:10: bgp.networks: label-index 1 is that of 10.0.0.0/8 too",
+            "its own",
+        ),
+        (
             "[bgp]\nas = 1\nnetworks = [{ policy = \"x\" }]\n",
             "/etc/t.toml:8: bgp.networks.prefix: is missing",
             "",

@@ -7,6 +7,7 @@ use std::path::Path;
 use ::bgp::types::Family;
 use api::grammar::nearest;
 
+use super::super::labels::Range;
 use super::super::model::Interface;
 use super::super::reader::Log;
 use super::super::vrf::{self, Vrf, VrfName};
@@ -25,6 +26,8 @@ pub(in crate::config) struct Around<'a> {
     pub(in crate::config) interfaces: &'a BTreeMap<String, Interface>,
     /// The VRFs.
     pub(in crate::config) vrfs: &'a BTreeMap<VrfName, Vrf>,
+    /// The labels of segments.
+    pub(in crate::config) srgb: Option<Range>,
     /// The policies that there are.
     pub(in crate::config) policies: Vec<&'a str>,
     /// What runs, if the files that it names are not to be read again.
@@ -120,6 +123,25 @@ impl Check<'_, '_, '_> {
             if let Err(message) = self.policy(name) {
                 self.wrong(&Scope::Speaker, key, message);
             }
+        }
+        self.indices(bgp);
+    }
+
+    /// Label indices need labels: RFC 8669 4.1.
+    fn indices(&mut self, bgp: &Bgp) {
+        let all = bgp.speaker.networks.iter();
+        for (prefix, index) in all.filter_map(|n| Some((n.prefix, n.index?))) {
+            let message = match self.around.srgb {
+                Some(all) if index < all.size() => continue,
+                Some(all) => format!(
+                    "label-index {index} of {prefix} is beyond label-range.srgb ({all}), which has {} labels; take a smaller one, or make the range larger",
+                    all.size()
+                ),
+                None => format!(
+                    "label-index {index} of {prefix} is that of a label in the SRGB, and there is none; write it as srgb = \"16000-23999\" in [label-range]"
+                ),
+            };
+            self.wrong(&Scope::Speaker, "networks", message);
         }
     }
 

@@ -445,13 +445,14 @@ const MATCHES: [(&str, &str); 14] = [
 ];
 
 /// Keys of `set`, likewise.
-const SETS: [(&str, &str); 10] = [
+const SETS: [(&str, &str); 11] = [
     ("local-pref", "\"+5\""),
     ("med", "\"igp\""),
     ("next-hop", "\"2001:db8::1\""),
     ("blackhole", "true"),
     ("private-as", "\"replace\""),
     ("prepend", "[7, 7]"),
+    ("label-index", "7"),
     ("replace-as", "[1, \"3-4\"]"),
     ("set-community", "[]"),
     ("add-large-community", "[\"1:2:3\", \"4:5:6\"]"),
