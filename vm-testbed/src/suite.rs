@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 
 use crate::cases;
-use crate::lab::{self, Flavor, capture, signals};
+use crate::lab::{self, Flavor, Memory, capture, signals};
 use crate::scenarios::vm::record;
 use crate::scenarios::{self, Scenario, Skip, on_purpose};
 use crate::{fuzz, progress, setup};
@@ -278,31 +280,74 @@ pub fn run(o: &Options) -> Result<bool> {
         checks(o, &wanted, &mut report);
         packet_cases(o, &mut report);
     }
-    capture::switch(true);
+    let mut these = vec![];
     for s in all.iter().filter(|s| wanted(s.name)) {
         if s.tier > o.tier {
             report.skip(s.name, s.tier.only());
-            continue;
-        }
-        if s.in_machines()
+        } else if s.in_machines()
             && let Some(e) = &no_machines
         {
             report.skip(s.name, &format!("{e:#}"));
-            continue;
+        } else {
+            these.push(s);
         }
+    }
+    capture::switch(true);
+    let report = scenarios(o, &these, report);
+    scenarios::vm::switch_off();
+    if o.save {
+        record::save()?;
+    }
+    Ok(report.finish())
+}
+
+/// Runs scenarios: those that look at times or at the whole machine one by one, then those in virtual machines one by one, and beside
+/// them those that mostly wait for timers.
+fn scenarios(o: &Options, these: &[&Scenario], report: Report) -> Report {
+    let report = Mutex::new(report);
+    let one = |s: &Scenario| {
         let start = Instant::now();
         let result =
             std::panic::catch_unwind(|| (s.run)(o)).unwrap_or_else(|_| Err(anyhow!("it panicked")));
         if s.in_machines() && !o.on_purpose {
             record::scenario(s, start.elapsed(), &result);
         }
+        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
         report.result(s.name, start.elapsed(), result);
+    };
+    let (mut beside, mut machines, mut alone) = (vec![], vec![], vec![]);
+    for &s in these {
+        // Two on huge pages would count each other's.
+        let to = if s.runs_beside() && o.flavor.memory == Memory::NoHuge {
+            &mut beside
+        } else if s.in_machines() {
+            &mut machines
+        } else {
+            &mut alone
+        };
+        to.push(s);
     }
-    scenarios::vm::switch_off();
-    if o.save {
-        record::save()?;
-    }
-    Ok(report.finish())
+    alone.into_iter().for_each(one);
+    // Machines in the thread that stays: one ends with the thread that has started it.
+    let first = || machines.into_iter().for_each(one);
+    side_by_side(&beside, first, one);
+    report.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does `first`, and beside it `one` with each of these; then both threads do the latter.
+fn side_by_side(these: &[&Scenario], first: impl FnOnce(), one: impl Fn(&Scenario) + Sync) {
+    let next = AtomicUsize::new(0);
+    let rest = || {
+        // A counter alone: nothing is published by it.
+        while let Some(this) = these.get(next.fetch_add(1, Ordering::Relaxed)) {
+            one(this);
+        }
+    };
+    std::thread::scope(|threads| {
+        threads.spawn(rest);
+        first();
+        rest();
+    });
 }
 
 fn packet_cases(o: &Options, report: &mut Report) {

@@ -34,6 +34,7 @@ pub mod tcpdump;
 pub mod wait;
 pub mod wire;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -49,13 +50,18 @@ pub use wire::Wire;
 
 use crate::frame::Mac;
 
-/// Where the labs that were taken down have left their logs.
-static SAVED: Mutex<Vec<PathBuf>> = Mutex::new(vec![]);
+thread_local! {
+    /// Where the labs that were taken down have left their logs: each thread runs a scenario of its own.
+    static SAVED: RefCell<Vec<PathBuf>> = const { RefCell::new(vec![]) };
+}
 
-/// The folders with logs, dumps and captures of the labs that were taken down since this was asked last.
+/// Held while the folder of a lab is made, and while that of the process goes with its last lab.
+static FOLDERS: Mutex<()> = Mutex::new(());
+
+/// The folders with logs, dumps and captures of the labs that this thread has taken down since this was asked last.
 #[must_use]
 pub fn saved() -> Vec<PathBuf> {
-    std::mem::take(&mut *SAVED.lock().unwrap_or_else(PoisonError::into_inner))
+    SAVED.take()
 }
 
 /// What a Linux host of a lab has.
@@ -126,7 +132,9 @@ impl Lab {
     }
 
     fn at(name: &str, prefix: &str, folder: PathBuf) -> Result<Self> {
+        let making = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         std::fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
+        drop(making);
         let logs = crate::workspace().join("target/testbed-logs").join(name);
         Ok(Self {
             prefix: prefix.to_owned(),
@@ -348,8 +356,7 @@ impl Lab {
             }
         }
         if self.logs.exists() {
-            let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
-            saved.push(self.logs.clone());
+            SAVED.with_borrow_mut(|all| all.push(self.logs.clone()));
         }
     }
 }
@@ -366,6 +373,7 @@ impl Drop for Lab {
         }
         self.save_logs();
         let _ = std::fs::remove_dir_all(&self.folder);
+        let _none_is_made = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         // The folder of the process goes with its last lab.
         let _ = std::fs::remove_dir(signals::folder());
     }

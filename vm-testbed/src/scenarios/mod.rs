@@ -2,6 +2,7 @@
 //! in and some frames out is in [`cases`](crate::cases).
 
 pub mod backup;
+mod beside;
 pub mod bgp;
 pub mod explain;
 pub mod faults;

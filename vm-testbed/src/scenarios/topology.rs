@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -189,7 +190,10 @@ impl File {
     }
 
     pub(super) fn with(text: &str) -> Result<Self> {
-        let name = format!("test-{}", std::process::id());
+        // Several may be there at the same time.
+        static COUNT: AtomicUsize = AtomicUsize::new(1);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test-{}-{n}", std::process::id());
         let path = std::env::temp_dir().join(format!("{name}.toml"));
         std::fs::write(&path, text)?;
         let programs = crate::binaries().display().to_string();

@@ -304,10 +304,10 @@ impl Vm {
     /// How QEMU came to its end by a fault of its own, whatever a guest did: an assertion that failed, a segmentation fault.
     /// `None` while it runs, and when it ended otherwise.
     pub fn gave_up(&mut self) -> Option<String> {
-        // The shell's end is seen a little before QEMU's own.
+        // The shell's end is seen before QEMU's own, by as long as it takes to give its memory back.
         let child = self.child.as_mut()?;
         let ended = || Ok(child.try_wait()?);
-        let status = eventually("QEMU's end", millis(500), ended).ok()?;
+        let status = eventually("QEMU's end", millis(5000), ended).ok()?;
         let said = self.last_words();
         let why = said.lines().find(|l| l.contains("Assertion"));
         let signal = Signal::try_from(status.signal()?).ok()?;
@@ -497,7 +497,8 @@ fn spawn(image: &Image, spec: &Spec, accel: Accel, folder: &Path, ns: &Netns) ->
         c
     } else {
         let mut c = ns.command("setpriv");
-        c.args(["--pdeathsig", "KILL", QEMU]);
+        // What runs beside it has its own times to keep.
+        c.args(["--pdeathsig", "KILL", "nice", "-n", "10", QEMU]);
         c
     };
     c.args(["-accel", accel.argument()]);
