@@ -615,6 +615,9 @@ fn thousands_of_targets_are_no_trouble() {
 /// What a PE has said: PE, distinguisher, prefix; and what of it.
 type Said = BTreeMap<(u8, u8, u8), (u32, Vec<u8>)>;
 
+/// Its preference, its PE, its targets.
+type Path<'a> = (u32, u8, &'a Vec<u8>);
+
 /// Of each distinguisher the path that is preferred, of those with a target of the VRF the one that is preferred. With backups,
 /// the second of a distinguisher comes in beside its first, and the one that is preferred of all by other next hops stands by.
 fn obvious(
@@ -622,7 +625,7 @@ fn obvious(
     vrfs: &[Vrf],
     backups: bool,
 ) -> BTreeMap<(VrfNo, IpNet), (IpAddr, Option<IpAddr>)> {
-    let mut by_rd: BTreeMap<(u8, u8), Vec<(u32, u8, &Vec<u8>)>> = BTreeMap::new();
+    let mut by_rd: BTreeMap<(u8, u8), Vec<Path<'_>>> = BTreeMap::new();
     for ((peer, r, n), (pref, targets)) in said {
         let all = by_rd.entry((*r, *n)).or_default();
         all.push((*pref, *peer, targets));
@@ -631,7 +634,7 @@ fn obvious(
     for v in vrfs {
         for ((_, n), all) in &mut by_rd {
             all.sort_by_key(|p| std::cmp::Reverse(p.0));
-            let comes_in = |(_, _, targets): &&(u32, u8, &Vec<u8>)| {
+            let comes_in = |(_, _, targets): &&Path<'_>| {
                 let theirs: BTreeSet<ExtCommunity> = targets.iter().map(|t| target(*t)).collect();
                 v.import.iter().any(|t| theirs.contains(t))
             };
