@@ -28,10 +28,13 @@ const BESIDE: &[&str] = &[
     "updown/",
 ];
 
-/// Of these those that measure, keep the machine busy, or reserve huge pages.
+/// Of these those that measure, keep the machine busy, reserve huge pages, or have neighbours' restarts run out in a few seconds.
 const ALONE: &[&str] = &[
     "bgp/flood-",
     "bgp/full-table",
+    "bgp/graceful",
+    "bgp/long-lived",
+    "bgp/restart",
     "l3vpn/backup",
     "refusal/hugepages",
     "topology/triangle-hugepages",
