@@ -14,7 +14,7 @@ use net::eth::ethertype::{IPV4, IPV6, MPLS};
 use net::ip4::{self, Ip4, Ip4Mut};
 use net::ip6::{self, Ip6, Ip6Mut};
 use net::mpls::{Under, under, walk};
-use net::{AdjId, GroupId, IfaceId, Label, Lse, PortId, VrfId, flow, udp4};
+use net::{AdjId, GroupId, IfaceId, Label, Lse, PortId, VrfId, WireError, flow, udp4};
 
 use crate::drops::Drop;
 use crate::interface::{InterfaceTable, Own4};
@@ -254,8 +254,11 @@ impl Way<'_> {
     // ---- labels: RFC 3031 3, RFC 3032 2, RFC 3443 ----
 
     fn labelled(&mut self, packet: &[u8]) -> Done {
-        let Ok(stack) = walk(packet) else {
-            return dropped(Drop::MplsNoBottom);
+        let stack = match walk(packet) {
+            Ok(stack) => stack,
+            Err(WireError::TooDeep(_)) => return dropped(Drop::MplsStackTooDeep),
+            Err(_) if packet.len() < Lse::LEN => return dropped(Drop::MplsTruncated),
+            Err(_) => return dropped(Drop::MplsNoBottom),
         };
         let payload = &packet[stack.len()..];
         let (mut at, mut cap, mut alert, mut named) = (0, u8::MAX, None, None);
@@ -460,7 +463,7 @@ impl Way<'_> {
             }
             ttl = one_less(ttl.min(cap))?;
         }
-        let labels = imposed(&path, ttl, h.dscp());
+        let labels = imposed(&path, ttl, h.dscp(), flow::hash_ip4(&packet));
         let hop = self.hop(&path, Some(destination))?;
         let room = hop.mtu.saturating_sub(labels.len() * Lse::LEN);
         match packet.len() > room {
@@ -523,7 +526,7 @@ impl Way<'_> {
             }
             hops = one_less(hops.min(cap))?;
         }
-        let labels = imposed(&path, hops, h.dscp());
+        let labels = imposed(&path, hops, h.dscp(), flow::hash_ip6(&packet));
         let hop = self.hop(&path, Some(destination))?;
         if packet.len() > hop.mtu.saturating_sub(labels.len() * Lse::LEN) {
             return dropped(Drop::PacketTooBig);
@@ -622,8 +625,8 @@ fn one_less(ttl: u8) -> Result<u8, End> {
     }
 }
 
-/// The labels that a path puts on an IP packet (RFC 3443 5, RFC 5462).
-fn imposed(path: &Path, ttl: u8, dscp: u8) -> Vec<Lse> {
+/// The labels that a path puts on an IP packet (RFC 3443 5, RFC 5462; RFC 6790 4.2).
+fn imposed(path: &Path, ttl: u8, dscp: u8, hash: u32) -> Vec<Lse> {
     let ttl = match path.ttl {
         TtlMode::Uniform => ttl,
         TtlMode::Pipe => u8::MAX,
@@ -632,11 +635,18 @@ fn imposed(path: &Path, ttl: u8, dscp: u8) -> Vec<Lse> {
         fib::TcMode::Dscp => dscp >> 3,
         fib::TcMode::Zero => 0,
     };
-    let n = path.push.len();
-    let labels = path.push.iter().enumerate();
-    labels
-        .map(|(i, &l)| Lse::new(l, tc, i + 1 == n, ttl))
-        .collect()
+    let mut words: Vec<(Label, u8, u8)> = Vec::new();
+    for (i, &label) in path.push.iter().enumerate() {
+        words.push((label, tc, ttl));
+        if i + 1 == usize::from(path.entropy) {
+            words.push((Label::ENTROPY_INDICATOR, tc, ttl));
+            words.push((Label::entropy(hash), 0, 0));
+        }
+    }
+    let n = words.len();
+    let entry =
+        |(i, (label, tc, ttl)): (usize, (Label, u8, u8))| Lse::new(label, tc, i + 1 == n, ttl);
+    words.into_iter().enumerate().map(entry).collect()
 }
 
 /// Cuts an IP packet that leaves without labels to its length, and names its EtherType.

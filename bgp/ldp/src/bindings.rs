@@ -57,6 +57,8 @@ pub struct Path {
     pub next_hop: NextHop,
     /// With what.
     pub out: OutLabel,
+    /// Whoever is at the end of it can deal with entropy labels (RFC 6790).
+    pub entropy: bool,
 }
 
 /// A change of what is to be installed.
@@ -104,6 +106,8 @@ pub trait Labels {
 #[derive(Debug, Default)]
 struct Told {
     sent: Option<Label>,
+    /// It was told with that, that entropy labels can be dealt with.
+    entropy: bool,
     /// Withdrawn, and not released yet.
     pending: Vec<Label>,
     /// To be told once more, since it asked.
@@ -130,7 +134,11 @@ struct Entry {
     /// What neighbours are to be told.
     bound: Option<Label>,
     remote: BTreeMap<LdpId, Label>,
+    /// Of these, who says that entropy labels can be dealt with.
+    capable: BTreeSet<LdpId>,
     told: BTreeMap<LdpId, Told>,
+    /// Neighbours are told that entropy labels can be dealt with.
+    tells_capable: bool,
     ilm: Option<(Label, Vec<Path>)>,
     ftn: Vec<Path>,
 }
@@ -159,6 +167,7 @@ pub enum Mapped {
 #[derive(Debug)]
 pub struct Lib {
     explicit_null: bool,
+    entropy: bool,
     max_bindings: usize,
     entries: BTreeMap<IpNet, Entry>,
     dirty: BTreeSet<IpNet>,
@@ -190,6 +199,7 @@ impl Lib {
     pub const fn new(explicit_null: bool, max_bindings: usize) -> Self {
         Self {
             explicit_null,
+            entropy: false,
             max_bindings,
             entries: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -206,6 +216,14 @@ impl Lib {
             let ends_here = |e: &Entry| e.route == Some(Route::Local);
             let all = self.entries.iter().filter(|(_, e)| ends_here(e));
             self.dirty.extend(all.map(|(net, _)| *net));
+        }
+    }
+
+    /// Entropy labels are dealt with from now on (RFC 6790), or are not: neighbours are told so of what ends here, and of all else
+    /// for which whoever is next says so.
+    pub fn set_entropy(&mut self, on: bool) {
+        if std::mem::replace(&mut self.entropy, on) != on {
+            self.dirty.extend(self.entries.keys());
         }
     }
 
@@ -268,6 +286,7 @@ impl Lib {
         self.moved_links(peer);
         for (net, e) in &mut self.entries {
             let told = e.told.remove(&peer).is_some();
+            e.capable.remove(&peer);
             if e.remote.remove(&peer).is_some() || told {
                 self.dirty.insert(*net);
             }
@@ -323,8 +342,8 @@ impl Lib {
         self.dirty.extend(self.via.get(&addr).into_iter().flatten());
     }
 
-    /// A Label Mapping.
-    pub fn mapping(&mut self, peer: LdpId, net: IpNet, label: Label) -> Mapped {
+    /// A Label Mapping; `entropy`: with an entropy label capability.
+    pub fn mapping(&mut self, peer: LdpId, net: IpNet, label: Label, entropy: bool) -> Mapped {
         let Some(p) = self.peers.get_mut(&peer) else {
             return Mapped::Full;
         };
@@ -337,6 +356,10 @@ impl Lib {
         }
         let e = self.entries.entry(net).or_default();
         self.dirty.insert(net);
+        match entropy {
+            true => e.capable.insert(peer),
+            false => e.capable.remove(&peer),
+        };
         match e.remote.insert(peer, label) {
             Some(old) if old != label => Mapped::InPlaceOf(old),
             _ => Mapped::Kept,
@@ -352,6 +375,7 @@ impl Lib {
             let old = e.remote.get(&peer);
             if old.is_some_and(|l| label.is_none_or(|x| x == *l)) {
                 e.remote.remove(&peer);
+                e.capable.remove(&peer);
                 p.bindings -= 1;
                 self.dirty.insert(net);
             }
@@ -472,6 +496,13 @@ impl Lib {
             }
         }
         let paths = self.paths(&e);
+        let capable = self.entropy && ends_all(&e, &paths);
+        if capable != e.tells_capable {
+            e.tells_capable = capable;
+            for p in self.peers.values_mut() {
+                p.queue.insert(net);
+            }
+        }
         install(&mut e, net, paths, out);
         e.told.retain(|_, t| !t.is_empty());
         let free = |l: &mut Label| bound != Some(*l) && !e.told.values().any(|t| t.holds(*l));
@@ -500,13 +531,17 @@ impl Lib {
     }
 
     fn paths(&self, e: &Entry) -> Vec<Path> {
-        let path = |h: &NextHop| Path {
-            next_hop: *h,
-            out: match self.peer_at(h).and_then(|p| e.remote.get(&p)) {
-                Some(&Label::IMPLICIT_NULL) => OutLabel::Pop,
-                Some(l) => OutLabel::Label(*l),
-                None => OutLabel::Unlabelled,
-            },
+        let path = |h: &NextHop| {
+            let peer = self.peer_at(h);
+            Path {
+                next_hop: *h,
+                out: match peer.and_then(|p| e.remote.get(&p)) {
+                    Some(&Label::IMPLICIT_NULL) => OutLabel::Pop,
+                    Some(l) => OutLabel::Label(*l),
+                    None => OutLabel::Unlabelled,
+                },
+                entropy: self.entropy && peer.is_some_and(|p| e.capable.contains(&p)),
+            }
         };
         hops(e.route.as_ref()).iter().map(path).collect()
     }
@@ -536,15 +571,18 @@ impl Lib {
             if !self.dirty.contains(&net) && wanted.is_none() {
                 t.again = false;
             }
-            let due = |l: &Label| !t.pending.contains(l) && (t.again || t.sent != Some(*l));
+            let other = |l: &Label| t.sent != Some(*l) || t.entropy != e.tells_capable;
+            let due = |l: &Label| !t.pending.contains(l) && (t.again || other(l));
             if let Some(label) = wanted.filter(due) {
                 t.sent = Some(label);
+                t.entropy = e.tells_capable;
                 t.again = false;
                 // The first of those that count, or who does not know (appendix A.2.8).
                 let count = u8::from(e.route == Some(Route::Local));
                 bodies.push(Body::Mapping(Mapping {
                     request: t.answer.take(),
                     hop_count: hop_counts.then_some(count),
+                    entropy: e.tells_capable,
                     ..Mapping::new(net, label)
                 }));
             }
@@ -588,6 +626,15 @@ fn hops(route: Option<&Route>) -> &[NextHop] {
     match route {
         Some(Route::Via(hops)) => hops,
         _ => &[],
+    }
+}
+
+/// Can whoever is at the end deal with entropy labels, whichever way frames go (RFC 6790 5.1.1)?
+fn ends_all(e: &Entry, paths: &[Path]) -> bool {
+    match e.route {
+        Some(Route::Local) => true,
+        Some(Route::Via(_)) => !paths.is_empty() && paths.iter().all(|p| p.entropy),
+        None => false,
     }
 }
 

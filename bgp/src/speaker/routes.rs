@@ -274,6 +274,18 @@ impl Speaker {
         true
     }
 
+    /// Has [`Best`] hear of all routes of a VRF once more: packets go by them in another way now.
+    pub fn tell_again_in(&mut self, vrf: VrfNo) {
+        for kind in [Kind::Vrf4, Kind::Vrf6] {
+            of_kind!(kind, K => {
+                let table = K::table(&mut self.core.rib).0;
+                let mut keys = Vec::new();
+                table.longer(K::NONE.in_vrf(vrf), None, usize::MAX, |r| keys.push(r.key));
+                keys.into_iter().for_each(|key| table.tell_again(key));
+            });
+        }
+    }
+
     /// A session is up.
     pub(super) fn up(&mut self, id: PeerId, now: Instant) {
         let Some(peer) = self.peers.get_mut(&id) else {

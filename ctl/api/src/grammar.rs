@@ -78,6 +78,8 @@ pub struct RouteBody {
     pub via_table: Option<String>,
     /// `ttl`: "uniform" or "pipe".
     pub mpls_ttl: Option<&'static str>,
+    /// `entropy-label`
+    pub entropy_label: bool,
 }
 
 /// The sorts of routes that drop, as iproute2 names them.
@@ -295,6 +297,7 @@ fn hop_word<'a, I: Iterator<Item = &'a str>>(
             word,
             ttl(words.value("\"uniform\" or \"pipe\"")?)?,
         )?,
+        "entropy-label" => body.entropy_label = true,
         _ => {
             return unknown(
                 word,
@@ -308,6 +311,7 @@ fn hop_word<'a, I: Iterator<Item = &'a str>>(
                     "vrf",
                     "via-table",
                     "ttl",
+                    "entropy-label",
                 ],
             );
         }
@@ -347,6 +351,7 @@ impl From<RouteArgs> for RouteSpec {
             vrf: args.body.vrf.unwrap_or_default(),
             via_table: args.body.via_table.unwrap_or_default(),
             mpls_ttl: args.body.mpls_ttl.unwrap_or_default().to_owned(),
+            entropy_label: args.body.entropy_label,
         }
     }
 }

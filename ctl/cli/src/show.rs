@@ -72,6 +72,9 @@ fn hop(hop: &NextHop, several: bool) -> String {
     if !hop.label.is_empty() {
         words.push(format!("label {}", labels(&hop.label)));
     }
+    if hop.entropy_label {
+        words.push("entropy-label".into());
+    }
     if several || hop.weight > 1 {
         words.push(format!("weight {}", hop.weight.max(1)));
     }

@@ -202,6 +202,7 @@ mod tests {
             hops: vec![hop],
             mpls_ttl: None,
             via_table: None,
+            entropy: false,
         })
     }
 

@@ -36,6 +36,7 @@ fn path(hop: &config::NextHop, vrf: VrfId, ids: &impl Fn(&str) -> Option<IfaceId
         } else {
             VrfId::GLOBAL
         },
+        entropy: false,
     }
 }
 
@@ -51,12 +52,14 @@ pub(super) fn route(
             hops,
             mpls_ttl,
             via_table,
+            entropy,
         } => {
             let vrf = via_table.as_deref().map_or(vrf, tables);
-            PathsSpec {
+            let spec = PathsSpec {
                 paths: hops.iter().map(|h| path(h, vrf, ids)).collect(),
                 ttl: mpls_ttl.map_or(default, ttl),
-            }
+            };
+            spec.with_entropy(*entropy)
         }
         Target::Discard(d) => PathsSpec::single(Hop::Discard(match d {
             config::Discard::Blackhole => spec::Discard::Blackhole,
@@ -126,6 +129,7 @@ mod tests {
         ];
         let spec = route(
             &Target::Via {
+                entropy: false,
                 hops: hops.clone(),
                 mpls_ttl: None,
                 via_table: None,
@@ -169,6 +173,7 @@ mod tests {
         );
         assert_eq!(spec.ttl, TtlMode::Pipe);
         let own = Target::Via {
+            entropy: true,
             hops,
             mpls_ttl: Some(config::TtlMode::Uniform),
             via_table: None,
@@ -176,6 +181,7 @@ mod tests {
         let uniform = route(&own, (VrfId::GLOBAL, TtlMode::Pipe), &ids, &tables);
         assert_eq!(uniform.ttl, TtlMode::Uniform);
         let leak = |name: &str| Target::Via {
+            entropy: false,
             hops: vec![bare.clone()],
             mpls_ttl: None,
             via_table: Some(name.into()),

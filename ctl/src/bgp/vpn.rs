@@ -61,8 +61,8 @@ pub(super) struct Vpns {
     /// What the speaker was told.
     told: Vec<Vrf>,
     labels: BTreeMap<VrfId, Bound>,
-    /// How labels that routes of a VRF push deal with the TTL.
-    ttl: BTreeMap<VrfId, TtlMode>,
+    /// How labels that routes of a VRF push deal with the TTL, and whether an entropy label goes below them.
+    push: BTreeMap<VrfId, (TtlMode, bool)>,
     own: BTreeMap<(VrfId, IpNet), Protocol>,
     /// Those that the speaker is still to hear of.
     queue: VecDeque<(VrfId, IpNet)>,
@@ -136,13 +136,16 @@ impl Vpns {
     ) {
         let mut labels = BTreeMap::new();
         let mut told = Vec::new();
-        self.ttl.clear();
+        let before = std::mem::take(&mut self.push);
         for (name, conf) in &valid.vrfs {
             let Some(id) = links.vrf(Some(name)) else {
                 continue;
             };
             let ttl = translate::ttl(conf.mpls_ttl.unwrap_or(valid.dataplane.mpls_ttl));
-            self.ttl.insert(id, ttl);
+            let push = (ttl, conf.entropy);
+            if self.push.insert(id, push).is_none() && before.get(&id).is_some_and(|b| *b != push) {
+                speaker.tell_again_in(VrfNo(id.0));
+            }
             let exports = conf.rd.is_some() && !conf.export.is_empty();
             let fec = Fec::Vrf(name.to_string());
             let label = exports.then(|| from.manager.allocate(Owner::Vpn, &fec));
@@ -297,14 +300,14 @@ impl Vpns {
             (None, true) => None,
             (None, false) => Some(Source::Ibgp),
         });
-        let ttl = self.ttl.get(&id).copied().unwrap_or_default();
+        let (ttl, entropy) = self.push.get(&id).copied().unwrap_or_default();
         let discards = |u: &Use<'_>| u.next_hop.is_some_and(|h| policy::is_discard(&h));
         let spec = match (source, hops.is_empty(), by.first()) {
             (Some(_), _, Some(u)) if discards(u) => {
                 Some(PathsSpec::single(Hop::Discard(Discard::Blackhole)))
             }
             (None, ..) | (_, _, None) => None,
-            (Some(_), false, _) => Some(rib.labeled_paths(&hops, ttl)),
+            (Some(_), false, _) => Some(rib.labeled_paths(&hops, ttl).with_entropy(entropy)),
             // What another VRF has of its own: as it stands there.
             (Some(_), true, Some(u)) => {
                 let of = VrfId(u.table.0);

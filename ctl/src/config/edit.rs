@@ -565,6 +565,7 @@ fn left_over(
             hops,
             mpls_ttl,
             via_table,
+            entropy,
         } if !ways.is_empty() => {
             let mut left = hops.clone();
             for (address, interface) in ways {
@@ -586,6 +587,7 @@ fn left_over(
                 hops: left,
                 mpls_ttl: *mpls_ttl,
                 via_table: via_table.clone(),
+                entropy: *entropy,
             }))
         }
         _ => Ok(None),

@@ -39,6 +39,8 @@ pub struct Ldp {
     pub hold: u16,
     /// What ends here is told with an explicit null.
     pub explicit_null: bool,
+    /// Entropy labels (RFC 6790): we say that we can deal with them, and put them on where the end of an LSP says so.
+    pub entropy: bool,
     /// A TTL of 255 in sessions, with who offers it too (RFC 6720).
     pub ttl_security: bool,
     /// The prefixes that get labels; empty: all that are connected or static.
@@ -102,6 +104,7 @@ pub(super) fn section(root: &Table<'_>, log: &mut Log<'_>) -> Option<Draft> {
         "hello-hold-time",
         "hold-time",
         "explicit-null",
+        "entropy-label",
         "ttl-security",
         "prefixes",
         "neighbor",
@@ -126,6 +129,7 @@ pub(super) fn section(root: &Table<'_>, log: &mut Log<'_>) -> Option<Draft> {
         hello_hold: seconds("hello-hold-time", 3, 65_534, HELLO_HOLD, log),
         hold: seconds("hold-time", 3, 65_535, HOLD, log),
         explicit_null: table.boolean("explicit-null", log).unwrap_or(false),
+        entropy: table.boolean("entropy-label", log).unwrap_or(false),
         ttl_security: table.boolean("ttl-security", log).unwrap_or(true),
         prefixes: prefixes.into_iter().map(|p| p.value).collect(),
         passwords: BTreeMap::new(),
@@ -325,6 +329,9 @@ impl Ldp {
         }
         if self.explicit_null {
             set("explicit-null", true.into());
+        }
+        if self.entropy {
+            set("entropy-label", true.into());
         }
         if !self.ttl_security {
             set("ttl-security", false.into());

@@ -233,6 +233,8 @@ pub enum Target {
         /// The table in which next hops are looked up, [`vrf::GLOBAL`](super::vrf::GLOBAL) or a VRF's name; left out: the
         /// route's own.
         via_table: Option<VrfName>,
+        /// Packets get an entropy label below the labels (RFC 6790).
+        entropy: bool,
     },
     /// Drop.
     Discard(Discard),

@@ -498,6 +498,7 @@ fn route<'t>(
         "label",
         "discard",
         "mpls-ttl",
+        "entropy-label",
         "vrf",
         "via-table",
     ];
@@ -530,9 +531,16 @@ fn discard_or(
     log: &mut Log<'_>,
 ) -> Option<Target> {
     if let Some(discard) = discard {
-        let extra = ["via", "dev", "label", "mpls-ttl", "via-table"]
-            .into_iter()
-            .find(|name| table.get(name).is_some());
+        let extra = [
+            "via",
+            "dev",
+            "label",
+            "mpls-ttl",
+            "via-table",
+            "entropy-label",
+        ]
+        .into_iter()
+        .find(|name| table.get(name).is_some());
         if let Some(name) = extra {
             log.at(
                 table.at,
@@ -558,6 +566,7 @@ fn discard_or(
         hops,
         mpls_ttl,
         via_table,
+        entropy: table.boolean("entropy-label", log).unwrap_or(false),
     })
 }
 

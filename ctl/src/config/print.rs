@@ -97,10 +97,14 @@ pub(super) fn route(dest: &Dest, target: &Target) -> Table {
             hops,
             mpls_ttl,
             via_table,
+            entropy,
         } => {
             vias(&mut table, hops, "label");
             if let Some(name) = via_table {
                 set(&mut table, "via-table", &**name);
+            }
+            if *entropy {
+                set(&mut table, "entropy-label", true);
             }
             if let Some(mode) = mpls_ttl {
                 set(&mut table, "mpls-ttl", ttl(*mode));
@@ -371,10 +375,14 @@ impl fmt::Display for Target {
                 hops: all,
                 mpls_ttl,
                 via_table,
+                entropy,
             } => {
                 hops(f, all)?;
                 if let Some(name) = via_table {
                     write!(f, " via-table {name}")?;
+                }
+                if *entropy {
+                    f.write_str(" entropy-label")?;
                 }
                 mpls_ttl.map_or(Ok(()), |mode| write!(f, " ttl {}", ttl(mode)))
             }

@@ -182,6 +182,7 @@ fn target(
         hops,
         mpls_ttl,
         via_table,
+        entropy: body.entropy_label,
     };
     Ok((target, vrf))
 }

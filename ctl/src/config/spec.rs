@@ -86,6 +86,7 @@ pub(super) fn route(spec: &RouteSpec) -> Result<(Dest, Target), String> {
                 "" => None,
                 name => Some(vrf::table_name(name)?),
             },
+            entropy: spec.entropy_label,
         },
     ))
 }

@@ -142,6 +142,8 @@ pub struct Vrf {
     pub redistribute: Option<BTreeSet<Origin>>,
     /// Of labels that lead into it, and of labels that its routes push; left out: `dataplane.mpls-ttl`.
     pub mpls_ttl: Option<TtlMode>,
+    /// Packets that leave by labels get an entropy label below them (RFC 6790).
+    pub entropy: bool,
 }
 
 impl fmt::Display for Vrf {
@@ -161,6 +163,9 @@ impl fmt::Display for Vrf {
         if let Some(all) = &self.redistribute {
             f.write_str(" redistribute")?;
             all.iter().try_for_each(|o| write!(f, " {}", o.name()))?;
+        }
+        if self.entropy {
+            f.write_str(" entropy-label")?;
         }
         self.mpls_ttl
             .map_or(Ok(()), |mode| write!(f, " ttl {}", print::ttl(mode)))
@@ -208,6 +213,9 @@ impl Vrf {
         }
         if let Some(mode) = self.mpls_ttl {
             set("mpls-ttl", print::ttl(mode).into());
+        }
+        if self.entropy {
+            set("entropy-label", true.into());
         }
         table
     }
@@ -333,6 +341,7 @@ pub(super) fn sections(root: &Table<'_>, log: &mut Log<'_>) -> Vec<At<(VrfName, 
             "export-policy",
             "redistribute",
             "mpls-ttl",
+            "entropy-label",
         ];
         let table = Table::new(entries, at, key, &known, &[], log);
         let vrf = Vrf {
@@ -343,6 +352,7 @@ pub(super) fn sections(root: &Table<'_>, log: &mut Log<'_>) -> Vec<At<(VrfName, 
             export_policy: policy(&table, "export-policy", log),
             redistribute: redistribute(&table, log),
             mpls_ttl: table.read("mpls-ttl", log, terms::ttl).map(|t| t.value),
+            entropy: table.boolean("entropy-label", log).unwrap_or(false),
         };
         match name(found.get_ref()) {
             Ok(name) => out.push(At {

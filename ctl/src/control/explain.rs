@@ -331,6 +331,16 @@ impl Router {
             let labels: Vec<Label> = path.push.iter().copied().collect();
             let _ = write!(text, ", pushing {}", stack(&labels));
         }
+        if path.entropy != 0 {
+            let below = match path.entropy {
+                1 => "the first".to_owned(),
+                n => format!("{n} of them"),
+            };
+            let _ = write!(
+                text,
+                " and, below {below}, an entropy label if it is an IP packet"
+            );
+        }
         text
     }
 

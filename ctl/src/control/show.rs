@@ -182,6 +182,7 @@ impl Router {
             resolved: resolved.join(", "),
             backup: p.backup,
             table: table.into(),
+            entropy_label: p.entropy,
         }
     }
 

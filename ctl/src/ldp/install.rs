@@ -165,7 +165,11 @@ impl Installed {
 
     fn put_ftn(&self, p: IpNet, rib: &mut Rib) {
         if let Some(one) = self.all.get(&p).filter(|o| !o.ftn.is_empty()) {
-            rib.set_ldp(p, Some(&self.spec(one, &one.ftn)));
+            let mut spec = self.spec(one, &one.ftn);
+            for (to, from) in spec.paths.iter_mut().zip(&one.ftn) {
+                to.entropy = from.entropy;
+            }
+            rib.set_ldp(p, Some(&spec));
         }
     }
 

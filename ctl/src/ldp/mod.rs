@@ -178,6 +178,7 @@ impl Driver {
         });
         speaker.set_times(ldp.hello_hold, ldp.hold);
         speaker.set_explicit_null(ldp.explicit_null);
+        speaker.set_entropy(ldp.entropy);
         self.told = Some(Arc::clone(ldp));
         self.sign();
         self.links_changed(around, now);

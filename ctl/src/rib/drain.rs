@@ -265,6 +265,7 @@ impl Rib {
                 Ok(target) => out.push(OutPath {
                     target,
                     push: r.labels.clone(),
+                    entropy: r.entropy,
                     ttl,
                     weight: r.weight,
                     backup: r.backup,
@@ -281,6 +282,7 @@ impl Rib {
             out.push(OutPath {
                 target,
                 push: net::LabelStack::new(),
+                entropy: 0,
                 ttl,
                 weight: 1,
                 backup: false,

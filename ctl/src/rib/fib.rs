@@ -33,6 +33,7 @@ impl<'a> FibSink<'a> {
         let one = |p: &OutPath| {
             let mut path = Path::to(target(p.target));
             path.push = p.push.clone();
+            path.entropy = p.entropy;
             path.ttl = ttl(p.ttl);
             path.tc = self.tc;
             (path, p.weight)

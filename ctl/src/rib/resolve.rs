@@ -55,6 +55,9 @@ pub struct Resolved {
     pub target: Target,
     /// The labels, outermost first.
     pub labels: LabelStack,
+    /// An entropy label goes below so many of them (RFC 6790); 0: none does. Of several LSPs that could have one the innermost
+    /// has it.
+    pub entropy: u8,
     /// Its share against the others that are backups, or are none, as it is.
     pub weight: u32,
     /// It carries only while none of those that are no backups does.
@@ -164,6 +167,9 @@ impl<'a, V: View> Resolver<'a, V> {
                 self.problem.get_or_insert(Problem::TooManyLabels);
                 continue;
             }
+            if p.entropy {
+                r.entropy = r.labels.len() as u8; // at most 8
+            }
             out.push(r);
         }
         out
@@ -260,6 +266,7 @@ fn single(target: Target) -> Vec<Resolved> {
     vec![Resolved {
         target,
         labels: LabelStack::new(),
+        entropy: 0,
         weight: 1,
         backup: false,
     }]
@@ -290,9 +297,9 @@ fn combine(parts: Vec<(u32, Vec<Resolved>)>) -> Vec<Resolved> {
         let t = total(&p);
         for r in p {
             let w = (u64::from(share) * u64::from(r.weight)).saturating_mul(scale) / t;
-            let same = out
-                .iter()
-                .position(|(o, _)| o.target == r.target && o.labels == r.labels);
+            let same = out.iter().position(|(o, _)| {
+                (o.target, &o.labels, o.entropy) == (r.target, &r.labels, r.entropy)
+            });
             match same {
                 Some(at) => out[at].1 = out[at].1.saturating_add(w),
                 None if out.len() < MAX_PATHS => out.push((r, w.max(1))),
@@ -325,6 +332,7 @@ mod tests {
         Resolved {
             target: Target::Neighbor(IfaceId(1), address),
             labels: LabelStack::new(),
+            entropy: 0,
             weight,
             backup: false,
         }

@@ -32,6 +32,8 @@ pub struct OutPath {
     pub target: OutTarget,
     /// Labels to push, outermost first.
     pub push: LabelStack,
+    /// Below so many of them goes an entropy label; 0: none does.
+    pub entropy: u8,
     /// How their TTL is set.
     pub ttl: TtlMode,
     /// Its share.

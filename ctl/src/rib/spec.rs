@@ -127,6 +127,8 @@ pub struct PathSpec {
     pub backup: bool,
     /// The table in which a next hop without an interface is looked up.
     pub vrf: VrfId,
+    /// Packets get an entropy label below its labels (RFC 6790): whoever is at the end of them takes it off.
+    pub entropy: bool,
 }
 
 impl PathSpec {
@@ -139,6 +141,7 @@ impl PathSpec {
             labels: LabelStack::new(),
             backup: false,
             vrf: VrfId::GLOBAL,
+            entropy: false,
         }
     }
 
@@ -168,6 +171,13 @@ impl PathsSpec {
             paths: vec![PathSpec::new(hop)],
             ttl: TtlMode::Uniform,
         }
+    }
+
+    /// The same with entropy labels, or without.
+    #[must_use]
+    pub fn with_entropy(mut self, on: bool) -> Self {
+        self.paths.iter_mut().for_each(|p| p.entropy |= on);
+        self
     }
 
     /// The same for a route of a VRF.

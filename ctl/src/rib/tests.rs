@@ -211,6 +211,7 @@ fn via(s: &str, labels: &[u32]) -> PathSpec {
         labels,
         backup: false,
         vrf: VrfId::GLOBAL,
+        entropy: false,
     }
 }
 
@@ -864,6 +865,7 @@ fn path() -> impl Strategy<Value = PathSpec> {
         labels: l.into_iter().filter_map(Label::new).collect(),
         backup,
         vrf: VrfId::GLOBAL,
+        entropy: false,
     })
 }
 

@@ -1,7 +1,7 @@
 //! The short way from a group to what is written before its frames: one word, where the group is one path to a neighbour
 //! with no label, or one. Read [`crate::group`] first.
 //!
-//! Left out: several paths, stacks of labels, and everything that does not leave; for those the group is looked at.
+//! Left out: several paths, stacks of labels, entropy labels, and everything that does not leave; for those the group is looked at.
 
 use net::{AdjId, Label};
 
@@ -25,7 +25,7 @@ impl Express {
         };
         let label = match path.push.as_slice() {
             [] => 0,
-            [label] => LABELLED | u64::from(label.get()) << LABEL,
+            [label] if path.entropy == 0 => LABELLED | u64::from(label.get()) << LABEL,
             _ => return None,
         };
         let pipe = if path.ttl == TtlMode::Pipe { PIPE } else { 0 };
@@ -124,7 +124,10 @@ mod tests {
         let e = of(&[(path.clone(), 1)]).unwrap();
         assert_eq!(e.label(), Some(Label::IPV4_EXPLICIT_NULL));
         assert_eq!((e.ttl(), e.tc()), (TtlMode::Uniform, TcMode::Dscp));
+        path.entropy = 1;
+        assert_eq!(of(&[(path.clone(), 1)]), None);
         path.push.push(Label::MAX);
+        path.entropy = 0;
         assert_eq!(of(&[(path, 1)]), None);
         assert_eq!(of(&[(to(1), 1), (to(2), 1)]), None);
         assert_eq!(

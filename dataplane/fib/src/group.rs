@@ -1,6 +1,6 @@
 //! Next-hop groups: the paths that a prefix or a label shares its traffic over.
 //!
-//! To read: RFC 2992 (equal-cost paths by hash), RFC 3443 (TTL), RFC 5462 (TC). A flow's hash picks a bucket, a bucket
+//! To read: RFC 2992 (equal-cost paths by hash), RFC 3443 (TTL), RFC 5462 (TC), RFC 6790 (entropy labels). A flow's hash picks a bucket, a bucket
 //! names a path; weights are shares of the buckets. A group that takes another's place keeps its buckets as far as the
 //! new shares allow ("resilient hashing"): a lost path moves its own flows only. Who gets which bucket is worked out in
 //! [`spread`](crate::spread).
@@ -83,11 +83,19 @@ pub struct Path {
     pub ttl: TtlMode,
     /// How their TC is set.
     pub tc: TcMode,
+    /// Before an IP packet an entropy label goes below so many of them, with its indicator (RFC 6790 4.2); 0: none does.
+    pub entropy: u8,
 }
 
 const _: () = assert!(size_of::<Path>() == 48); // leaves room in its line: see `Group` and `Line`
 
 impl Path {
+    /// Labels that it puts on an IP packet, an entropy label and its indicator among them.
+    #[inline]
+    pub fn imposes(&self) -> usize {
+        self.push.len() + if self.entropy == 0 { 0 } else { 2 }
+    }
+
     /// A path without labels.
     pub fn to(target: Target) -> Self {
         Self {
@@ -95,6 +103,7 @@ impl Path {
             push: LabelStack::new(),
             ttl: TtlMode::default(),
             tc: TcMode::default(),
+            entropy: 0,
         }
     }
 }

@@ -60,6 +60,19 @@ impl Label {
         self.0 as usize
     }
 
+    /// The entropy label of the flow with this hash (RFC 6790 4.2): none of those that are reserved. It is made of the upper bits,
+    /// as paths are chosen by the lower ones: so flows that go by one path here differ further on.
+    #[inline]
+    #[must_use]
+    pub const fn entropy(hash: u32) -> Self {
+        let high = hash >> 12;
+        if high < 16 {
+            Self(high + 16)
+        } else {
+            Self(high)
+        }
+    }
+
     /// Special-purpose: 0 to 15 (RFC 7274). Never a key for load balancing.
     #[inline]
     #[must_use]
@@ -208,6 +221,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_entropy_label_is_never_reserved(hash: u32, small in 0u32..1 << 16) {
+            for hash in [hash, small] {
+                let label = Label::entropy(hash);
+                prop_assert!(!label.is_reserved() && label <= Label::MAX);
+                prop_assert_eq!(label, Label::entropy(hash ^ 0xfff));
+            }
+        }
+
         #[test]
         fn encode_and_back(label in 0u32..1 << 20, tc in 0u8..8, bottom: bool, ttl: u8) {
             let lse = Lse::new(Label(label), tc, bottom, ttl);

@@ -301,7 +301,7 @@ fn out<O: Output>(cx: &mut Cx<'_, O>, mut f: Frame, path: &Path) {
         }
         ttl -= 1;
     }
-    let labels = imposed(path, ttl, h.dscp());
+    let labels = imposed(path, ttl, h.dscp(), || flow::hash_ip4(f.m.data()));
     let hop = match Hop::of(&cx.env, path, h.dst().into()) {
         Ok(hop) => hop,
         Err(why) => return cx.drop(f, why),

@@ -269,7 +269,7 @@ fn out<O: Output>(cx: &mut Cx<'_, O>, mut f: Frame, path: &Path) {
         }
         hops -= 1;
     }
-    let labels = imposed(path, hops, h.dscp());
+    let labels = imposed(path, hops, h.dscp(), || flow::hash_ip6(f.m.data()));
     let hop = match Hop::of(&cx.env, path, h.dst().into()) {
         Ok(hop) => hop,
         Err(why) => return cx.drop(f, why),

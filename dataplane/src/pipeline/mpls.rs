@@ -16,7 +16,9 @@
 //!
 //! An echo request of LSP ping whose way ends here, by its labels or by its TTL, goes to the control thread as it came.
 //!
-//! Left out on purpose: putting entropy labels on, multicast (RFC 5332), pseudowires as such (what lies under them is passed on).
+//! An entropy label is put on where an IP packet gets its labels ([`super::send::imposed`]), never on a packet that comes with some.
+//!
+//! Left out on purpose: multicast (RFC 5332), pseudowires as such (what lies under them is passed on).
 
 use super::error::{self, Along, Cause, Offender};
 use super::frame::{Frame, Frames};

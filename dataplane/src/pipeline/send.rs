@@ -11,11 +11,11 @@ use arrayvec::ArrayVec;
 use fib::{Adjacency, Path, Target, TcMode, TtlMode};
 use net::eth::ethertype::{MPLS, VLAN};
 use net::eth::{HEADER_LEN, VLAN_LEN};
-use net::{AdjId, GroupId, IfaceId, Lse, MAX_PUSH, MacAddr, VrfId, mpls};
+use net::{AdjId, GroupId, IfaceId, Label, Lse, MAX_PUSH, MacAddr, VrfId, mpls};
 use std::net::IpAddr;
 
 /// The label stack of a packet that leaves, outermost first: at most a router alert label, what a path pushes, and what was
-/// under the label received.
+/// under the label received, or an entropy label.
 pub(super) type Labels = ArrayVec<Lse, { 1 + MAX_PUSH + mpls::MAX_DEPTH }>;
 
 /// Where a packet came from.
@@ -105,9 +105,9 @@ pub(super) fn pick<'a>(
     })
 }
 
-/// The labels that a path puts on an IP packet with that TTL (RFC 3443 5: copied, or 255) and DSCP.
+/// The labels that a path puts on an IP packet with that TTL (RFC 3443 5: copied, or 255) and DSCP; `hash` is that of its flow.
 #[inline]
-pub(super) fn imposed(path: &Path, ttl: u8, dscp: u8) -> Labels {
+pub(super) fn imposed(path: &Path, ttl: u8, dscp: u8, hash: impl FnOnce() -> u32) -> Labels {
     let mut labels = Labels::new();
     let ttl = match path.ttl {
         TtlMode::Uniform => ttl,
@@ -121,7 +121,25 @@ pub(super) fn imposed(path: &Path, ttl: u8, dscp: u8) -> Labels {
     for (i, &label) in path.push.iter().enumerate() {
         labels.push(Lse::new(label, tc, i == last, ttl));
     }
+    if path.entropy != 0 {
+        entropy(&mut labels, usize::from(path.entropy), hash());
+    }
     labels
+}
+
+/// Puts an entropy label and its indicator below so many labels: RFC 6790 4.2. The indicator is as the label above it, as it
+/// may be on top one day; the entropy label never is, and has a TTL of 0 so that nobody goes by it.
+#[inline(never)]
+fn entropy(labels: &mut Labels, above: usize, hash: u32) {
+    let Some(over) = labels.get_mut(above - 1) else {
+        return;
+    };
+    let bottom = over.bottom();
+    let lse = Lse::new(over.label(), over.tc(), false, over.ttl());
+    *over = lse;
+    // There is room: a path pushes fewer than a stack holds.
+    labels.insert(above, lse.with_label(Label::ENTROPY_INDICATOR));
+    labels.insert(above + 1, Lse::new(Label::entropy(hash), 0, bottom, 0));
 }
 
 /// Sends a packet of that EtherType under those labels. What is dropped here is counted on `from`.

@@ -13,9 +13,10 @@ use crate::suite::Options;
 use super::bgp::{around, asn, neighbor, sections, setup};
 use super::pages;
 
-const ROUTES: [&str; 3] = [
+const ROUTES: [&str; 4] = [
     "route add 198.51.100.0/24 nexthop via 10.0.2.2 nexthop via 10.0.3.2 label 100/200",
     "route add 203.0.113.0/24 via 10.0.3.2",
+    "route add 192.0.2.0/24 via 10.0.3.2 label 500/501 entropy-label",
     "route add 0.0.0.0/0 via 10.0.2.2",
 ];
 const LABELS: [&str; 2] = ["label add 300 swap 400 via 10.0.2.2", "label add 301 pop"];
@@ -98,6 +99,21 @@ pub fn frames(o: &Options) -> Result<()> {
         by[2] > 0 && by[3] > 0,
         "16 flows went by one path alone: {by:?}"
     );
+    // An entropy label below what is pushed: another for each flow, the foretold one.
+    let mut entropy = std::collections::BTreeSet::new();
+    for sport in 1000..1008 {
+        let line = format!("192.0.2.9 from 10.0.1.2 in p1 sport {sport} dport 53");
+        let answer = told(&bed.appliance, &line)?;
+        let out = answer["label_out"].as_array().context("no labels")?;
+        ensure!(out.len() == 4 && out[..3] == [500, 501, 7], "{answer}");
+        entropy.extend(out[3].as_u64());
+        holds(
+            &mut bed,
+            &answer,
+            &to_router(1, &packet("192.0.2.9", sport)),
+        )?;
+    }
+    ensure!(entropy.len() > 6, "{entropy:?}");
     let inner = packet("203.0.113.9", 7);
     for (label, port) in [(300, 2), (301, 3)] {
         let line = format!("203.0.113.9 from 10.0.1.2 in p1 label {label} sport 7 dport 53");

@@ -190,6 +190,11 @@ pub const ALL: &[Scenario] = &[
         ldp::frr,
     ),
     quick(
+        "ldp/entropy-label",
+        "entropy labels along LDP's path over three appliances: told, put on, spread by, taken off; tcpdump and explain --verify agree",
+        ldp::entropy::entropy,
+    ),
+    quick(
         "ldp/hostile",
         "garbage on LDP's ports: the process and the sessions of others go on",
         ldp::hostile::garbage,

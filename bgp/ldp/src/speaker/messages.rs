@@ -75,7 +75,7 @@ impl Speaker {
             let Fec::Prefix(net) = *fec else {
                 continue;
             };
-            let release = match self.lib.mapping(peer, net, x.label) {
+            let release = match self.lib.mapping(peer, net, x.label, x.entropy) {
                 Mapped::Kept => continue,
                 Mapped::InPlaceOf(old) => old,
                 Mapped::Full => {

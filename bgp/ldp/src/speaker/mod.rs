@@ -213,6 +213,12 @@ impl Speaker {
         self.lib.set_explicit_null(on);
     }
 
+    /// Entropy labels are dealt with from now on (RFC 6790), or are not: neighbours are told, and paths say of theirs whether they
+    /// can have one.
+    pub fn set_entropy(&mut self, on: bool) {
+        self.lib.set_entropy(on);
+    }
+
     /// This address is ours, or no more. Link-local ones are told nobody (RFC 7552 7.1).
     pub fn set_address(&mut self, addr: IpAddr, on: bool) {
         let local = matches!(addr, IpAddr::V6(a) if a.is_unicast_link_local());

@@ -32,6 +32,8 @@ pub struct Mapping {
     pub hop_count: Option<u8>,
     /// Which they are.
     pub path_vector: Option<Vec<Ipv4Addr>>,
+    /// Whoever is at the end can deal with entropy labels (RFC 6790 5.1.1).
+    pub entropy: bool,
     /// Unknown parameters that ask to be passed on.
     pub unknown: Vec<Unknown>,
 }
@@ -101,6 +103,7 @@ struct Found {
     request: Option<u32>,
     hop_count: Option<u8>,
     path_vector: Option<Vec<Ipv4Addr>>,
+    entropy: bool,
     unknown: Vec<Unknown>,
 }
 
@@ -122,6 +125,10 @@ fn read(body: &[u8], place: Place, known: &[u16]) -> Result<(Vec<Fec>, Found), W
                 f.hop_count = Some(n);
             }
             tlv::PATH_VECTOR => f.path_vector = Some(path_vector(t)?),
+            tlv::ENTROPY_LABEL => {
+                let [] = t.exactly("an entropy label capability")?;
+                f.entropy = true;
+            }
             // A status says why (RFC 8077 5.3.3); nothing here asks.
             _ => {}
         }
@@ -216,12 +223,14 @@ impl Mapping {
             request: None,
             hop_count: None,
             path_vector: None,
+            entropy: false,
             unknown: vec![],
         }
     }
 
     pub(crate) fn parse(body: &[u8]) -> Result<Self, WireError> {
         let known = [
+            tlv::ENTROPY_LABEL,
             tlv::GENERIC_LABEL,
             tlv::REQUEST_ID,
             tlv::HOP_COUNT,
@@ -236,6 +245,7 @@ impl Mapping {
             request: f.request,
             hop_count: f.hop_count,
             path_vector: f.path_vector,
+            entropy: f.entropy,
             unknown: f.unknown,
         })
     }
@@ -247,6 +257,10 @@ impl Mapping {
             put_request(out, id);
         }
         put_way(out, self.hop_count, self.path_vector.as_deref());
+        if self.entropy {
+            // Whoever does not know it passes it on.
+            tlv::put(out, tlv::ENTROPY_LABEL | tlv::U | tlv::F, |_| {});
+        }
         put_unknown(out, &self.unknown);
     }
 }

@@ -173,13 +173,15 @@ pub(crate) fn body() -> impl Strategy<Value = Body> {
         capabilities().prop_map(Body::Capability),
         addresses().prop_map(Body::Address),
         addresses().prop_map(Body::AddressWithdraw),
-        mapping.prop_map(|(fecs, label, request, hop_count, path_vector, unknown)| {
+        (mapping, any::<bool>()).prop_map(|(mapping, entropy)| {
+            let (fecs, label, request, hop_count, path_vector, unknown) = mapping;
             Body::Mapping(Mapping {
                 fecs,
                 label,
                 request,
                 hop_count,
                 path_vector,
+                entropy,
                 unknown,
             })
         }),

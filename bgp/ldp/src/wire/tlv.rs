@@ -10,6 +10,8 @@ pub(crate) const ADDRESS_LIST: u16 = 0x0101;
 pub(crate) const HOP_COUNT: u16 = 0x0103;
 pub(crate) const PATH_VECTOR: u16 = 0x0104;
 pub(crate) const GENERIC_LABEL: u16 = 0x0200;
+/// RFC 6790 5.1.1.
+pub(crate) const ENTROPY_LABEL: u16 = 0x0206;
 pub(crate) const STATUS: u16 = 0x0300;
 pub(crate) const EXTENDED_STATUS: u16 = 0x0301;
 pub(crate) const RETURNED_PDU: u16 = 0x0302;

@@ -166,15 +166,18 @@ fn target(names: Vec<String>) -> impl Strategy<Value = Arc<Target>> {
     ];
     prop_oneof![
         discard.prop_map(|d| Arc::new(Target::Discard(d))),
-        (hops(names, false), ttl(), any::<bool>()).prop_map(|(hops, mpls_ttl, leaks)| {
-            let plain = |h: &NextHop| h.interface.is_none() && h.label.is_empty();
-            let leaks = leaks && hops.iter().all(plain);
-            Arc::new(Target::Via {
-                hops,
-                mpls_ttl,
-                via_table: leaks.then(|| "blue".into()),
-            })
-        }),
+        (hops(names, false), ttl(), any::<(bool, bool)>()).prop_map(
+            |(hops, mpls_ttl, (leaks, entropy))| {
+                let plain = |h: &NextHop| h.interface.is_none() && h.label.is_empty();
+                let leaks = leaks && hops.iter().all(plain);
+                Arc::new(Target::Via {
+                    hops,
+                    mpls_ttl,
+                    via_table: leaks.then(|| "blue".into()),
+                    entropy,
+                })
+            }
+        ),
     ]
 }
 

@@ -75,3 +75,42 @@ fn labels_go_inside_those_of_the_way_to_their_next_hop() {
     assert!(m.at("203.0.113.0/24").is_none());
     assert!(m.at("2001:db8:9::/48").is_none());
 }
+
+/// RFC 6790 4.2: below the label whose end takes it off; of several the innermost.
+#[test]
+fn an_entropy_label_goes_below_an_lsp_whose_end_knows_it() {
+    let (mut r, mut m) = two();
+    let (p, pe) = (net("203.0.113.0/24"), net("192.0.2.9/32"));
+    let ldp = |labels: &[u32]| PathsSpec {
+        paths: vec![PathSpec {
+            entropy: true,
+            ..via("10.0.1.2", labels)
+        }],
+        ttl: TtlMode::Uniform,
+    };
+    let out = |m: &Mirror, p: &str| {
+        let path = &m.groups[&m.prefixes[&net(p)]][0];
+        let labels: Vec<u32> = path.push.iter().map(|l| l.get()).collect();
+        (labels, path.entropy)
+    };
+    let (far, edge) = ("203.0.113.0/24", "192.0.2.9/32");
+    r.set_ldp(pe, Some(&ldp(&[17])));
+    let with = labeled(&r, "192.0.2.9", &[500]);
+    r.set_labeled(p, Some((Source::LabeledIbgp, &with)));
+    settle(&mut r, &mut m);
+    assert_eq!(out(&m, edge), (vec![17], 1));
+    assert_eq!(out(&m, far), (vec![17, 500], 1), "LDP's end is the first's");
+    let own = with.clone().with_entropy(true);
+    r.set_labeled(p, Some((Source::LabeledIbgp, &own)));
+    settle(&mut r, &mut m);
+    assert_eq!(out(&m, far), (vec![17, 500], 2));
+    // Where LDP's path is but the last link, nothing is pushed, and so no entropy label.
+    r.set_ldp(pe, Some(&ldp(&[3])));
+    r.set_labeled(p, Some((Source::LabeledIbgp, &with)));
+    settle(&mut r, &mut m);
+    assert_eq!(out(&m, edge), (vec![], 0));
+    assert_eq!(out(&m, far), (vec![500], 0));
+    r.set_labeled(p, Some((Source::LabeledIbgp, &own)));
+    settle(&mut r, &mut m);
+    assert_eq!(out(&m, far), (vec![500], 1));
+}

@@ -90,13 +90,15 @@ fn by_group<'a>(
 fn changed(m: &mut Mbuf, adj: &Adjacency, path: Option<&Path>, total: usize) -> Option<usize> {
     let ip: &[u8; HEADER_LEN] = m.data().get(ETH..)?.first_chunk()?;
     let h = Ip4::new(ip).ok()?;
-    let labels = path.map_or(0, |p| p.push.len() * Lse::LEN);
+    let labels = path.map_or(0, |p| p.imposes() * Lse::LEN);
     if total + labels > usize::from(adj.mtu) {
         return None;
     }
     let packet = match path {
         Some(path) if labels > 0 => {
-            let stack = imposed(path, h.ttl() - 1, h.dscp());
+            // Without the link's padding.
+            let hash = || flow::hash_ip4(m.data().get(ETH..ETH + total).unwrap_or(&[]));
+            let stack = imposed(path, h.ttl() - 1, h.dscp(), hash);
             let data = rewrite::front(m, adj, (ETH, labels, total), MPLS)?;
             rewrite::stack(data, &stack)?
         }

@@ -91,13 +91,15 @@ fn by_group<'a>(
 fn changed(m: &mut Mbuf, adj: &Adjacency, path: Option<&Path>, total: usize) -> Option<usize> {
     let h = Ip6::new(m.data().get(ETH..)?).ok()?;
     let hops = h.hop_limit() - 1;
-    let labels = path.map_or(0, |p| p.push.len() * Lse::LEN);
+    let labels = path.map_or(0, |p| p.imposes() * Lse::LEN);
     if total + labels > usize::from(adj.mtu) {
         return None;
     }
     let packet = match path {
         Some(path) if labels > 0 => {
-            let stack = imposed(path, hops, h.dscp());
+            // Without the link's padding.
+            let hash = || flow::hash_ip6(m.data().get(ETH..ETH + total).unwrap_or(&[]));
+            let stack = imposed(path, hops, h.dscp(), hash);
             let data = rewrite::front(m, adj, (ETH, labels, total), MPLS)?;
             rewrite::stack(data, &stack)?
         }

@@ -632,6 +632,49 @@ fn labels_are_imposed() {
     assert_eq!(sent.frame, eth(CPEER_MAC, CORE_MAC, 0x8847, &want));
 }
 
+/// RFC 6790 4.2: below the label whose end can deal with it, and all of a flow have the same.
+#[test]
+fn an_entropy_label_is_imposed() {
+    let mut rig = Rig::new();
+    let dst = "203.0.115.5";
+    let mut seen = std::collections::BTreeSet::new();
+    for port in 1000..1100 {
+        let ip = udp4_ports(HOST, dst, 9, (port, 53), 20);
+        let ip = edit4(&ip, |p| p[1] = 46 << 2);
+        let entropy = Label::entropy(net::flow::hash_ip4(&ip)).get();
+        for ttl in [9, 8] {
+            let ip = ttl4(&ip, ttl);
+            let sent = rig.one(0, &from_lan(IPV4, &ip)).only_sent();
+            let ttl = ttl - 1;
+            let stack = [(100, 5, ttl), (7, 5, ttl), (entropy, 0, 0), (200, 5, ttl)];
+            let want = labelled(&stack, &ttl4(&ip, ttl));
+            assert_eq!(sent.frame, eth(CPEER_MAC, CORE_MAC, 0x8847, &want));
+            // Whoever shares traffic on the way looks at nothing else.
+            let other = labelled(&[(7, 0, 1), (entropy, 0, 0)], &[0; 20]);
+            let hash = net::flow::hash_mpls;
+            assert_eq!(hash(&sent.frame[14..]), hash(&other));
+        }
+        seen.insert(entropy);
+    }
+    assert!(seen.len() > 90, "{}", seen.len());
+    // It takes from the MTU like the others.
+    let ip = udp4(HOST, dst, 9, 1484 - 28);
+    assert_eq!(
+        rig.one(0, &from_lan(IPV4, &ip)).only_sent().frame.len(),
+        1514
+    );
+    let ip = udp4(HOST, dst, 9, 1485 - 28);
+    let seen = rig.one(0, &from_lan(IPV4, &ip));
+    assert_eq!(seen.dropped(), Drop::FragNeeded);
+    let want = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1484 };
+    let (.., what, _) = icmp_error(&seen.one_sent().frame);
+    assert_eq!(what, Icmpv4Type::DestinationUnreachable(want));
+    // What comes from the kernel gets one too, and so does each piece of a packet that is cut: the same.
+    let seen = rig.one(0, &from_lan(IPV4, &clear_df(&ip)));
+    assert_eq!(seen.sent.len(), 2);
+    assert_eq!(seen.sent[0].frame[18..30], seen.sent[1].frame[18..30]);
+}
+
 #[test]
 fn labels_take_from_the_mtu() {
     let mut rig = Rig::new();

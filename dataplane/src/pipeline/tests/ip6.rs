@@ -360,6 +360,17 @@ fn labels_are_imposed() {
 }
 
 #[test]
+fn an_entropy_label_is_imposed() {
+    let mut rig = Rig::new();
+    let ip = udp6(HOST, "2001:db8:e::5", 9, 20);
+    let sent = rig.one(0, &from_lan(IPV6, &ip)).only_sent();
+    let entropy = net::Label::entropy(net::flow::hash_ip6(&ip)).get();
+    let stack = [(100, 0, 8), (7, 0, 8), (entropy, 0, 0), (200, 0, 8)];
+    let want = labelled(&stack, &hops6(&ip, 8));
+    assert_eq!(sent.frame, eth(CPEER_MAC, CORE_MAC, 0x8847, &want));
+}
+
+#[test]
 fn neighbours_that_are_not_known_are_asked_for() {
     let mut rig = Rig::new();
     for (dst, reason, hop) in [

@@ -331,6 +331,10 @@ impl Rig {
             tc: TcMode::Zero,
             ..push(cpeer, &[100, 200], TtlMode::Pipe)
         };
+        let entropy = Path {
+            entropy: 1,
+            ..push(cpeer, &[100, 200], TtlMode::Uniform)
+        };
         for (v4, v6, path) in [
             ("192.0.2.0/24", "2001:db8:a::/48", Path::to(peer)),
             ("198.51.100.0/24", "2001:db8:b::/48", Path::to(vpeer)),
@@ -340,6 +344,7 @@ impl Rig {
                 push(cpeer, &[100, 200], TtlMode::Uniform),
             ),
             ("203.0.114.0/24", "2001:db8:d::/48", zero),
+            ("203.0.115.0/24", "2001:db8:e::/48", entropy),
             (
                 "172.16.0.0/16",
                 "2001:db8:10::/48",

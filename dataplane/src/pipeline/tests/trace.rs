@@ -15,8 +15,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const MPLS: u16 = 0x8847;
-/// The VRF of the LAN, in half of the cases.
-const RED: VrfId = VrfId(1);
+/// The tables: the LAN is in one of them.
+const VRFS: [VrfId; 3] = [VrfId::GLOBAL, VrfId(1), VrfId(2)];
 
 /// The labels that the tables have something for, or not.
 const LABELS: std::ops::Range<u32> = 16..40;
@@ -28,22 +28,26 @@ fn mode() -> impl Strategy<Value = TtlMode> {
 /// One of what the rig knows by number, and what a path puts on.
 fn path() -> impl Strategy<Value = Way> {
     let tc = prop_oneof![Just(TcMode::Dscp), Just(TcMode::Zero)];
-    (
-        0usize..11,
-        prop::collection::vec(100u32..110, 0..4),
-        mode(),
-        tc,
-    )
+    let push = prop_oneof![
+        3 => prop::collection::vec(100u32..110, 0..4),
+        1 => prop::collection::vec(100u32..110, 4..=net::MAX_PUSH),
+    ];
+    let entropy = prop_oneof![2 => Just(0usize), 1 => 0usize..=net::MAX_PUSH];
+    (0usize..11, push, mode(), tc, entropy).prop_map(|(end, push, ttl, tc, entropy)| {
+        let entropy = entropy.min(push.len()) as u8;
+        (end, push, ttl, tc, entropy)
+    })
 }
 
 #[derive(Clone, Debug)]
 enum Entry {
-    Pop(bool, TtlMode),
+    /// Looked up in that one of [`VRFS`].
+    Pop(usize, TtlMode),
     Forward(prop::sample::Index, TtlMode),
 }
 
-/// A path: the number of its end, the labels it pushes, and how.
-type Way = (usize, Vec<u32>, TtlMode, TcMode);
+/// A path: the number of its end, the labels it pushes, and how; below how many of them an entropy label goes.
+type Way = (usize, Vec<u32>, TtlMode, TcMode, u8);
 
 /// Tables: groups of weighted paths, prefixes to them, labels.
 #[derive(Clone, Debug)]
@@ -51,9 +55,9 @@ struct Tables {
     groups: Vec<Vec<(Way, u32)>>,
     routes4: Vec<(u32, u8, prop::sample::Index)>,
     routes6: Vec<(u128, u8, prop::sample::Index)>,
-    /// Of the VRF that the LAN is in: of either family.
-    vrf4: Vec<(u32, u8, prop::sample::Index)>,
-    vrf6: Vec<(u128, u8, prop::sample::Index)>,
+    /// Of the VRFs: of either family.
+    vrf4: Vec<(usize, u32, u8, prop::sample::Index)>,
+    vrf6: Vec<(usize, u128, u8, prop::sample::Index)>,
     labels: Vec<(u32, Entry)>,
 }
 
@@ -69,7 +73,7 @@ fn near6() -> impl Strategy<Value = u128> {
 fn tables() -> impl Strategy<Value = Tables> {
     let group = prop::collection::vec((path(), 1u32..5), 1..4);
     let entry = prop_oneof![
-        (any::<bool>(), mode()).prop_map(|(v, t)| Entry::Pop(v, t)),
+        (0..VRFS.len(), mode()).prop_map(|(v, t)| Entry::Pop(v, t)),
         (any::<prop::sample::Index>(), mode()).prop_map(|(g, t)| Entry::Forward(g, t)),
     ];
     let index = any::<prop::sample::Index>;
@@ -77,9 +81,9 @@ fn tables() -> impl Strategy<Value = Tables> {
         prop::collection::vec(group, 1..8),
         prop::collection::vec((near4(), 8u8..=32, index()), 0..8),
         prop::collection::vec((near6(), 36u8..=128, index()), 0..8),
-        prop::collection::vec((near4(), 8u8..=32, index()), 0..8),
-        prop::collection::vec((near6(), 36u8..=128, index()), 0..8),
-        prop::collection::vec((LABELS, entry), 0..12),
+        prop::collection::vec((1..VRFS.len(), near4(), 8u8..=32, index()), 0..12),
+        prop::collection::vec((1..VRFS.len(), near6(), 36u8..=128, index()), 0..12),
+        prop::collection::vec((LABELS, entry), 0..16),
     )
         .prop_map(|(groups, routes4, routes6, vrf4, vrf6, labels)| Tables {
             groups,
@@ -124,7 +128,12 @@ fn sample() -> impl Strategy<Value = Sample> {
     ];
     let len = prop_oneof![3 => 0usize..60, 1 => 1340usize..1452];
     (
-        prop::collection::vec((label, 0u8..8, ttl()), 0..4),
+        prop_oneof![
+            4 => prop::collection::vec((label.clone(), 0u8..8, ttl()), 0..4),
+            1 => prop::collection::vec((label.clone(), 0u8..8, ttl()), 4..9),
+            // One more than is read.
+            1 => prop::collection::vec((label, 0u8..8, ttl()), net::mpls::MAX_DEPTH + 1),
+        ],
         to,
         ttl(),
         any::<u16>(),
@@ -188,11 +197,12 @@ fn fill(rig: &mut Rig, t: &Tables, ends: &[Target]) {
         .groups
         .iter()
         .map(|paths| {
-            let path = |((end, labels, ttl, tc), weight): &(Way, u32)| {
-                let tc = *tc;
+            let path = |((end, labels, ttl, tc, entropy), weight): &(Way, u32)| {
+                let (tc, entropy) = (*tc, *entropy);
                 (
                     Path {
                         tc,
+                        entropy,
                         ..push(ends[*end], labels, *ttl)
                     },
                     *weight,
@@ -207,18 +217,21 @@ fn fill(rig: &mut Rig, t: &Tables, ends: &[Target]) {
     for &(a, len, g) in &t.routes6 {
         rig.route_to(&format!("{}/{len}", masked6(a, len)), *g.get(&groups));
     }
-    for &(a, len, g) in &t.vrf4 {
+    for &(vrf, a, len, g) in &t.vrf4 {
         let prefix = format!("{}/{len}", masked4(a, len)).parse().unwrap();
-        rig.fib.set_vrf4(RED, prefix, *g.get(&groups)).unwrap();
+        rig.fib
+            .set_vrf4(VRFS[vrf], prefix, *g.get(&groups))
+            .unwrap();
     }
-    for &(a, len, g) in &t.vrf6 {
+    for &(vrf, a, len, g) in &t.vrf6 {
         let prefix = format!("{}/{len}", masked6(a, len)).parse().unwrap();
-        rig.fib.set_vrf6(RED, prefix, *g.get(&groups)).unwrap();
+        rig.fib
+            .set_vrf6(VRFS[vrf], prefix, *g.get(&groups))
+            .unwrap();
     }
     for (label, e) in &t.labels {
         let e = match e {
-            Entry::Pop(true, ttl) => LabelEntry::pop_lookup_in(RED, *ttl),
-            Entry::Pop(false, ttl) => LabelEntry::pop_lookup(*ttl),
+            Entry::Pop(vrf, ttl) => LabelEntry::pop_lookup_in(VRFS[*vrf], *ttl),
             Entry::Forward(g, ttl) => LabelEntry::forward(*g.get(&groups), *ttl),
         };
         rig.label(*label, e);
@@ -309,14 +322,14 @@ fn what_is_told_is_what_is_done() {
     };
     let reached = RefCell::new([0usize; 5]);
     let case = (
-        any::<bool>(),
+        0..VRFS.len(),
         tables(),
         prop::collection::vec((sample(), any::<bool>()), 1..40),
     );
     TestRunner::new(config)
-        .run(&case, |(red, tables, samples)| {
+        .run(&case, |(vrf, tables, samples)| {
             let rig = &mut rig.borrow_mut();
-            let vrf = if red { RED } else { VrfId::GLOBAL };
+            let vrf = VRFS[vrf];
             rig.ifaces[LAN.index()].vrf = vrf;
             rig.reconfigure();
             fill(rig, &tables, &ends);

@@ -7,6 +7,7 @@
 //! The build machines' kernel has no MPLS, so ldpd's labels are its own business here: the appliance pushes and swaps, and the
 //! labelled frames that n1 would send are sent by hand.
 
+pub mod entropy;
 pub mod hostile;
 
 use anyhow::{Context, Result, ensure};

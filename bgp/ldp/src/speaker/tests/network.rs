@@ -552,6 +552,7 @@ impl Network {
                         go(&Path {
                             next_hop: *h,
                             out: OutLabel::Unlabelled,
+                            entropy: false,
                         })
                     };
                     hops.iter().map(plain).collect()

@@ -1,5 +1,7 @@
 //! One speaker, and a neighbour that says exactly what a test has it say.
 
+mod told;
+
 use std::net::Ipv4Addr;
 
 use super::super::*;
@@ -294,18 +296,6 @@ fn addresses_then_labels_then_the_end() {
 }
 
 #[test]
-fn prefixes_that_end_here_have_a_null() {
-    for (explicit, v4) in [(false, 3), (true, 0)] {
-        let mut rig = Rig::up(|c| c.explicit_null = explicit);
-        rig.said();
-        rig.s.set_route(net("192.0.2.0/24"), Some(Route::Local));
-        rig.drain();
-        assert!(rig.installs().is_empty());
-        assert_eq!(rig.said(), [map("192.0.2.0/24", v4)]);
-    }
-}
-
-#[test]
 fn what_is_installed_follows_labels_and_routes() {
     let mut rig = Rig::up(|_| {});
     let path = |out| {
@@ -315,6 +305,7 @@ fn what_is_installed_follows_labels_and_routes() {
                 iface: LINK,
             },
             out,
+            entropy: false,
         }]
     };
     let fec = net("10.0.0.7/32");
@@ -420,6 +411,7 @@ fn a_next_hop_is_found_again_when_a_session_ends() {
             iface: LINK,
         },
         out: OutLabel::Label(label(33)),
+        entropy: false,
     }];
     let label = label(100);
     let ilm = Install::Ilm {
@@ -435,34 +427,6 @@ fn a_next_hop_is_found_again_when_a_session_ends() {
     rig.open(init());
     let back = rig.installs();
     assert!(back.contains(&Install::NoFtn { fec }), "{back:?}");
-}
-
-#[test]
-fn another_null_is_told_while_sessions_go_on() {
-    let mut rig = Rig::up(|_| {});
-    rig.s.set_route(net("192.0.2.0/24"), Some(Route::Local));
-    rig.drain();
-    rig.said();
-    rig.s.set_explicit_null(true);
-    rig.drain();
-    let said = rig.said();
-    let old = bindings("192.0.2.0/24", 3);
-    assert_eq!(said, [Body::Withdraw(old.clone()), map("192.0.2.0/24", 0)]);
-    rig.s.set_explicit_null(true);
-    rig.drain();
-    assert!(rig.said().is_empty(), "nothing has changed");
-    rig.s.set_times(9, 60);
-    assert_eq!(rig.state(), State::Operational);
-    rig.get(&[Body::Release(old)]);
-    rig.s.set_explicit_null(false);
-    rig.drain();
-    assert_eq!(
-        rig.said(),
-        [
-            Body::Withdraw(bindings("192.0.2.0/24", 0)),
-            map("192.0.2.0/24", 3)
-        ]
-    );
 }
 
 #[test]
