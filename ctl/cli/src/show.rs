@@ -519,6 +519,7 @@ mod tests {
             resolved: String::new(),
             backup: false,
             table: String::new(),
+            entropy_label: false,
         }
     }
 
