@@ -81,6 +81,8 @@ pub struct Depends {
     pub source: bool,
     /// The metric to the next hop.
     pub igp_metric: bool,
+    /// Nothing: but it may set the next hop.
+    pub sets_next_hop: bool,
 }
 
 /// What is wrong with a policy.
@@ -519,6 +521,7 @@ impl<'a> Compiler<'a> {
 
     fn acts(&mut self, set: &SetSpec) -> Vec<Act> {
         self.depends.igp_metric |= set.med == Some(NumSet::Igp);
+        self.depends.sets_next_hop |= set.next_hop.is_some();
         self.depends.peer |=
             set.private_as.is_some() || !set.replace_as.is_empty() || set.prepend.is_some();
         let own = |p| Act::Prepend(p);

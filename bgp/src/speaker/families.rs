@@ -126,6 +126,8 @@ pub(super) struct Locals<K> {
     labels: HashMap<K, Label>,
     /// Those that have a best path, and got none.
     lacking: HashSet<K>,
+    /// Those that have one and need none, as nobody is told of them with our address.
+    unheard: HashSet<K>,
     /// Those whose best path has a label index, and which have another label than that of the index in our SRGB (RFC 8669 4.1).
     unacceptable: HashSet<K>,
 }
@@ -154,6 +156,20 @@ impl<K: Key + Hash> Locals<K> {
         label.is_some() && old.is_some() && old != label
     }
 
+    /// Nobody hears of it with a label of ours, and it has none.
+    pub(super) fn set_unheard(&mut self, key: K, is: bool) {
+        if is {
+            self.unheard.insert(key);
+        } else if !self.unheard.is_empty() {
+            self.unheard.remove(&key);
+        }
+    }
+
+    /// Those that may be heard of now.
+    pub(super) fn take_unheard(&mut self) -> HashSet<K> {
+        std::mem::take(&mut self.unheard)
+    }
+
     /// Its best path has a label index that it does not go by, or it has none such.
     pub(super) fn set_unacceptable(&mut self, key: K, is: bool) {
         if is {
@@ -179,6 +195,41 @@ impl<K: Key + Hash> Locals<K> {
     }
 }
 
+/// Who may be told of routes with our address for a next hop, and so with a label of ours where the family has some.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Hearers {
+    #[default]
+    Nobody,
+    Only(PeerId),
+    Several,
+}
+
+impl Hearers {
+    pub(super) fn of(groups: &Groups) -> Self {
+        let groups = groups.values().filter(|g| g.tells_own_hop());
+        let mut all = groups.flat_map(|g| &g.members);
+        match (all.next(), all.next()) {
+            (None, _) => Self::Nobody,
+            (Some(one), None) => Self::Only(*one),
+            (Some(_), Some(_)) => Self::Several,
+        }
+    }
+
+    /// Is one of them told of a route of that neighbour's?
+    pub(super) fn hear(self, from: PeerId) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Only(one) => one != from,
+            Self::Several => true,
+        }
+    }
+
+    /// Are all of them among those?
+    pub(super) fn are_among(self, others: Self) -> bool {
+        self == Self::Nobody || others == Self::Several || self == others
+    }
+}
+
 /// What there is of a family beside its table.
 #[derive(Debug)]
 pub(super) struct Side<K> {
@@ -186,6 +237,8 @@ pub(super) struct Side<K> {
     pub(super) again: Recheck<K>,
     pub(super) locals: Locals<K>,
     pub(super) marks: Vec<Mark<K>>,
+    /// Who heard of routes with our labels last.
+    pub(super) hearers: Hearers,
 }
 
 impl<K> Default for Side<K> {
@@ -193,9 +246,11 @@ impl<K> Default for Side<K> {
         Self {
             groups: Groups::new(),
             again: Recheck::default(),
+            hearers: Hearers::default(),
             locals: Locals {
                 labels: HashMap::new(),
                 lacking: HashSet::new(),
+                unheard: HashSet::new(),
                 unacceptable: HashSet::new(),
             },
             marks: Vec::new(),
@@ -267,8 +322,8 @@ pub(super) trait Ours: Key + Hash {
     /// Adds it to a message; the labels count where the family has some.
     fn pack(self, to: &mut Packer<'_>, id: PathId, labels: &[Label]) -> Result<(), EncodeError>;
 
-    /// Tells of the paths that are used now, the best first; the label of ours for such packets.
-    fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label>;
+    /// Tells of the paths that are used now, the best first; the label of ours for such packets. `heard`: somebody is told it.
+    fn tell(self, to: &mut impl Best, by: &[Use<'_>], heard: bool) -> Option<Label>;
 }
 
 /// Where the table of a key is, and what there is beside it: fields of the same name in [`Rib`] and [`Sides`].
@@ -308,7 +363,7 @@ impl Ours for V4 {
     }
 
     #[inline]
-    fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label> {
+    fn tell(self, to: &mut impl Best, by: &[Use<'_>], _: bool) -> Option<Label> {
         to.best(self.net(), by);
         None
     }
@@ -330,7 +385,7 @@ impl Ours for V6 {
     }
 
     #[inline]
-    fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label> {
+    fn tell(self, to: &mut impl Best, by: &[Use<'_>], _: bool) -> Option<Label> {
         to.best(self.net(), by);
         None
     }
@@ -357,8 +412,8 @@ impl Ours for L4 {
         to.labeled(id, labels, self.net())
     }
 
-    fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label> {
-        to.labeled(self.net(), by)
+    fn tell(self, to: &mut impl Best, by: &[Use<'_>], heard: bool) -> Option<Label> {
+        to.labeled(self.net(), by, heard)
     }
 }
 
@@ -375,8 +430,8 @@ impl Ours for L6 {
         to.labeled(id, labels, self.net())
     }
 
-    fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label> {
-        to.labeled(self.net(), by)
+    fn tell(self, to: &mut impl Best, by: &[Use<'_>], heard: bool) -> Option<Label> {
+        to.labeled(self.net(), by, heard)
     }
 }
 
@@ -410,7 +465,7 @@ impl Ours for Vpn4 {
         to.vpn(id, labels, self.space, self.net())
     }
 
-    fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label> {
+    fn tell(self, to: &mut impl Best, by: &[Use<'_>], _: bool) -> Option<Label> {
         to.vpn(self.space, self.net(), by)
     }
 }
@@ -445,7 +500,7 @@ impl Ours for Vpn6 {
         to.vpn(id, labels, self.space, self.net())
     }
 
-    fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label> {
+    fn tell(self, to: &mut impl Best, by: &[Use<'_>], _: bool) -> Option<Label> {
         to.vpn(self.space, self.net(), by)
     }
 }
@@ -489,9 +544,8 @@ impl Ours for Vrf4 {
         to.net(id, self.net())
     }
 
-    fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label> {
-        to.vrf(self.space, self.net(), by);
-        None
+    fn tell(self, to: &mut impl Best, by: &[Use<'_>], _: bool) -> Option<Label> {
+        to.vrf(self.space, self.net(), by)
     }
 }
 
@@ -534,9 +588,8 @@ impl Ours for Vrf6 {
         to.net(id, self.net())
     }
 
-    fn tell(self, to: &mut impl Best, by: &[Use<'_>]) -> Option<Label> {
-        to.vrf(self.space, self.net(), by);
-        None
+    fn tell(self, to: &mut impl Best, by: &[Use<'_>], _: bool) -> Option<Label> {
+        to.vrf(self.space, self.net(), by)
     }
 }
 
@@ -566,7 +619,7 @@ impl Ours for Membership {
     }
 
     /// No packet goes by it.
-    fn tell(self, _: &mut impl Best, _: &[Use<'_>]) -> Option<Label> {
+    fn tell(self, _: &mut impl Best, _: &[Use<'_>], _: bool) -> Option<Label> {
         None
     }
 }

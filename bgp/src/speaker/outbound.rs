@@ -57,7 +57,7 @@ struct Likeness {
 #[derive(Debug)]
 pub(super) struct Group {
     like: Likeness,
-    members: Vec<PeerId>,
+    pub(super) members: Vec<PeerId>,
     /// A member, as policies see it.
     face: Face,
     /// Of VPN routes it is told of these only.
@@ -73,6 +73,14 @@ impl Group {
     /// What its members are told goes through this.
     pub(super) fn policy(&self) -> Option<&Arc<Policy>> {
         self.like.policy.as_ref()
+    }
+
+    /// May they be told of routes with our address for a next hop?
+    pub(super) fn tells_own_hop(&self) -> bool {
+        let rules = &self.like.rules;
+        let policy = self.like.policy.as_ref();
+        let external = rules.relation == Relation::External && !rules.transparent;
+        rules.next_hop_self || external || policy.is_some_and(|p| p.depends().sets_next_hop)
     }
 
     /// Which paths they are told.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
-use super::families::{Kind, Ours, of_kind, seen};
+use super::families::{Hearers, Kind, Ours, of_kind, seen};
 use super::inbound::{Gate, Source};
 use super::membership::Asked;
 use super::monitor::Feeds;
@@ -86,7 +86,8 @@ pub trait Best {
 
     /// The same of a route with labels. Answers with the label of ours that packets for `net` may come with, and will go by
     /// `by` then: it is what neighbours are told where our address is the next hop. `None`: they are not told of the route.
-    fn labeled(&mut self, _net: IpNet, _by: &[Use<'_>]) -> Option<Label> {
+    /// `heard`: somebody is; else none has to be given, and one that was may stay.
+    fn labeled(&mut self, _net: IpNet, _by: &[Use<'_>], _heard: bool) -> Option<Label> {
         None
     }
 
@@ -96,8 +97,11 @@ pub trait Best {
         None
     }
 
-    /// The same of a route in a VRF. Labels are those of another PE ([`Use::table`] is the global one then).
-    fn vrf(&mut self, _vrf: VrfNo, _net: IpNet, _by: &[Use<'_>]) {}
+    /// The same of a route in a VRF. Labels are those of another PE ([`Use::table`] is the global one then). Answers with the label
+    /// under which packets for `net` alone come into the VRF, if its routes have one each (`Vrf::each_its_own`).
+    fn vrf(&mut self, _vrf: VrfNo, _net: IpNet, _by: &[Use<'_>]) -> Option<Label> {
+        None
+    }
 }
 
 impl<F: FnMut(IpNet, &[Use<'_>])> Best for F {
@@ -427,6 +431,15 @@ pub(super) fn uses<'s, K: Key>(
     }));
 }
 
+/// Is somebody to be told of it with a label of ours? Whoever sends by segments may use that of its index without being told; and
+/// a link-local next hop is never told on.
+fn needs_label(by: &[Use<'_>], best: &Path, hearers: Hearers) -> bool {
+    let link_local = |a| matches!(a, IpAddr::V6(a) if a.is_unicast_link_local());
+    let hop = by.first().and_then(|u| u.next_hop);
+    let of_link = hop.is_some_and(|h| link_local(h.address()));
+    hearers.hear(best.peer) || of_link || by.first().is_some_and(|u| u.index.is_some())
+}
+
 impl Core {
     /// One family's piece of [`Speaker::work`].
     fn family<K: Ours>(&mut self, budget: usize, to: &mut impl Best) -> bool {
@@ -443,7 +456,13 @@ impl Core {
         let sources = &self.gate.sources;
         let mut by = Vec::new();
         let feeds = &mut self.feeds;
-        let locals = &mut K::side(&mut self.sides).locals;
+        let side = K::side(&mut self.sides);
+        let hearers = Hearers::of(&side.groups);
+        let locals = &mut side.locals;
+        if !hearers.are_among(std::mem::replace(&mut side.hearers, hearers)) {
+            let unheard = locals.take_unheard().into_iter();
+            unheard.for_each(|key| table.tell_again(key));
+        }
         let srgb = self.srgb;
         let mut relabelled = Vec::new();
         table.drain(common, budget, |common, change: &Change<'_, K>| {
@@ -460,10 +479,15 @@ impl Core {
                 change.backup.as_ref(),
                 &mut by,
             );
-            let label = change.key.tell(to, &by);
+            let heard = change
+                .best
+                .first()
+                .is_some_and(|p| needs_label(&by, p, hearers));
+            let label = change.key.tell(to, &by, heard);
             if K::LABELED {
                 let transit = by.first().is_some_and(|u| u.relation.is_some());
-                if locals.set(change.key, label, transit) {
+                locals.set_unheard(change.key, transit && !heard && label.is_none());
+                if locals.set(change.key, label, transit && heard) {
                     relabelled.push(change.key);
                 }
                 let index = by.first().and_then(|u| u.index).filter(|_| transit);

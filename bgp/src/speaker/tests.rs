@@ -108,7 +108,7 @@ impl Best for Tables<'_> {
         };
     }
 
-    fn labeled(&mut self, net: IpNet, by: &[Use<'_>]) -> Option<Label> {
+    fn labeled(&mut self, net: IpNet, by: &[Use<'_>], heard: bool) -> Option<Label> {
         let one = |u: &Use<'_>| {
             let labels = u.labels.as_slice().iter().map(|l| l.get()).collect();
             Some((u.next_hop?.address(), labels))
@@ -120,7 +120,8 @@ impl Best for Tables<'_> {
                 .insert(net, by.iter().filter_map(one).collect()),
         };
         let learned = by.first().is_some_and(|u| u.relation.is_some());
-        if !learned || self.none {
+        let has = self.labels.contains_key(&(self.id, net));
+        if !learned || self.none || !(heard || has) {
             return None;
         }
         let next = 1000 + u32::try_from(self.labels.len()).unwrap();
@@ -220,6 +221,11 @@ impl World {
     /// The label that a router has given to a prefix.
     pub(super) fn label_of(&self, id: u8, net: IpNet) -> u32 {
         self.labels[&(id, net)]
+    }
+
+    /// Has a router given a label to that prefix?
+    pub(super) fn has_label(&self, id: u8, net: IpNet) -> bool {
+        self.labels.contains_key(&(id, net))
     }
 
     /// A router has no label for that prefix any more.

@@ -17,7 +17,7 @@
 //! through may change with every one of them.
 //!
 //! Departures: all VPN routes are kept, whether a VRF wants them or not (RFC 4364 4.3.1 lets them be dropped), so that a new
-//! VRF has its routes at once. Targets that a CE sends are taken off. Left out: a label for each prefix of a VRF, routes of CEs
+//! VRF has its routes at once. Targets that a CE sends are taken off. Left out: a label for each CE, routes of CEs
 //! within our own AS (RFC 6368).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -62,6 +62,8 @@ pub struct Vrf {
     pub policy: Policies,
     /// Leads into it; none: its routes are not told.
     pub label: Option<Label>,
+    /// Each of its routes is told with a label of its own instead: that which [`Best::vrf`] answers with.
+    pub each_its_own: bool,
 }
 
 /// What is done with the routes of a VRF beside what targets say; `None`: nothing.
@@ -354,7 +356,7 @@ impl Core {
                     (&[][..], None)
                 };
                 uses::<Scoped<Rd, B>>(common, sources, best, backup.as_ref(), &mut by);
-                let label = c.key.tell(to, &by);
+                let label = c.key.tell(to, &by, true);
                 let others = by.first().is_some_and(|u| u.relation.is_some());
                 locals.set(c.key, label, others);
             }
@@ -499,10 +501,15 @@ impl Core {
         }
         let sources = &self.gate.sources;
         let mut by = Vec::new();
+        let locals = &mut <Scoped<VrfNo, B>>::side(&mut self.sides).locals;
+        let vrfs = &self.vpns.vrfs;
         table.drain(common, budget, |common, c| {
             changed.push((c.key, c.best.first().copied()));
             uses::<Scoped<VrfNo, B>>(common, sources, c.best, c.backup.as_ref(), &mut by);
-            to.vrf(c.key.space, c.key.key.net(), &by);
+            let label = to.vrf(c.key.space, c.key.key.net(), &by);
+            let own = by.first().is_some_and(|u| u.table == c.key.space);
+            let wanted = own && vrfs.get(&c.key.space).is_some_and(|v| v.each_its_own);
+            locals.set(c.key, label, wanted);
         });
         let walk = B::exports(&mut self.vpns);
         if let Some(from) = walk.take() {
@@ -522,6 +529,7 @@ impl Core {
     fn export_vrf<B: Base>(&mut self, key: Scoped<VrfNo, B>, best: Option<&Path>)
     where
         Scoped<Rd, B>: Ours,
+        Scoped<VrfNo, B>: Ours,
     {
         let Some(vrf) = self.vpns.vrfs.get(&key.space) else {
             return;
@@ -531,11 +539,15 @@ impl Core {
             space: rd,
             key: key.key,
         };
+        let locals = &<Scoped<VrfNo, B>>::side_ref(&self.sides).locals;
         let (table, common) = <Scoped<Rd, B>>::table(&mut self.rib);
         let told = best.and_then(|p| Some((p.post?, p.learnt)));
         let told = told.and_then(|(post, learnt)| {
             let mut buf = exported(vrf, common.store.view(post))?;
-            let label = vrf.label?;
+            let label = match vrf.each_its_own {
+                true => locals.get(key)?,
+                false => vrf.label?,
+            };
             let peer = best.map_or(OWN, |p| p.peer);
             if let Some(policy) = &vrf.policy.export
                 && !run(policy, key.net(), &self.gate, peer, &mut buf)

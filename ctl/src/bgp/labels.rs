@@ -91,12 +91,16 @@ pub(super) struct Given {
 }
 
 impl Labels<'_, '_> {
-    /// See [`Bound::learned`].
+    /// See [`Bound::learned`]. Not `heard`: nobody is told the label, so it gets none unless it has one.
     pub(super) fn learned(
         &mut self,
         fec: Fec,
         route: Option<(PathsSpec, Option<u32>)>,
+        heard: bool,
     ) -> Option<Label> {
+        if !heard && !self.bound.all.contains_key(&fec) {
+            return None;
+        }
         let given = self.bound.learned(fec, route, self.from, self.rib);
         given.map(|g| g.label)
     }
@@ -317,12 +321,12 @@ mod tests {
         }
 
         fn learned(&mut self, p: &str, index: Option<u32>) -> Option<u32> {
-            let label = self.with(|l| l.learned(Fec::Prefix(net(p)), Some((paths(), index))));
+            let label = self.with(|l| l.learned(Fec::Prefix(net(p)), Some((paths(), index)), true));
             label.map(Label::get)
         }
 
         fn gone(&mut self, p: &str) -> Option<u32> {
-            self.with(|l| l.learned(Fec::Prefix(net(p)), None))
+            self.with(|l| l.learned(Fec::Prefix(net(p)), None, false))
                 .map(Label::get)
         }
 

@@ -266,7 +266,7 @@ impl Best for ToRib<'_, '_> {
         self.labels.rib.set_bgp(net, route);
     }
 
-    fn labeled(&mut self, net: IpNet, by: &[Use<'_>]) -> Option<Label> {
+    fn labeled(&mut self, net: IpNet, by: &[Use<'_>], heard: bool) -> Option<Label> {
         self.done += 1;
         if !self.install {
             return None;
@@ -281,7 +281,7 @@ impl Best for ToRib<'_, '_> {
         let index = by.first().and_then(|u| u.index);
         let label = self
             .labels
-            .learned(Fec::Prefix(net), paths.map(|p| (p, index)))?;
+            .learned(Fec::Prefix(net), paths.map(|p| (p, index)), heard)?;
         Label::new(label.get())
     }
 
@@ -294,16 +294,21 @@ impl Best for ToRib<'_, '_> {
         let paths = learned.then(|| self.labeled_paths(by)).flatten();
         let label = self
             .labels
-            .learned(Fec::VpnPrefix(rd, net), paths.map(|p| (p, None)))?;
+            .learned(Fec::VpnPrefix(rd, net), paths.map(|p| (p, None)), true)?;
         Label::new(label.get())
     }
 
-    fn vrf(&mut self, vrf: VrfNo, net: IpNet, by: &[Use<'_>]) {
+    fn vrf(&mut self, vrf: VrfNo, net: IpNet, by: &[Use<'_>]) -> Option<Label> {
         self.done += 1;
-        if self.install {
-            let hops = self.labeled_hops(by);
-            self.vpns.install(vrf, net, by, hops, self.labels.rib);
+        if !self.install {
+            return None;
         }
+        let hops = self.labeled_hops(by);
+        self.vpns.install(vrf, net, by, hops, self.labels.rib);
+        let label = self
+            .vpns
+            .label_of(vrf, net, by, self.labels.from, self.labels.rib)?;
+        Label::new(label.get())
     }
 }
 

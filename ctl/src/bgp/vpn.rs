@@ -1,10 +1,10 @@
-//! VRFs, as BGP has them: RFC 4364. Each has a label of its own (one for all of its routes, 4.3.2), under which packets of other
-//! PEs are looked up in it; sockets in its namespace, for its CEs; and routes of the router's own, connected and static.
+//! VRFs, as BGP has them: RFC 4364. Each has a label of its own (one for all of its routes, 4.3.2), or one for each of its routes,
+//! under which packets of other PEs are looked up in it; sockets in its namespace, for its CEs; and routes of the router's own, connected and static.
 //!
-//! What comes in and goes out by route targets is the speaker's (`bgp::speaker`, `vpn`). Left out: a label for each route or each
-//! CE; sockets for VRFs that have no interface.
+//! What comes in and goes out by route targets is the speaker's (`bgp::speaker`, `vpn`). Left out: a label for each CE, and one
+//! that leads to a CE without a lookup: LSP pings end here with any label; sockets for VRFs that have no interface.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -17,14 +17,14 @@ use ipnet::IpNet;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use net::VrfId;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::labels::Source as Labels;
 use super::links::Links;
 use super::{LISTENERS, Listener, is_no_ipv6, net as socket};
 use crate::apply::translate;
 use crate::config::bgp::{Bgp, Origin, PolicyName};
-use crate::config::{Valid, VrfName};
+use crate::config::{LabelMode, Valid, VrfName};
 use crate::labels::{Fec, Manager, Owner};
 use crate::rib::spec::{Discard, Hop, LabelAction, LabelSpec, PathsSpec, Source, TtlMode};
 use crate::rib::{LabeledHop, Rib};
@@ -66,6 +66,9 @@ pub(super) struct Vpns {
     own: BTreeMap<(VrfId, IpNet), Protocol>,
     /// Those that the speaker is still to hear of.
     queue: VecDeque<(VrfId, IpNet)>,
+    /// VRFs whose routes have a label each, with its TTL mode; and those labels.
+    each: BTreeMap<VrfId, (VrfName, TtlMode)>,
+    of_routes: HashMap<(VrfId, IpNet), (VrfName, net::Label)>,
     /// Routes that stand on those that another VRF has of its own.
     leaked: BTreeMap<(VrfId, IpNet), VrfId>,
     pub(super) listeners: Vec<In>,
@@ -137,6 +140,7 @@ impl Vpns {
         let mut labels = BTreeMap::new();
         let mut told = Vec::new();
         let before = std::mem::take(&mut self.push);
+        let mut each = BTreeMap::new();
         for (name, conf) in &valid.vrfs {
             let Some(id) = links.vrf(Some(name)) else {
                 continue;
@@ -147,8 +151,13 @@ impl Vpns {
                 speaker.tell_again_in(VrfNo(id.0));
             }
             let exports = conf.rd.is_some() && !conf.export.is_empty();
+            let each_its_own = exports && conf.label_mode == LabelMode::PerPrefix;
+            if each_its_own {
+                each.insert(id, (name.clone(), ttl));
+            }
             let fec = Fec::Vrf(name.to_string());
-            let label = exports.then(|| from.manager.allocate(Owner::Vpn, &fec));
+            let whole = exports && !each_its_own;
+            let label = whole.then(|| from.manager.allocate(Owner::Vpn, &fec));
             let label = match label {
                 Some(Ok(label)) => Some(label),
                 Some(Err(why)) => {
@@ -173,14 +182,94 @@ impl Vpns {
                     export: policy(&conf.export_policy),
                 },
                 label: label.and_then(|l| Label::new(l.get())),
+                each_its_own,
             });
             speaker.set_own_addresses_in(VrfNo(id.0), links.addresses_in(id));
         }
         self.bind(labels, from.manager, rib, from.now);
+        let before = std::mem::replace(&mut self.each, each);
         if self.told != told {
             self.told.clone_from(&told);
             speaker.set_vrfs(told);
         }
+        self.each_again(&before, speaker, from, rib);
+    }
+
+    /// Routes have labels of their own in other VRFs than before, or with another TTL mode.
+    fn each_again(
+        &mut self,
+        before: &BTreeMap<VrfId, (VrfName, TtlMode)>,
+        speaker: &mut Speaker,
+        from: &mut Labels<'_>,
+        rib: &mut Rib,
+    ) {
+        let other = |id: &&VrfId| self.each.get(id) != before.get(id);
+        let changed: BTreeSet<VrfId> = before
+            .keys()
+            .chain(self.each.keys())
+            .filter(other)
+            .copied()
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        for ((id, net), (name, label)) in &self.of_routes {
+            match self.each.get(id) {
+                _ if !changed.contains(id) => {}
+                Some((now, ttl)) if now == name => {
+                    let action = LabelAction::PopLookup(*id);
+                    rib.set_label(*label, Some(LabelSpec { action, ttl: *ttl }));
+                }
+                _ => {
+                    rib.set_label(*label, None);
+                    let fec = Fec::VrfPrefix(name.to_string(), *net);
+                    from.manager.release(Owner::Vpn, &fec, from.now);
+                }
+            }
+        }
+        let each = &self.each;
+        self.of_routes
+            .retain(|(id, _), (name, _)| each.get(id).is_some_and(|e| e.0 == *name));
+        for id in changed {
+            speaker.tell_again_in(VrfNo(id.0));
+        }
+    }
+
+    /// The label of a route that is told from a VRF whose routes have one each. Packets that come with it are looked up in the VRF
+    /// like those under the label of a whole one.
+    pub(super) fn label_of(
+        &mut self,
+        vrf: VrfNo,
+        net: IpNet,
+        by: &[Use<'_>],
+        from: &mut Labels<'_>,
+        rib: &mut Rib,
+    ) -> Option<net::Label> {
+        let id = VrfId(vrf.0);
+        let told = by.first().is_some_and(|u| u.table == vrf);
+        let Some((name, ttl)) = self.each.get(&id).filter(|_| told) else {
+            if let Some((name, label)) = self.of_routes.remove(&(id, net)) {
+                rib.set_label(label, None);
+                let fec = Fec::VrfPrefix(name.to_string(), net);
+                from.manager.release(Owner::Vpn, &fec, from.now);
+            }
+            return None;
+        };
+        if let Some((_, label)) = self.of_routes.get(&(id, net)) {
+            return Some(*label);
+        }
+        let fec = Fec::VrfPrefix(name.to_string(), net);
+        let label = match from.manager.allocate(Owner::Vpn, &fec) {
+            Ok(label) => label,
+            Err(why) => {
+                debug!(%fec, "bgp: it is not told: {why}");
+                return None;
+            }
+        };
+        let (action, ttl) = (LabelAction::PopLookup(id), *ttl);
+        rib.set_label(label, Some(LabelSpec { action, ttl }));
+        self.of_routes.insert((id, net), (name.clone(), label));
+        Some(label)
     }
 
     /// Brings the label table in line.
@@ -335,6 +424,10 @@ impl Vpns {
         now: Instant,
     ) {
         self.bind(BTreeMap::new(), manager, rib, now);
+        for ((_, net), (name, label)) in std::mem::take(&mut self.of_routes) {
+            rib.set_label(label, None);
+            manager.release(Owner::Vpn, &Fec::VrfPrefix(name.to_string(), net), now);
+        }
         self.stop_listening(registry);
         *self = Self::default();
     }

@@ -39,7 +39,7 @@ pub use model::{
 pub use save::SaveError;
 pub use store::{Next, Saved, Staged, Store};
 pub(crate) use vrf::exists as vrf_exists;
-pub use vrf::{Dest, GLOBAL, RouteTarget, Vrf, VrfName};
+pub use vrf::{Dest, GLOBAL, LabelMode, RouteTarget, Vrf, VrfName};
 
 #[cfg(test)]
 mod tests;

@@ -125,6 +125,31 @@ fn target(text: &str) -> Result<RouteTarget, String> {
     Ok(RouteTarget(out))
 }
 
+/// `label-mode`, RFC 4364 4.3.2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LabelMode {
+    /// One for all of them.
+    #[default]
+    PerVrf,
+    /// One each.
+    PerPrefix,
+}
+
+impl LabelMode {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::PerVrf => "per-vrf",
+            Self::PerPrefix => "per-prefix",
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let all = [Self::PerVrf, Self::PerPrefix];
+        let found = all.into_iter().find(|m| m.name() == text);
+        found.ok_or_else(|| format!("{text:?} is not \"per-vrf\" or \"per-prefix\""))
+    }
+}
+
 /// `[vrf.NAME]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vrf {
@@ -142,6 +167,8 @@ pub struct Vrf {
     pub redistribute: Option<BTreeSet<Origin>>,
     /// Of labels that lead into it, and of labels that its routes push; left out: `dataplane.mpls-ttl`.
     pub mpls_ttl: Option<TtlMode>,
+    /// `label-mode`: which labels its routes are told with.
+    pub label_mode: LabelMode,
     /// Packets that leave by labels get an entropy label below them (RFC 6790).
     pub entropy: bool,
 }
@@ -163,6 +190,9 @@ impl fmt::Display for Vrf {
         if let Some(all) = &self.redistribute {
             f.write_str(" redistribute")?;
             all.iter().try_for_each(|o| write!(f, " {}", o.name()))?;
+        }
+        if self.label_mode != LabelMode::default() {
+            write!(f, " label-mode {}", self.label_mode.name())?;
         }
         if self.entropy {
             f.write_str(" entropy-label")?;
@@ -213,6 +243,9 @@ impl Vrf {
         }
         if let Some(mode) = self.mpls_ttl {
             set("mpls-ttl", print::ttl(mode).into());
+        }
+        if self.label_mode != LabelMode::default() {
+            set("label-mode", self.label_mode.name().into());
         }
         if self.entropy {
             set("entropy-label", true.into());
@@ -341,6 +374,7 @@ pub(super) fn sections(root: &Table<'_>, log: &mut Log<'_>) -> Vec<At<(VrfName, 
             "export-policy",
             "redistribute",
             "mpls-ttl",
+            "label-mode",
             "entropy-label",
         ];
         let table = Table::new(entries, at, key, &known, &[], log);
@@ -352,6 +386,8 @@ pub(super) fn sections(root: &Table<'_>, log: &mut Log<'_>) -> Vec<At<(VrfName, 
             export_policy: policy(&table, "export-policy", log),
             redistribute: redistribute(&table, log),
             mpls_ttl: table.read("mpls-ttl", log, terms::ttl).map(|t| t.value),
+            label_mode: (table.read("label-mode", log, LabelMode::read))
+                .map_or_else(LabelMode::default, |m| m.value),
             entropy: table.boolean("entropy-label", log).unwrap_or(false),
         };
         match name(found.get_ref()) {

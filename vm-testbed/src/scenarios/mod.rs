@@ -8,6 +8,7 @@ pub mod explain;
 pub mod faults;
 pub mod hosts;
 pub mod l3vpn;
+pub mod l3vpn_labels;
 pub mod labeled;
 pub mod ldp;
 pub mod life;
@@ -178,6 +179,11 @@ pub const ALL: &[Scenario] = &[
         "l3vpn/backup",
         "a site on two PEs, labelled unicast beside it: each PE has a second way ready, which carries when a link to a PE or to the site is cut",
         pic::backup,
+    ),
+    quick(
+        "l3vpn/labels",
+        "labels of a VPN's routes, one each or one for all; a restart, other modes while packets pass; entropy labels below them",
+        l3vpn_labels::labels,
     ),
     quick(
         "path/labels",

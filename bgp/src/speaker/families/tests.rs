@@ -142,13 +142,34 @@ fn a_label_belongs_to_its_next_hop() {
         let mut w = chain([100, 200, 200], |n| n.next_hop_self = own);
         originate(&mut w, 1, NET, 500);
         w.pass(Duration::from_secs(30));
-        let ours = w.label_of(2, net(NET));
         let want = match own {
-            true => towards(2, &[ours]),
+            true => towards(2, &[w.label_of(2, net(NET))]),
             false => towards(1, &[500]),
         };
+        assert_eq!(w.has_label(2, net(NET)), own, "a label that nobody is told");
         assert_eq!(pushed(&w, 3, NET), want, "next-hop-self: {own}");
     }
+}
+
+/// Who comes later and is told our label makes that there is one; it stays when he has gone.
+#[test]
+fn labels_are_given_where_somebody_hears_of_them() {
+    let mut w = chain([100, 200, 300], |_| {});
+    w.cut.push((2, 3));
+    originate(&mut w, 1, NET, 500);
+    w.pass(Duration::from_secs(30));
+    assert_eq!(pushed(&w, 2, NET), towards(1, &[500]));
+    assert!(!w.has_label(2, net(NET)));
+    w.cut.clear();
+    w.pass(Duration::from_secs(300));
+    let ours = w.label_of(2, net(NET));
+    assert_eq!(pushed(&w, 3, NET), towards(2, &[ours]));
+    w.break_wires(2, 3);
+    w.cut.push((2, 3));
+    originate(&mut w, 1, NET, 501);
+    w.pass(Duration::from_secs(300));
+    let here = views(&mut w, 2, NET, &Side::Table);
+    assert_eq!(here[0].local_label.map(Label::get), Some(ours));
 }
 
 #[test]

@@ -49,6 +49,7 @@ fn vrfs(w: &mut World, id: u8, import: &[u8], own: &[u8]) {
         export: own.contains(n).then(|| target(*n)).into_iter().collect(),
         policy: Default::default(),
         label: Label::new(1000 + u32::from(*n)),
+        each_its_own: false,
     };
     let now = w.now;
     let s = w.speakers.get_mut(&id).unwrap();

@@ -45,6 +45,7 @@ fn vrf(n: u8, import: &[u8], export: &[u8]) -> Vrf {
         export: export.iter().map(|t| target(*t)).collect(),
         policy: Default::default(),
         label: Some(label(1000 + u32::from(n))),
+        each_its_own: n == 9,
     }
 }
 
@@ -81,7 +82,7 @@ impl Best for Heard {
         Label::new(2000 + u32::from(rd.0[7]))
     }
 
-    fn vrf(&mut self, vrf: VrfNo, net: IpNet, by: &[super::super::Use<'_>]) {
+    fn vrf(&mut self, vrf: VrfNo, net: IpNet, by: &[super::super::Use<'_>]) -> Option<Label> {
         for (backup, all) in [(false, &mut self.0), (true, &mut self.2)] {
             match by.iter().find(|u| u.backup == backup) {
                 None => drop(all.remove(&(vrf, net))),
@@ -92,6 +93,10 @@ impl Best for Heard {
                 }
             }
         }
+        // Of VRF 9 each has one of its own.
+        let last = net.addr().to_string().split('.').nth(2)?.parse().ok();
+        last.filter(|_| vrf.0 == 9 && !by.is_empty())
+            .and_then(|n: u32| Label::new(9000 + n))
     }
 }
 
@@ -366,6 +371,38 @@ fn another_pe_stands_by_for_a_ce() {
         b.settle();
         assert_eq!(b.ways(1, 7), [ce, None]);
     }
+}
+
+#[test]
+fn routes_of_a_vrf_can_have_a_label_each() {
+    let mut b = Bed::new(vec![vrf(9, &[1], &[1]), vrf(2, &[1], &[])]);
+    let now = b.now;
+    for n in [7, 8] {
+        b.s.originate_in_vrf(VrfNo(9), net(n), Protocol::Connected, None, now);
+    }
+    b.announce(1, 50, 6, 100, &[1]);
+    b.settle();
+    let labels = |b: &Bed, n: u8| b.told(9, n).map(|t| t.1);
+    let each = |n: u8| {
+        let third = net(n).addr().to_string();
+        let third = third.split('.').nth(2).unwrap().parse::<u32>().unwrap();
+        Some(vec![9000 + third])
+    };
+    assert_eq!((labels(&b, 7), labels(&b, 8)), (each(7), each(8)));
+    assert_eq!(labels(&b, 6), None, "what has come is not told on");
+    // One for all again, and back.
+    let mut whole = vrf(9, &[1], &[1]);
+    whole.each_its_own = false;
+    b.s.set_vrfs(vec![whole, vrf(2, &[1], &[])]);
+    b.settle();
+    assert_eq!(labels(&b, 7), Some(vec![1009]));
+    b.s.set_vrfs(vec![vrf(9, &[1], &[1]), vrf(2, &[1], &[])]);
+    b.s.tell_again_in(VrfNo(9));
+    b.settle();
+    assert_eq!((labels(&b, 7), labels(&b, 8)), (each(7), each(8)));
+    b.s.withdraw_in_vrf(VrfNo(9), net(7));
+    b.settle();
+    assert_eq!(labels(&b, 7), None);
 }
 
 #[test]

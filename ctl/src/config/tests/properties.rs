@@ -150,6 +150,8 @@ fn vrfs(n: u32) -> BTreeMap<VrfName, Vrf> {
         import_policy: Some(crate::config::bgp::PolicyName("accept-all".into())),
         redistribute: Some([crate::config::bgp::Origin::Static].into()),
         mpls_ttl: Some(TtlMode::Pipe),
+        label_mode: crate::config::LabelMode::PerPrefix,
+        entropy: true,
         ..Vrf::default()
     };
     [("red".into(), red), ("blue".into(), blue)].into()
