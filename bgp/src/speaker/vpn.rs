@@ -20,6 +20,9 @@
 //! VRF has its routes at once. Targets that a CE sends are taken off. Left out: a label for each CE, routes of CEs
 //! within our own AS (RFC 6368).
 
+mod came;
+mod leaving;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -28,6 +31,8 @@ use std::time::Instant;
 use arrayvec::ArrayVec;
 use ipnet::IpNet;
 
+use self::came::{Came, Numbers, Taken};
+use self::leaving::{Errand, Leaving};
 use super::families::Ours;
 use super::inbound::Gate;
 use super::routes::{LEAK, OWN, uses};
@@ -75,43 +80,6 @@ pub struct Policies {
     pub export: Option<Arc<Policy>>,
 }
 
-/// A path that came into a VRF.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Taken {
-    vrf: VrfNo,
-    peer: PeerId,
-    path_id: PathId,
-}
-
-/// What came of one VPN prefix: mostly one path into one VRF, and there may be a million such.
-#[derive(Debug)]
-enum Came {
-    One(Taken),
-    /// Boxed twice, so that one takes no more room for it.
-    #[expect(clippy::box_collection, reason = "a thin pointer")]
-    Many(Box<Vec<Taken>>),
-}
-
-const _: () = assert!(size_of::<(Vpn4, Came)>() <= 32);
-
-impl Came {
-    /// `None`: nothing.
-    fn of(all: Vec<Taken>) -> Option<Self> {
-        match all[..] {
-            [] => None,
-            [one] => Some(Self::One(one)),
-            _ => Some(Self::Many(Box::new(all))),
-        }
-    }
-
-    fn all(&self) -> &[Taken] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(all) => all,
-        }
-    }
-}
-
 /// A walk over a whole table in pieces: `None`: none; else where to go on.
 type Walk<K> = Option<Option<Cursor<K>>>;
 
@@ -133,85 +101,6 @@ pub(super) struct Vpns {
     relabel: [bool; 2],
     leaving4: Leaving<V4>,
     leaving6: Leaving<V6>,
-}
-
-/// Routes that are to be taken out, and where that goes on.
-#[derive(Debug)]
-struct Errand<S, K> {
-    space: S,
-    /// The VRF that they are of.
-    vrf: VrfNo,
-    from: Option<Cursor<Scoped<S, K>>>,
-}
-
-impl<S, K> Errand<S, K> {
-    fn new(space: S, vrf: VrfNo) -> Self {
-        Self {
-            space,
-            vrf,
-            from: None,
-        }
-    }
-}
-
-/// What VRFs that are no more, or have another distinguisher, have left behind.
-#[derive(Debug)]
-struct Leaving<K> {
-    /// All routes of a VRF.
-    gone: Vec<Errand<VrfNo, K>>,
-    /// What was told of a VRF's by a distinguisher.
-    told: Vec<Errand<Rd, K>>,
-}
-
-impl<K> Default for Leaving<K> {
-    fn default() -> Self {
-        Self {
-            gone: Vec::new(),
-            told: Vec::new(),
-        }
-    }
-}
-
-impl<K> Leaving<K> {
-    fn is_empty(&self) -> bool {
-        self.gone.is_empty() && self.told.is_empty()
-    }
-}
-
-/// Route distinguishers by number: a VRF may have a path of one neighbour from each.
-#[derive(Debug, Default)]
-struct Numbers {
-    of: HashMap<Rd, (u32, usize)>,
-    free: Vec<u32>,
-}
-
-impl Numbers {
-    /// The number of `rd`, with one holder more.
-    fn hold(&mut self, rd: Rd) -> u32 {
-        let new = self.free.pop().unwrap_or(self.of.len() as u32 + 1);
-        let one = self.of.entry(rd).or_insert((new, 0));
-        one.1 += 1;
-        if one.0 != new {
-            self.free.push(new);
-        }
-        one.0
-    }
-
-    /// The one with that number.
-    fn rd(&self, number: u32) -> Option<Rd> {
-        let mut all = self.of.iter();
-        all.find(|(_, one)| one.0 == number).map(|(rd, _)| *rd)
-    }
-
-    fn release(&mut self, rd: Rd) {
-        if let Some(one) = self.of.get_mut(&rd) {
-            one.1 -= 1;
-            if one.1 == 0 {
-                self.free.push(one.0);
-                self.of.remove(&rd);
-            }
-        }
-    }
 }
 
 impl Vpns {
@@ -571,51 +460,6 @@ impl Core {
             }
             None => drop(table.withdraw(common, OWN, 0, at)),
         }
-    }
-
-    /// Takes out of the tables some of what VRFs have left behind. True: there is more.
-    fn clear_out<B: Base>(&mut self, budget: usize) -> bool
-    where
-        Scoped<Rd, B>: Ours,
-        Scoped<VrfNo, B>: Ours,
-    {
-        let mut paths = Vec::new();
-        if let Some(mut errand) = B::leaving(&mut self.vpns).told.pop() {
-            let (table, common) = <Scoped<Rd, B>>::table(&mut self.rib);
-            let all = Scoped {
-                space: errand.space,
-                key: B::NONE,
-            };
-            // Another VRF may have the distinguisher by now.
-            let of = |p: &Path| common.store.view(p.post.unwrap_or(p.pre)).table();
-            let its = |p: &&Path| p.peer == OWN && of(p) == u32::from(errand.vrf.0);
-            errand.from = table.longer(all, errand.from, budget, |r| {
-                paths.extend(r.paths.iter().find(its).map(|p| (r.key, p.path_id)));
-            });
-            for (key, path_id) in paths {
-                table.withdraw(common, OWN, path_id, key);
-            }
-            if errand.from.is_some() {
-                B::leaving(&mut self.vpns).told.push(errand);
-            }
-        } else if let Some(mut errand) = B::leaving(&mut self.vpns).gone.pop() {
-            let (table, common) = <Scoped<VrfNo, B>>::table(&mut self.rib);
-            let all = Scoped {
-                space: errand.space,
-                key: B::NONE,
-            };
-            let mut paths = Vec::new();
-            errand.from = table.longer(all, errand.from, budget, |r| {
-                paths.extend(r.paths.iter().map(|p| (r.key, p.peer, p.path_id)));
-            });
-            for (key, peer, path_id) in paths {
-                table.withdraw(common, peer, path_id, key);
-            }
-            if errand.from.is_some() {
-                B::leaving(&mut self.vpns).gone.push(errand);
-            }
-        }
-        !B::leaving(&mut self.vpns).is_empty()
     }
 }
 
