@@ -28,12 +28,16 @@ pub enum Accel {
 }
 
 impl Accel {
-    /// As `-accel` takes it.
+    /// As `-accel` takes it. `remaps`: the guest moves the registers of cards, by giving them to vfio-pci and back. QEMU 7.2
+    /// changes its map of addresses under threads of other CPUs that still hold indices into the old one: they reach another
+    /// device, and an assertion there or a wild pointer ends the machine. With one thread there are no others; on two cores
+    /// it takes no longer.
     #[must_use]
-    pub fn argument(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg,thread=multi",
+    pub fn argument(self, remaps: bool) -> &'static str {
+        match (self, remaps) {
+            (Self::Kvm, _) => "kvm",
+            (Self::Tcg, true) => "tcg,thread=single",
+            (Self::Tcg, false) => "tcg,thread=multi",
         }
     }
 

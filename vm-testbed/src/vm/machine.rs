@@ -501,7 +501,7 @@ fn spawn(image: &Image, spec: &Spec, accel: Accel, folder: &Path, ns: &Netns) ->
         c.args(["--pdeathsig", "KILL", "nice", "-n", "10", QEMU]);
         c
     };
-    c.args(["-accel", accel.argument()]);
+    c.args(["-accel", accel.argument(spec.iommu != Iommu::Absent)]);
     c.args(arguments(spec, folder).split_whitespace());
     c.arg("-kernel").arg(&image.kernel);
     c.arg("-initrd").arg(&image.root);
