@@ -80,7 +80,7 @@ drops! {
     MplsReservedLabel   "mpls_reserved_label"   "A special-purpose label that the router does not process (RFC 7274)."
     MplsTtlExpired      "mpls_ttl_expired"      "The label's TTL reached zero (RFC 3032 2.4)."
     UnknownLabel        "unknown_label"         "No entry for the label (RFC 3031 3.18)."
-    VrfLabelNotLast     "vrf_label_not_last"    "A label that leads somewhere under one that leads into a VRF (RFC 4364 5: that is the last)."
+    VrfLabelNotLast     "vrf_label_not_last"    "A label under one that leads into a VRF (RFC 4364 5: that is the last), or under one of LDP whose next hop has told none (RFC 3031 3.18)."
     MplsUnknownPayload  "mpls_unknown_payload"  "Under the popped stack lies neither IPv4 nor IPv6."
     MplsTooBig          "mpls_too_big"          "A labelled packet too long for the next hop's MTU that can't be fragmented (RFC 3032 3.4)."
     LspPingLimit        "lsp_ping_limit"        "An echo request of LSP ping, beyond the rate at which the control thread is given them (RFC 8029 5)."

@@ -82,13 +82,15 @@ pub enum Step {
 pub enum LabelAct {
     /// It is taken off, and what lies under it is looked at: in that table, if the label says so.
     Pop(Option<VrfId>),
+    /// The same in the global table, of an IP packet alone.
+    PopLast,
     /// It is passed over, and put back: the router alert.
     PassOver,
     /// It and the entropy label after it are taken off.
     PopEntropy,
     /// The group says where to.
     Forward(GroupId),
-    /// It is not looked up: the one above leads into a VRF.
+    /// It is not looked up: the one above leads into a VRF, or was to be the last.
     Buried,
     /// Nothing: it is not ours.
     Refuse,
@@ -271,8 +273,10 @@ impl Way<'_> {
                 false => self.label(lse),
             };
             self.steps.push(Step::Label { lse, act });
-            if let LabelAct::Pop(Some(vrf)) = act {
-                (self.vrf, inside) = (vrf, vrf != VrfId::GLOBAL);
+            match act {
+                LabelAct::Pop(Some(vrf)) => (self.vrf, inside) = (vrf, vrf != VrfId::GLOBAL),
+                LabelAct::PopLast => (self.vrf, inside) = (VrfId::GLOBAL, true),
+                _ => {}
             }
             let mut pop = |n: usize, mode| {
                 at += n;
@@ -291,7 +295,7 @@ impl Way<'_> {
                 }
                 LabelAct::Refuse => return dropped(Drop::UnknownLabel),
                 LabelAct::Buried => return dropped(Drop::VrfLabelNotLast),
-                LabelAct::Pop(_) => pop(1, mode)?,
+                LabelAct::Pop(_) | LabelAct::PopLast => pop(1, mode)?,
                 LabelAct::PopEntropy => pop(2, mode)?,
                 LabelAct::PassOver => {
                     (cap, alert) = (lse.ttl(), Some(lse));
@@ -347,6 +351,9 @@ impl Way<'_> {
                 let entry = self.fib.label(label);
                 let act = match entry.op() {
                     LabelOp::Unknown => LabelAct::Refuse,
+                    LabelOp::PopLookup if entry.is_last() && entry.vrf() == VrfId::GLOBAL => {
+                        LabelAct::PopLast
+                    }
                     LabelOp::PopLookup => LabelAct::Pop(Some(entry.vrf())),
                     LabelOp::Forward => LabelAct::Forward(entry.group()),
                 };

@@ -276,6 +276,7 @@ mod tests {
         match rib.label(label).map(|v| v.spec.action.clone()) {
             Some(LabelAction::Forward(_)) => "swap",
             Some(LabelAction::PopLookup(_)) => "pop",
+            Some(LabelAction::PopLast) => "pop the last",
             None => "",
         }
     }

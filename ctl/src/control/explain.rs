@@ -525,12 +525,11 @@ fn article(source: Source) -> &'static str {
 fn told(act: LabelAct) -> &'static str {
     match act {
         LabelAct::Pop(_) => "taken off, and what lies under it is looked at",
+        LabelAct::PopLast => "taken off, and the IP packet under it is looked at",
         LabelAct::PassOver => "the router alert, passed over",
         LabelAct::PopEntropy => "taken off, with the entropy label after it",
         LabelAct::Forward(_) => "switched",
-        LabelAct::Buried => {
-            "not looked up: the label above it leads into a VRF, and is to be the last"
-        }
+        LabelAct::Buried => "not looked up: the label above it is to be the last of ours",
         LabelAct::Refuse => "nobody has asked for it here",
     }
 }

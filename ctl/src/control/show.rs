@@ -243,10 +243,10 @@ impl Router {
     fn label(&self, v: &LabelView) -> api::LabelRoute {
         let vrf = match v.spec.action {
             LabelAction::PopLookup(vrf) => vrf,
-            LabelAction::Forward(_) => VrfId::GLOBAL,
+            LabelAction::PopLast | LabelAction::Forward(_) => VrfId::GLOBAL,
         };
         let (action, via) = match &v.spec.action {
-            LabelAction::PopLookup(_) => ("pop", Vec::new()),
+            LabelAction::PopLookup(_) | LabelAction::PopLast => ("pop", Vec::new()),
             LabelAction::Forward(p) => {
                 let swaps = p.paths.iter().any(|p| p.pushed().next().is_some());
                 (

@@ -4,16 +4,15 @@
 //! what was said of a prefix is kept, and put together anew when the route changes.
 //!
 //! A labelled frame whose prefix nobody told a label for (LDP ends at the next hop) is popped and looked up, as the packet in
-//! it goes the way of the route. Labels that lie under such a one mean nothing here (RFC 3031 3.18 would have them dropped);
-//! they are looked up as well.
+//! it goes the way of the route. Labels that lie under such a one mean nothing here, and are dropped (RFC 3031 3.18).
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use ::bgp::policy::PrefixRange;
 use ::ldp::speaker::{Install, Labels, NextHop, OutLabel, Path, Route, Speaker};
-use ::ldp::types::Label;
-use ::net::{IfaceId, LabelStack, VrfId};
+use ::ldp::types;
+use ::net::{IfaceId, Label, VrfId};
 use ipnet::IpNet;
 
 use super::{Around, id};
@@ -30,9 +29,9 @@ pub(super) struct Source<'a> {
 }
 
 impl Labels for Source<'_> {
-    fn allocate(&mut self, fec: IpNet) -> Option<Label> {
+    fn allocate(&mut self, fec: IpNet) -> Option<types::Label> {
         match self.manager.allocate(Owner::Ldp, &Fec::Prefix(fec)) {
-            Ok(l) => Label::new(l.get()),
+            Ok(l) => types::Label::new(l.get()),
             Err(why) => {
                 tracing::debug!(%fec, "ldp: no label: {why}");
                 None
@@ -40,7 +39,7 @@ impl Labels for Source<'_> {
         }
     }
 
-    fn release(&mut self, fec: IpNet, _: Label) {
+    fn release(&mut self, fec: IpNet, _: types::Label) {
         self.manager
             .release(Owner::Ldp, &Fec::Prefix(fec), self.now);
     }
@@ -50,7 +49,7 @@ impl Labels for Source<'_> {
 #[derive(Debug, Default)]
 struct One {
     route: Option<FecRoute>,
-    ilm: Option<(Label, Vec<Path>)>,
+    ilm: Option<(types::Label, Vec<Path>)>,
     ftn: Vec<Path>,
 }
 
@@ -154,10 +153,13 @@ impl Installed {
         let Some((label, paths)) = &one.ilm else {
             return;
         };
-        let labelled = paths.iter().any(|p| p.out != OutLabel::Unlabelled);
-        let action = match labelled {
-            true => LabelAction::Forward(self.spec(one, paths)),
-            false => LabelAction::PopLookup(VrfId::GLOBAL),
+        // Who has told none would not know what lies under it.
+        let labelled = paths.iter().filter(|p| p.out != OutLabel::Unlabelled);
+        let labelled: Vec<Path> = labelled.copied().collect();
+        let action = match labelled.is_empty() {
+            false => LabelAction::Forward(self.spec(one, &labelled)),
+            true if one.route == Some(FecRoute::Local) => LabelAction::PopLookup(VrfId::GLOBAL),
+            true => LabelAction::PopLast,
         };
         let ttl = self.ttl;
         set_label(*label, Some(LabelSpec { action, ttl }), rib);
@@ -180,12 +182,14 @@ impl Installed {
                 address: p.next_hop.addr,
                 dev: iface(&p.next_hop),
             });
-            if let OutLabel::Label(l) = p.out
-                && let Some(l) = net_label(l)
-            {
-                // One fits.
-                spec.labels = LabelStack::from_iter([l]);
-            }
+            let label = match p.out {
+                OutLabel::Label(l) => net_label(l),
+                // Nothing is pushed, and labels under it get where the prefix is.
+                OutLabel::Pop => Some(Label::IMPLICIT_NULL),
+                OutLabel::Unlabelled => None,
+            };
+            // One fits.
+            spec.labels.extend(label);
             if let Some(FecRoute::Via(hops)) = &one.route
                 && let Some(h) = hops
                     .iter()
@@ -211,11 +215,11 @@ fn iface(h: &NextHop) -> Option<IfaceId> {
     u16::try_from(h.iface.0).ok().map(IfaceId)
 }
 
-fn net_label(l: Label) -> Option<::net::Label> {
-    ::net::Label::new(l.get())
+fn net_label(l: types::Label) -> Option<Label> {
+    Label::new(l.get())
 }
 
-fn set_label(l: Label, spec: Option<LabelSpec>, rib: &mut Rib) {
+fn set_label(l: types::Label, spec: Option<LabelSpec>, rib: &mut Rib) {
     if let Some(l) = net_label(l) {
         rib.set_label(l, spec);
     }

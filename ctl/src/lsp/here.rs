@@ -73,6 +73,7 @@ impl<'a> Here<'a> {
     fn table(&self, label: Label) -> Option<VrfId> {
         match self.router.rib.label(label)?.spec.action {
             LabelAction::PopLookup(vrf) => Some(vrf),
+            LabelAction::PopLast => Some(VrfId::GLOBAL),
             LabelAction::Forward(_) => None,
         }
     }
@@ -155,7 +156,7 @@ impl respond::Router for Here<'_> {
         let Some(v) = label.and_then(|l| self.router.rib.label(l)) else {
             return Entry::Unknown;
         };
-        if let LabelAction::PopLookup(_) = v.spec.action {
+        if let LabelAction::PopLookup(_) | LabelAction::PopLast = v.spec.action {
             return Entry::Pop;
         }
         let given = protocol(self.router.labels.user(v.label).map(|u| u.0));

@@ -349,6 +349,13 @@ impl Rib {
                 }),
                 _,
             ) => Some((OutLabel::PopLookup(*vrf, *ttl), None)),
+            (
+                Some(LabelSpec {
+                    action: LabelAction::PopLast,
+                    ttl,
+                }),
+                _,
+            ) => Some((OutLabel::PopLast(*ttl), None)),
             (Some(spec), Some((id, group))) => Some((OutLabel::Forward(group, spec.ttl), Some(id))),
             // The group is still to be made: the set's own refresh brings the label here again.
             (Some(_), None) => return,

@@ -165,7 +165,7 @@ impl Rib {
         let spec = e.spec.clone()?;
         let paths = match &spec.action {
             LabelAction::Forward(p) => self.explain(p),
-            LabelAction::PopLookup(_) => Vec::new(),
+            LabelAction::PopLookup(_) | LabelAction::PopLast => Vec::new(),
         };
         let live = e
             .set

@@ -66,6 +66,8 @@ pub struct OutAdjacency {
 pub enum OutLabel {
     /// Pop and look up what is under it in that table.
     PopLookup(VrfId, TtlMode),
+    /// Pop and look up the IP packet under it in the global table.
+    PopLast(TtlMode),
     /// Pop and forward by that group.
     Forward(GroupId, TtlMode),
 }

@@ -194,6 +194,8 @@ impl PathsSpec {
 pub enum LabelAction {
     /// Popped, and what is under it looked up in that table.
     PopLookup(VrfId),
+    /// Popped, and the IP packet under it looked up in the global table; with another label under it, dropped.
+    PopLast,
     /// Popped, the labels of the path pushed (none: penultimate hop popping), and sent on.
     Forward(PathsSpec),
 }

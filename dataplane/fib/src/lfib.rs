@@ -15,6 +15,8 @@ const LABELS: usize = 1 << 20;
 const OP_SHIFT: u32 = 30;
 const PIPE: u32 = 1 << 28;
 const GROUP: u32 = (1 << 28) - 1;
+/// Of [`LabelOp::PopLookup`]: no other label is looked up under it.
+const LAST: u32 = 1 << 27;
 
 /// What is done with a labelled frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,17 @@ impl LabelEntry {
     /// [`LabelOp::PopLookup`] in the table of a VRF (RFC 4364 4.3.2).
     pub const fn pop_lookup_in(vrf: VrfId, ttl: TtlMode) -> Self {
         Self(2 << OP_SHIFT | pipe(ttl) | vrf.0 as u32)
+    }
+
+    /// [`LabelOp::PopLookup`] in the global table, of an IP packet alone: a label under it is another router's (RFC 3031 3.18).
+    pub const fn pop_last(ttl: TtlMode) -> Self {
+        Self(Self::pop_lookup(ttl).0 | LAST)
+    }
+
+    /// Is a label under one for [`LabelOp::PopLookup`] somebody else's? One that leads into a VRF is the last (RFC 4364 5).
+    #[inline]
+    pub const fn is_last(self) -> bool {
+        self.vrf().0 != VrfId::GLOBAL.0 || self.0 & LAST != 0
     }
 
     /// What to do.
@@ -271,7 +284,12 @@ mod tests {
                 (LabelOp::PopLookup, GroupId::NONE, ttl)
             );
             assert_eq!(e.vrf(), VrfId::GLOBAL);
+            assert!(!e.is_last());
+            let e = LabelEntry::pop_last(ttl);
+            assert_eq!((e.op(), e.ttl()), (LabelOp::PopLookup, ttl));
+            assert!(e.vrf() == VrfId::GLOBAL && e.is_last());
             let e = LabelEntry::pop_lookup_in(VrfId(u16::MAX), ttl);
+            assert!(e.is_last());
             assert_eq!(
                 (e.op(), e.group(), e.ttl(), e.vrf()),
                 (LabelOp::PopLookup, GroupId::NONE, ttl, VrfId(u16::MAX))

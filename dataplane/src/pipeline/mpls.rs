@@ -140,8 +140,8 @@ fn malformed(e: WireError) -> Drop {
 enum Step<'a> {
     Drop(Drop),
     /// Take this many entries off and go on with what they covered; the explicit nulls say what that is, other labels in whose
-    /// table it is looked up.
-    Pop(usize, TtlMode, Option<Under>, Option<VrfId>),
+    /// table it is looked up, and whether they are the last of ours.
+    Pop(usize, TtlMode, Option<Under>, Option<(VrfId, bool)>),
     /// Go on with the next entry, but keep this one.
     Alert,
     Path(&'a Path, TtlMode),
@@ -167,7 +167,7 @@ fn decide<'a>(env: &Scene<'a>, global: TtlMode, stack: &Stack, f: &Frame) -> Ver
             Step::Pop(n, mode, kind, table) => {
                 let left = lse.ttl();
                 if let Some(table) = table {
-                    (vrf, last) = (table, table != VrfId::GLOBAL);
+                    (vrf, last) = table;
                 }
                 if at + n > entries.len() {
                     return Verdict::Drop(Drop::MplsReservedLabel); // an indicator of nothing
@@ -221,11 +221,18 @@ fn step<'a>(env: &Scene<'a>, global: TtlMode, lse: Lse, packet: &[u8]) -> Step<'
             let entry = env.fib.label(label);
             match entry.op() {
                 LabelOp::Unknown => Step::Drop(Drop::UnknownLabel),
-                LabelOp::PopLookup => Step::Pop(1, entry.ttl(), None, Some(entry.vrf())),
+                LabelOp::PopLookup => {
+                    let table = (entry.vrf(), entry.is_last());
+                    Step::Pop(1, entry.ttl(), None, Some(table))
+                }
                 LabelOp::Forward => match pick(env, entry.group(), || flow::hash_mpls(packet)) {
                     None => Step::Drop(Drop::UnknownLabel),
                     Some(path) => match path.target {
-                        Target::Local(i) => Step::Pop(1, entry.ttl(), None, env.ifaces.vrf_of(i)),
+                        Target::Local(i) => {
+                            let table = env.ifaces.vrf_of(i);
+                            let table = table.map(|vrf| (vrf, vrf != VrfId::GLOBAL));
+                            Step::Pop(1, entry.ttl(), None, table)
+                        }
                         Target::Discard(kind) => Step::Drop(discarded(kind)),
                         Target::Adjacency(_) | Target::Glean(_) => Step::Path(path, entry.ttl()),
                     },

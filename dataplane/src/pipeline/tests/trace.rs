@@ -73,7 +73,7 @@ fn near6() -> impl Strategy<Value = u128> {
 fn tables() -> impl Strategy<Value = Tables> {
     let group = prop::collection::vec((path(), 1u32..5), 1..4);
     let entry = prop_oneof![
-        (0..VRFS.len(), mode()).prop_map(|(v, t)| Entry::Pop(v, t)),
+        (0..=VRFS.len(), mode()).prop_map(|(v, t)| Entry::Pop(v, t)),
         (any::<prop::sample::Index>(), mode()).prop_map(|(g, t)| Entry::Forward(g, t)),
     ];
     let index = any::<prop::sample::Index>;
@@ -231,7 +231,10 @@ fn fill(rig: &mut Rig, t: &Tables, ends: &[Target]) {
     }
     for (label, e) in &t.labels {
         let e = match e {
-            Entry::Pop(vrf, ttl) => LabelEntry::pop_lookup_in(VRFS[*vrf], *ttl),
+            Entry::Pop(vrf, ttl) => match VRFS.get(*vrf) {
+                Some(vrf) => LabelEntry::pop_lookup_in(*vrf, *ttl),
+                None => LabelEntry::pop_last(*ttl),
+            },
             Entry::Forward(g, ttl) => LabelEntry::forward(*g.get(&groups), *ttl),
         };
         rig.label(*label, e);

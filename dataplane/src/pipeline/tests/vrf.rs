@@ -165,6 +165,14 @@ fn the_label_of_a_vrf_is_the_last() {
     seen.only_sent();
     let seen = rig.one(2, &from_core(&[(700, 0, 9), (7, 0, 9), (5000, 0, 0)], &ip));
     seen.only_sent();
+    // What ends in the global table for want of another label: what is under it is for the router that gave that.
+    rig.label(703, LabelEntry::pop_last(TtlMode::Uniform));
+    let seen = rig.one(2, &from_core(&[(703, 0, 9), (300, 0, 9)], &ip));
+    assert_eq!(seen.only_dropped(), Drop::VrfLabelNotLast);
+    let to_global = udp4("10.7.0.1", "203.0.113.7", 64, 20);
+    for stack in [&[(703, 0, 9)][..], &[(703, 0, 9), (0, 0, 9)]] {
+        rig.one(2, &from_core(stack, &to_global)).only_sent();
+    }
     // A path to the router itself, of an interface in a VRF, leads there as well.
     rig.swap(702, Path::to(Target::Local(LAN)), TtlMode::Uniform);
     let seen = rig.one(2, &from_core(&[(702, 0, 9), (300, 0, 9)], &ip));
