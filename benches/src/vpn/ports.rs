@@ -124,7 +124,7 @@ impl Bed {
             config = config.interface(&dev, &dev, &[&own], "mpls = true").route(
                 &format!("192.0.2.{n}/32"),
                 &format!("10.255.{n}.2"),
-                "",
+                "label = [3]",
             );
         }
         let a = lab.start("pe", &router, &core(config).section(&vrf("red", 1)))?;
@@ -278,7 +278,10 @@ impl Bed {
     fn restore(&self, loss: Loss) -> Result<()> {
         match loss {
             Loss::Link | Loss::Neighbor => drop(self.pes[0].0.ip("link set eth0 up")?),
-            Loss::Route => drop(self.a.must("route add 192.0.2.1/32 via 10.255.1.2")?),
+            Loss::Route => drop(
+                self.a
+                    .must("route add 192.0.2.1/32 via 10.255.1.2 label 3")?,
+            ),
         }
         self.until(0)
     }
@@ -324,11 +327,11 @@ pub fn vrfs(count: u16, routes: u32) -> Result<Vrfs> {
     let router = lab.router("pe")?;
     let rr = Host::new("rr", &["10.9.0.2/24", "10.9.0.3/24"]);
     let rr = lab.host(&rr, &router, "rr")?;
-    let mut config =
-        Flavor::default()
-            .config("pe")
-            .router_id("192.0.2.9")
-            .route("192.0.2.1/32", "10.9.0.2", "");
+    let mut config = Flavor::default().config("pe").router_id("192.0.2.9").route(
+        "192.0.2.1/32",
+        "10.9.0.2",
+        "label = [3]",
+    );
     for n in 1..=count {
         config = config.section(&vrf(&format!("v{n}"), n));
     }

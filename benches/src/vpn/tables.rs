@@ -37,6 +37,7 @@ fn pe(n: u8) -> FollowedHop {
         address: IpAddr::from([192, 0, 2, n]),
         dev: None,
         vrf: VrfId::GLOBAL,
+        labeled: true,
     }
 }
 

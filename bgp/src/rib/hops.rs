@@ -1,4 +1,5 @@
-//! Next hops: each once, by number, with what the router knows about reaching it.
+//! Next hops: each once, by number, with what the router knows about reaching it. One for routes with labels is another than the same
+//! without: packets may get there by one and not by the other.
 
 use std::collections::VecDeque;
 
@@ -19,16 +20,24 @@ impl NextHopId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HopEvent {
     /// Routes have it, by that table: tell how it is reached, now and whenever that changes (`Rib::set_next_hop`).
-    Wanted(NextHopId, NextHop, VrfNo),
+    Wanted(NextHopId, NextHop, Lookup),
     /// No route has it any more; the number may be given to another.
-    Unwanted(NextHopId, NextHop, VrfNo),
+    Unwanted(NextHopId, NextHop, Lookup),
+}
+
+/// How a next hop is looked up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Lookup {
+    /// In this table.
+    pub table: VrfNo,
+    /// For packets with labels that only the next hop knows: it is on the link, or an LSP leads there.
+    pub labeled: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Hop {
     hop: NextHop,
-    /// The table in which it is looked up.
-    table: VrfNo,
+    lookup: Lookup,
     /// Sets of attributes with it.
     refs: u32,
     /// IGP metric; `None`: not reachable.
@@ -41,29 +50,29 @@ struct Hop {
 #[derive(Debug, Default)]
 pub struct NextHops {
     hops: Vec<Hop>,
-    by_hop: HashMap<(VrfNo, NextHop), u32>,
+    by_hop: HashMap<(Lookup, NextHop), u32>,
     free: Vec<u32>,
     /// Most UPDATEs have the next hop of the one before.
-    last: Option<(NextHop, VrfNo, NextHopId)>,
+    last: Option<(NextHop, Lookup, NextHopId)>,
     events: VecDeque<HopEvent>,
 }
 
 impl NextHops {
-    /// The number of a next hop in a table, given now if it is new.
-    pub(super) fn find(&mut self, hop: Option<NextHop>, table: VrfNo) -> NextHopId {
+    /// The number of a next hop that is looked up like that, given now if it is new.
+    pub(super) fn find(&mut self, hop: Option<NextHop>, lookup: Lookup) -> NextHopId {
         let Some(hop) = hop else {
             return NextHopId::NONE;
         };
         if let Some((last, of, id)) = self.last
             && last == hop
-            && of == table
+            && of == lookup
         {
             return id;
         }
-        let id = NextHopId(*self.by_hop.entry((table, hop)).or_insert_with(|| {
+        let id = NextHopId(*self.by_hop.entry((lookup, hop)).or_insert_with(|| {
             let new = Hop {
                 hop,
-                table,
+                lookup,
                 refs: 0,
                 metric: None,
                 looked: false,
@@ -75,7 +84,7 @@ impl NextHops {
             self.hops.push(new);
             (self.hops.len() - 1) as u32
         }));
-        self.last = Some((hop, table, id));
+        self.last = Some((hop, lookup, id));
         id
     }
 
@@ -83,7 +92,7 @@ impl NextHops {
         if let Some(h) = self.hops.get_mut(id.0 as usize) {
             h.refs += 1;
             if h.refs == 1 {
-                self.events.push_back(HopEvent::Wanted(id, h.hop, h.table));
+                self.events.push_back(HopEvent::Wanted(id, h.hop, h.lookup));
             }
         }
     }
@@ -95,8 +104,8 @@ impl NextHops {
         h.refs -= 1;
         if h.refs == 0 {
             self.events
-                .push_back(HopEvent::Unwanted(id, h.hop, h.table));
-            self.by_hop.remove(&(h.table, h.hop));
+                .push_back(HopEvent::Unwanted(id, h.hop, h.lookup));
+            self.by_hop.remove(&(h.lookup, h.hop));
             self.free.push(id.0);
             self.last = None;
         }

@@ -42,7 +42,7 @@ mod view;
 pub use advertise::{Audience, Export, Room, Sink};
 pub use decision::{Backups, Fate, Options, Step};
 pub use group::{Advertise, GroupId};
-pub use hops::{HopEvent, NextHopId, NextHops};
+pub use hops::{HopEvent, Lookup, NextHopId, NextHops};
 pub use key::{Key, L4, L6, Labeled, V4, V6, V6Slot};
 pub use key_target::Membership;
 pub use key_vpn::{Scoped, Space, Vpn4, Vpn6, Vrf4, Vrf6};

@@ -10,7 +10,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::arena::Arena;
 use super::chunks::Chunks;
-use super::hops::{NextHopId, NextHops};
+use super::hops::{Lookup, NextHopId, NextHops};
 use crate::attrs::{AsPath, Community, RawAttrs, View, code};
 use crate::types::{NextHop, VrfNo};
 
@@ -161,6 +161,16 @@ const fn spread(hash: u32) -> u64 {
     (hash as u64) << 32 | hash as u64
 }
 
+/// How the next hop of these attributes is looked up. Labels of ours, in a table of our own, are for no next hop.
+#[inline]
+fn lookup(v: View<'_>) -> Lookup {
+    let table = VrfNo(v.table() as u16);
+    Lookup {
+        table,
+        labeled: table == VrfNo::GLOBAL && v.labels().is_some(),
+    }
+}
+
 impl Store {
     /// Nothing in it.
     #[must_use]
@@ -177,7 +187,7 @@ impl Store {
 
     /// The number of a set. The caller holds one count of it.
     pub fn intern(&mut self, v: View<'_>) -> AttrId {
-        let hop = self.hops.find(v.next_hop, VrfNo(v.table() as u16));
+        let hop = self.hops.find(v.next_hop, lookup(v));
         let mut hasher = self.hasher.build_hasher();
         hasher.write(v.octets);
         hasher.write_u32(hop.0);

@@ -31,11 +31,7 @@ fn path(hop: &config::NextHop, vrf: VrfId, ids: &impl Fn(&str) -> Option<IfaceId
         weight: hop.weight.into(),
         labels: hop.label.clone(),
         backup: hop.backup,
-        vrf: if hop.label.is_empty() {
-            vrf
-        } else {
-            VrfId::GLOBAL
-        },
+        vrf: if hop.pushes() { VrfId::GLOBAL } else { vrf },
         entropy: false,
     }
 }

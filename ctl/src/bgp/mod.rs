@@ -51,12 +51,13 @@ use crate::config::bgp::{Bgp, Graceful, PeerKey};
 use crate::config::{Valid, VrfName};
 use crate::control::limit::{Limit, Pace};
 use crate::labels::Manager;
-use crate::rib::{Distances, Rib};
+use crate::rib::{Distances, FollowedHop, Rib};
 use conns::Conns;
 pub(crate) use links::Links;
 use net::Wire;
 use routes::{Hops, Own};
 use rpki::Caches;
+pub(crate) use show::unreached;
 use translate::RESTART_TIME;
 
 /// How long routes are chosen between two looks at everything else.
@@ -288,6 +289,7 @@ impl Driver {
         });
         rib.set_next_hop_by_default(s.next_hop_by_default);
         self.hops.install = s.install;
+        self.hops.delay = Duration::from_secs(s.label_delay.into());
         self.hops.last = Some(config.clone());
         let before = self.wires_in_use(now);
         self.wires(bgp, next);
@@ -490,6 +492,7 @@ impl Driver {
             self.watchers.poll_at(),
             self.marker.poll_at(),
             self.vpns.poll_at(),
+            self.hops.poll_at(),
         ];
         times.into_iter().flatten().min()
     }
@@ -558,6 +561,7 @@ impl Driver {
         if speaker.poll_at().is_some_and(|at| at <= now) {
             speaker.tick(now);
         }
+        self.hops.returned(speaker, now);
         let mut from = labels::Source {
             manager,
             ttl: ttl(valid.dataplane.mpls_ttl),
@@ -602,11 +606,16 @@ impl Driver {
     }
 
     /// What the RIB has found out about next hops goes to the speaker. True: there was something.
-    pub(crate) fn resolved(&mut self, rib: &mut Rib) -> bool {
+    pub(crate) fn resolved(&mut self, rib: &mut Rib, now: Instant) -> bool {
         match &mut self.speaker {
-            Some(speaker) => self.hops.resolved(speaker, rib),
+            Some(speaker) => self.hops.resolved(speaker, rib, now),
             None => false,
         }
+    }
+
+    /// How long it takes until a next hop that is back is used again.
+    pub(crate) fn counts_in(&self, hop: &FollowedHop, now: Instant) -> Option<Duration> {
+        self.hops.counts_in(hop, now)
     }
 
     /// All of it is taken back.

@@ -1,8 +1,9 @@
 //! Between the speaker and the RIB: next hops to be found, best routes to be installed, routes of the router's own to be told.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bgp::policy::{self, Policy, Protocol};
 use bgp::rib::{HopEvent, NextHopId};
@@ -31,8 +32,12 @@ pub(super) struct Hops {
     pub(super) install: bool,
     /// What the speaker was told last.
     pub(super) last: Option<speaker::Config>,
+    /// A label that was lost and is back counts after so long: who told it may not have those of the others behind it yet.
+    pub(super) delay: Duration,
     ids: HashMap<NextHopId, FollowedHop>,
     followed: HashMap<FollowedHop, Followed>,
+    /// Those that are back and wait, by when that is over.
+    waiting: BTreeSet<(Instant, FollowedHop)>,
 }
 
 /// A next hop that the RIB follows.
@@ -40,8 +45,22 @@ pub(super) struct Hops {
 struct Followed {
     /// What the speaker calls it.
     ids: Vec<NextHopId>,
-    /// What the RIB said last.
+    /// What the speaker was told last.
     metric: Option<u32>,
+    /// It was reached before.
+    known: bool,
+    /// It is reached again, so far away, and counts from then on.
+    back: Option<(Instant, u32)>,
+}
+
+impl Followed {
+    fn tell(&mut self, metric: Option<u32>, speaker: &mut Speaker) {
+        self.metric = metric;
+        self.known |= metric.is_some();
+        for id in &self.ids {
+            speaker.set_next_hop(*id, metric);
+        }
+    }
 }
 
 /// The address by which a next hop is found. `None`: it is link-local, so it is on the link that the session is on.
@@ -58,12 +77,13 @@ impl Hops {
         let events: Vec<HopEvent> = speaker.next_hops().collect();
         for event in events {
             match event {
-                HopEvent::Wanted(id, hop, table) => match address(hop) {
+                HopEvent::Wanted(id, hop, lookup) => match address(hop) {
                     Some(address) if !links.is_standalone() && !policy::is_discard(&hop) => {
                         let hop = FollowedHop {
                             address,
                             dev: None,
-                            vrf: VrfId(table.0),
+                            vrf: VrfId(lookup.table.0),
+                            labeled: lookup.labeled,
                         };
                         self.ids.insert(id, hop);
                         let one = self.followed.entry(hop).or_default();
@@ -83,6 +103,9 @@ impl Hops {
                     if let Some(one) = self.followed.get_mut(&hop) {
                         one.ids.retain(|i| *i != id);
                         if one.ids.is_empty() {
+                            if let Some((at, _)) = one.back {
+                                self.waiting.remove(&(at, hop));
+                            }
                             self.followed.remove(&hop);
                             rib.unfollow(hop);
                         }
@@ -93,18 +116,54 @@ impl Hops {
     }
 
     /// What the RIB has found out goes to the speaker. True: there was something.
-    pub(super) fn resolved(&mut self, speaker: &mut Speaker, rib: &mut Rib) -> bool {
+    pub(super) fn resolved(&mut self, speaker: &mut Speaker, rib: &mut Rib, now: Instant) -> bool {
         let news = rib.take_followed();
         let any = !news.is_empty();
         for (hop, metric) in news {
-            if let Some(one) = self.followed.get_mut(&hop) {
-                one.metric = metric;
-                for id in &one.ids {
-                    speaker.set_next_hop(*id, metric);
+            let Some(one) = self.followed.get_mut(&hop) else {
+                continue;
+            };
+            if let Some((at, _)) = one.back.take() {
+                self.waiting.remove(&(at, hop));
+            }
+            // What is on the link needs no label.
+            let returns = hop.labeled && one.known && one.metric.is_none();
+            let waits = returns && !self.delay.is_zero() && !rib.is_on_link(hop);
+            match metric.filter(|_| waits) {
+                Some(metric) => {
+                    let at = now + self.delay;
+                    one.back = Some((at, metric));
+                    self.waiting.insert((at, hop));
                 }
+                None => one.tell(metric, speaker),
             }
         }
         any
+    }
+
+    /// Those that are back for long enough count again.
+    pub(super) fn returned(&mut self, speaker: &mut Speaker, now: Instant) {
+        while let Some((at, hop)) = self.waiting.first().copied()
+            && at <= now
+        {
+            self.waiting.pop_first();
+            if let Some(one) = self.followed.get_mut(&hop)
+                && let Some((_, metric)) = one.back.take()
+            {
+                one.tell(Some(metric), speaker);
+            }
+        }
+    }
+
+    /// When [`Self::returned`] has something to do.
+    pub(super) fn poll_at(&self) -> Option<Instant> {
+        self.waiting.first().map(|(at, _)| *at)
+    }
+
+    /// Seconds until a next hop that is back counts.
+    pub(super) fn counts_in(&self, hop: &FollowedHop, now: Instant) -> Option<Duration> {
+        let (at, _) = self.followed.get(hop)?.back?;
+        Some(at.saturating_duration_since(now))
     }
 
     /// Hears of best routes, for the RIB.
@@ -231,18 +290,16 @@ impl ToRib<'_, '_> {
 
     fn followed(&self, by: &Use<'_>) -> Option<FollowedHop> {
         let hop = by.next_hop?;
-        match address(hop) {
-            Some(address) => Some(FollowedHop {
-                address,
-                dev: None,
-                vrf: VrfId(by.table.0),
-            }),
-            None => Some(FollowedHop {
-                address: hop.address(),
-                dev: Some(self.links.id(by.interface?)?),
-                vrf: VrfId(by.table.0),
-            }),
-        }
+        let dev = match address(hop) {
+            Some(_) => None,
+            None => Some(self.links.id(by.interface?)?),
+        };
+        Some(FollowedHop {
+            address: hop.address(),
+            dev,
+            vrf: VrfId(by.table.0),
+            labeled: by.table == VrfNo::GLOBAL && !by.labels.as_slice().is_empty(),
+        })
     }
 }
 

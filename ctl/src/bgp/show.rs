@@ -18,11 +18,27 @@ use super::Driver;
 use super::links::Links;
 use crate::config::{RouteTarget, bgp as config};
 use crate::request::{BgpCursor, BgpRouteQuery, BgpSide, Page, Refused, RouteMatch};
-use crate::rib::Rib;
+use crate::rib::{FollowedHop, Rib};
 
 /// Records of the RPKI that are shown with a prefix, at most.
 const ROAS: usize = 64;
 pub(super) const NOT_SPOKEN: &str = "BGP is not spoken; [bgp] in the configuration begins it";
+
+/// What is wrong with a route whose next hop is not known how to be reached.
+const UNREACHABLE: &str = "its next hop can't be reached";
+
+/// The next hop of a route in this table that can't be reached for that.
+pub(crate) fn unreached(vrf: VrfId, row: &api::BgpRoute) -> Option<FollowedHop> {
+    let labeled = !row.label.is_empty();
+    let address = row.next_hop.parse().ok()?;
+    (row.problem == UNREACHABLE).then_some(FollowedHop {
+        address,
+        dev: None,
+        // Those with labels are routers of the core.
+        vrf: if labeled { VrfId::GLOBAL } else { vrf },
+        labeled,
+    })
+}
 
 /// What a neighbour's name means.
 pub(super) fn key(text: &str) -> PeerKey {
@@ -360,7 +376,7 @@ pub(super) fn route(p: &PathView, family: Family) -> api::BgpRoute {
     let problem = match (&p.refusal, p.fate) {
         (Some(refusal), _) => refusal.to_string(),
         (None, Some(Fate::Rejected)) => "the import policy rejects it".into(),
-        (None, Some(Fate::Unreachable)) => "its next hop can't be reached".into(),
+        (None, Some(Fate::Unreachable)) => UNREACHABLE.into(),
         (None, Some(Fate::Gone)) => "its neighbour has gone".into(),
         _ => String::new(),
     };

@@ -138,8 +138,8 @@ impl Ways<'_> {
 
 /// A labelled next hop is another router of the core.
 fn in_table(hop: &NextHop, table: &Table) -> Table {
-    match hop.label.is_empty() {
-        true => table.clone(),
-        false => None,
+    match hop.pushes() {
+        false => table.clone(),
+        true => None,
     }
 }

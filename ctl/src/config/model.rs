@@ -258,12 +258,20 @@ pub struct NextHop {
     pub address: Option<IpAddr>,
     /// Left out: found by the address. Always given for a link-local address.
     pub interface: Option<String>,
-    /// Pushed, outermost first. Implicit null (3) is never here: it is an empty stack.
+    /// Pushed, outermost first. Implicit null (3) is alone here, and only of routes: labels of what stands on them go there.
     pub label: LabelStack,
     /// 1 to 256.
     pub weight: u16,
     /// Carries only while none of those that are no backups can. There is always one that is none.
     pub backup: bool,
+}
+
+impl NextHop {
+    /// Are labels pushed?
+    #[must_use]
+    pub fn pushes(&self) -> bool {
+        self.label.iter().any(|l| *l != Label::IMPLICIT_NULL)
+    }
 }
 
 /// `[[label]]`: what happens to frames whose topmost label this is.

@@ -639,7 +639,7 @@ fn label<'t>(
                 log,
             );
         }
-        "swap" => LabelAction::Forward(typed(&table, hops, log)?),
+        "swap" => LabelAction::Forward(terms::swapped(typed(&table, hops, log)?)),
         "pop" if hops.iter().any(|hop| !hop.label.is_empty()) || table.get("out").is_some() => {
             return refuse(
                 "out",

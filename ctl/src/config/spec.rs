@@ -120,7 +120,7 @@ pub(super) fn label(spec: &LabelSpec) -> Result<(Label, LabelRoute), String> {
     let action = match spec.action.as_str() {
         "swap" if all.is_empty() => return Err("\"swap\" needs a next hop".into()),
         "swap" if bare => return Err("\"swap\" needs the labels that leave".into()),
-        "swap" => LabelAction::Forward(terms::next_hops(all)?),
+        "swap" => LabelAction::Forward(terms::swapped(terms::next_hops(all)?)),
         "pop" if pushes => return Err("\"pop\" pushes no labels".into()),
         "pop" if all.is_empty() => LabelAction::PopLookup(vrf),
         "pop" => LabelAction::Forward(terms::next_hops(all)?),

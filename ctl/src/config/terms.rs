@@ -56,10 +56,11 @@ pub(super) fn may_route(prefix: &IpNet) -> Result<(), String> {
     Err(format!("{prefix} is {what}"))
 }
 
-/// The stack of labels to push, outermost first. Implicit null alone is no label at all (RFC 3032 2.1).
+/// The stack of labels to push, outermost first. Implicit null alone pushes none (RFC 3032 2.1), and says that who is at the next
+/// hop knows labels under it.
 pub(super) fn stack(labels: &[u32]) -> Result<LabelStack, String> {
     if labels == [Label::IMPLICIT_NULL.get()] {
-        return Ok(LabelStack::new());
+        return Ok(LabelStack::from_iter([Label::IMPLICIT_NULL]));
     }
     if labels.len() > MAX_PUSH {
         return Err(format!(
@@ -151,6 +152,14 @@ pub(super) fn next_hop(hop: Hop) -> Result<NextHop, String> {
         weight: hop.weight.unwrap_or(1),
         backup: hop.backup,
     })
+}
+
+/// Those of a label: to swap it for the implicit null is to pop it, and nothing stands on that.
+pub(super) fn swapped(mut hops: Vec<NextHop>) -> Vec<NextHop> {
+    for hop in hops.iter_mut().filter(|hop| !hop.pushes()) {
+        hop.label.clear();
+    }
+    hops
 }
 
 /// The next hops of one route together.

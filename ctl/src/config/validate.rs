@@ -168,7 +168,7 @@ impl<'a> Own<'a> {
     ) -> Option<&'s str> {
         let table = match &hop.interface {
             Some(name) => self.interfaces.get(name)?.vrf.as_deref(),
-            None if !hop.label.is_empty() => None,
+            None if hop.pushes() => None,
             None => vrf.map(|vrf| &**vrf),
         };
         self.addresses.get(&(table, address)).copied()
@@ -194,7 +194,7 @@ impl<'a> Own<'a> {
                     .into(),
             );
         }
-        if hops.iter().any(|hop| !hop.label.is_empty()) {
+        if hops.iter().any(NextHop::pushes) {
             return Err(
                 "a next hop with labels is looked up in the global table anyway; leave label or via-table out"
                     .into(),

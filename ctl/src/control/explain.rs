@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
+use bgp::types::Family;
 use dataplane::runtime::explain::Seen;
 use dataplane::trace::{Arrival, End, LabelAct, Step, Trace};
 use fib::Path;
@@ -18,12 +19,15 @@ use net::{IfaceId, Label, Lse, MacAddr, VrfId};
 
 use super::router::Router;
 use super::show::is_shown;
-use crate::request::{BgpRouteQuery, BgpSide, Refused, RouteMatch};
+use crate::request::{BgpRouteQuery, BgpSide, Page, Refused, RouteMatch};
 use crate::rib::RouteView;
 use crate::rib::spec::Source;
+use crate::rib::table::prefix;
 
 /// The longest stack that a worker reads.
 const MAX_STACK: usize = 15;
+/// VPN routes are found by looking at all of them; at most so many pages.
+const PAGES: usize = 64;
 /// As long as no `ttl` is given.
 const TTL: u8 = 64;
 
@@ -346,6 +350,59 @@ impl Router {
 
     // ---- why ----
 
+    /// No route is in use: what BGP has, and why none of it is. Of a VRF's what would come in from VPNs, too.
+    fn why_none(&mut self, vrf: VrfId, answer: &mut api::Explanation, now: Instant) {
+        let Ok(to) = answer.destination.parse::<IpAddr>() else {
+            return;
+        };
+        let [plain, labelled, vpn] = match to {
+            IpAddr::V4(_) => [Family::Ipv4Unicast, Family::Ipv4Labeled, Family::Vpnv4],
+            IpAddr::V6(_) => [Family::Ipv6Unicast, Family::Ipv6Labeled, Family::Vpnv6],
+        };
+        // Where BGP is not spoken there is nothing to tell.
+        let mut ask = |vrf, family, matching, after| {
+            let query = BgpRouteQuery {
+                matching,
+                families: vec![family],
+                side: BgpSide::Table,
+                vrf: String::new(),
+            };
+            let none = Page {
+                rows: Vec::new(),
+                next: None,
+            };
+            self.bgp_routes(vrf, &query, after, now).unwrap_or(none)
+        };
+        let here = [Some(plain), Some(labelled).filter(|_| vrf == VrfId::GLOBAL)];
+        let longest = IpNet::from(to).prefix_len();
+        for len in (0..=longest).rev() {
+            let p = prefix(to, len);
+            for family in here.into_iter().flatten() {
+                answer
+                    .bgp
+                    .extend(ask(vrf, family, RouteMatch::Exact(p), None).rows);
+            }
+            if !answer.bgp.is_empty() {
+                return;
+            }
+        }
+        let mut found = Vec::new();
+        let mut after = None;
+        for _ in 0..PAGES {
+            let page = ask(VrfId::GLOBAL, vpn, RouteMatch::Longest(to.into()), after);
+            found.extend(page.rows);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let conf = self.running.vrfs.get(self.vrf_name(vrf));
+        let wanted = conf.map_or(&[][..], |v| &v.import);
+        let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+        found.retain(|r| r.ext_communities.iter().any(|c| wanted.contains(c)));
+        answer.bgp = found;
+    }
+
     /// The candidates, what they won or lost by, and what BGP and its policy say.
     fn why_routes(
         &mut self,
@@ -356,7 +413,7 @@ impl Router {
         now: Instant,
     ) {
         let Some(used) = routes.first().filter(|r| r.installed).cloned() else {
-            return;
+            return self.why_none(vrf, answer, now);
         };
         for r in &routes {
             let why = match (
@@ -385,10 +442,10 @@ impl Router {
             return;
         }
         let family = match (used.prefix, used.source.is_labeled()) {
-            (IpNet::V4(_), false) => bgp::types::Family::Ipv4Unicast,
-            (IpNet::V6(_), false) => bgp::types::Family::Ipv6Unicast,
-            (IpNet::V4(_), true) => bgp::types::Family::Ipv4Labeled,
-            (IpNet::V6(_), true) => bgp::types::Family::Ipv6Labeled,
+            (IpNet::V4(_), false) => Family::Ipv4Unicast,
+            (IpNet::V6(_), false) => Family::Ipv6Unicast,
+            (IpNet::V4(_), true) => Family::Ipv4Labeled,
+            (IpNet::V6(_), true) => Family::Ipv6Labeled,
         };
         let query = BgpRouteQuery {
             matching: RouteMatch::Exact(used.prefix),
@@ -396,7 +453,7 @@ impl Router {
             side: BgpSide::Table,
             vrf: String::new(),
         };
-        match self.bgp.show_routes(vrf, &query, None, now) {
+        match self.bgp_routes(vrf, &query, None, now) {
             Ok(page) => answer.bgp = page.rows,
             Err(e) => notes.push(e.to_string()),
         }

@@ -245,7 +245,7 @@ impl Control {
         let learning = self.router.bgp_turn(now);
         more |= learning;
         let draining = self.router.drain(now, learning);
-        more |= self.router.bgp_resolved();
+        more |= self.router.bgp_resolved(now);
         more |= self.router.ldp_turn(now);
         self.router.lsp_turn(now);
         self.router.carry_out(now);

@@ -437,11 +437,11 @@ impl Router {
     }
 
     /// What the RIB has found out goes to BGP. True: there was something.
-    pub(crate) fn bgp_resolved(&mut self) -> bool {
+    pub(crate) fn bgp_resolved(&mut self, now: Instant) -> bool {
         if self.dp.is_none() {
             return false;
         }
-        self.bgp.resolved(&mut self.rib)
+        self.bgp.resolved(&mut self.rib, now)
     }
 
     /// Has a neighbour do something.

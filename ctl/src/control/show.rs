@@ -204,6 +204,7 @@ impl Router {
             Problem::Down(i) if self.iface(i).is_none() => "the interface has gone".into(),
             Problem::Down(i) => format!("interface {} is down", self.name(i)),
             Problem::NoRoute(a) => format!("no route to next hop {a}"),
+            Problem::NoLabel(a) => format!("no label to {a}"),
             Problem::OwnAddress(a) => format!("next hop {a} is this router's own address"),
             Problem::Loop(a) => format!("the way to next hop {a} leads through this route"),
             Problem::TooDeep(a) => {
@@ -364,7 +365,32 @@ impl Router {
     ) -> Result<Page<api::BgpRoute, BgpCursor>, Refused> {
         self.check_vrf(&query.vrf)?;
         let name = Some(query.vrf.as_str()).filter(|n| !n.is_empty());
-        self.bgp.show_routes(self.vrf_id(name), query, after, now)
+        self.bgp_routes(self.vrf_id(name), query, after, now)
+    }
+
+    /// The same of a table by its number. Of routes that lack a label to their next hop that is said.
+    pub(super) fn bgp_routes(
+        &mut self,
+        vrf: VrfId,
+        query: &BgpRouteQuery,
+        after: Option<BgpCursor>,
+        now: Instant,
+    ) -> Result<Page<api::BgpRoute, BgpCursor>, Refused> {
+        let mut page = self.bgp.show_routes(vrf, query, after, now)?;
+        for row in &mut page.rows {
+            let Some(hop) = crate::bgp::unreached(vrf, row) else {
+                continue;
+            };
+            match (self.rib.hop_problem(hop), self.bgp.counts_in(&hop, now)) {
+                (Some(why @ Problem::NoLabel(_)), _) => row.problem = self.problem(why),
+                (None, Some(left)) => {
+                    let (to, left) = (hop.address, left.as_secs_f64().ceil());
+                    row.problem = format!("the label to {to} is back, and used in {left} s");
+                }
+                _ => {}
+            }
+        }
+        Ok(page)
     }
 
     /// The VRFs, or the one of that name.

@@ -123,7 +123,7 @@ impl Router {
         let Target::Neighbor(iface, address) = found.target else {
             return Err("the path leads to no neighbour".into());
         };
-        let mut fecs = self.lsp_under(&spec.hop, 0);
+        let mut fecs = self.lsp_under(spec, 0);
         fecs.push(self.lsp_fec(q, &route, &spec.hop, now)?);
         let labels = found.labels.to_vec();
         let near = match address {
@@ -234,16 +234,20 @@ impl Router {
     }
 
     /// The FECs of the routes that lead to a next hop, from the outermost.
-    fn lsp_under(&self, hop: &Hop, deep: usize) -> Vec<FecElement> {
-        let (Hop::Via { address, dev: None } | Hop::Bgp { address, .. }) = *hop else {
+    fn lsp_under(&self, spec: &PathSpec, deep: usize) -> Vec<FecElement> {
+        let (Hop::Via { address, dev: None } | Hop::Bgp { address, .. }) = spec.hop else {
             return Vec::new();
         };
-        let Some(route) = self.rib.lookup(VrfId::GLOBAL, address) else {
+        let route = match spec.labels.is_empty() {
+            true => self.rib.lookup(VrfId::GLOBAL, address),
+            false => self.rib.lookup_labeled(address),
+        };
+        let Some(route) = route else {
             return Vec::new();
         };
         let own = is_lsp(route.source) || route.spec.paths.iter().any(|p| !p.labels.is_empty());
         let mut all = match carrying(&route).first() {
-            Some((spec, _)) if deep < DEEP => self.lsp_under(&spec.hop, deep + 1),
+            Some((spec, _)) if deep < DEEP => self.lsp_under(spec, deep + 1),
             _ => Vec::new(),
         };
         all.extend(own.then(|| by_source(&route)));

@@ -24,6 +24,8 @@ pub struct FollowedHop {
     pub dev: Option<IfaceId>,
     /// The table in which it is looked up: for a route of a VRF that was learned in it, that VRF's.
     pub vrf: VrfId,
+    /// Packets have labels that only it knows.
+    pub labeled: bool,
 }
 
 /// A next hop of BGP's with what is pushed for it.
@@ -170,7 +172,7 @@ impl Rib {
         out
     }
 
-    fn bgp_hop(&self, hop: FollowedHop) -> Hop {
+    pub(super) fn bgp_hop(&self, hop: FollowedHop) -> Hop {
         match hop.dev {
             Some(dev) => Hop::Via {
                 address: hop.address,
@@ -179,6 +181,7 @@ impl Rib {
             None => Hop::Bgp {
                 address: hop.address,
                 by_default: self.followed.by_default,
+                labeled: hop.labeled,
             },
         }
     }

@@ -6,10 +6,10 @@ use std::ops::Bound;
 use ipnet::IpNet;
 use net::{AdjId, IfaceId, Label, MacAddr, VrfId};
 
-use super::resolve::{Resolved, Resolver, Target, View};
+use super::resolve::{self, Resolved, Resolver, Target, View};
 use super::sets::{self, SetId};
 use super::spec::{LabelAction, LabelSpec, PathSpec, PathsSpec, Problem, Source};
-use super::{Entry, LabelEntry, Rib, Sizes};
+use super::{Entry, FollowedHop, LabelEntry, Rib, Sizes};
 
 /// A route as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,32 @@ impl Rib {
                 .find(|v| v.installed && v.source != Source::Neighbor)
         };
         self.table.covering_in(vrf, address).find_map(installed)
+    }
+
+    /// The route of the global table that packets with a label for `address` follow: mostly the same, but for one without labels of
+    /// its own.
+    #[must_use]
+    pub fn lookup_labeled(&self, address: IpAddr) -> Option<RouteView> {
+        let is_lsp = |v: &RouteView| v.paths.iter().flatten().flatten().any(|r| r.lsp);
+        let mut all = self.covering(VrfId::GLOBAL, address).peekable();
+        while all.next_if(|v| v.source == Source::Neighbor).is_some() {}
+        let longest = all.peek()?.prefix;
+        let mut there = all.take_while(|v| v.prefix == longest);
+        let found = there.find(|v| v.source != Source::Neighbor && is_lsp(v));
+        found.or_else(|| self.lookup(VrfId::GLOBAL, address))
+    }
+
+    /// Is a next hop in the subnet of an interface? Then it needs no label.
+    #[must_use]
+    pub fn is_on_link(&self, hop: FollowedHop) -> bool {
+        resolve::is_on_link(self, hop.vrf, hop.address)
+    }
+
+    /// Why a next hop that BGP follows can't be reached now.
+    #[must_use]
+    pub fn hop_problem(&self, hop: FollowedHop) -> Option<Problem> {
+        let spec = PathsSpec::single_in(hop.vrf, self.bgp_hop(hop));
+        self.explain(&spec).into_iter().find_map(Result::err)
     }
 
     /// Every route of a table that covers `address`, those of the longest prefix first; the neighbours' own among them.

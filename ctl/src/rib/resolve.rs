@@ -10,6 +10,11 @@
 //! Each next hop is looked up in the table that its path names: a VRF's, or for a labelled one the global table, as the way to
 //! another PE is (RFC 4364 5).
 //!
+//! A label means something to the router that gave it, and to no other (RFC 3031 3.1): so one is pushed only where its packet
+//! comes to that router with it on top. The next hop is the neighbour on the link itself, or each route on the way pushes
+//! labels for where it leads; the implicit null is such a one, though nothing is pushed for it (RFC 4364 5, RFC 8277 4). Routes
+//! and paths that have none are passed over for a labelled next hop, and without any it can't be reached.
+//!
 //! Departure: the longest prefix decides even while none of its routes is usable; the next hop is then unreachable, and
 //! does not fall back to a shorter prefix. So the answer depends on the routes only, never on the order in
 //! which they came, and a host behind a dead link is not sought behind the default route.
@@ -62,6 +67,8 @@ pub struct Resolved {
     pub weight: u32,
     /// It carries only while none of those that are no backups does.
     pub backup: bool,
+    /// What is under its labels gets to the router that it leads to, and to none before.
+    pub lsp: bool,
 }
 
 /// What a resolution looked at: when any of it changes, the resolution is done again.
@@ -153,11 +160,22 @@ impl<'a, V: View> Resolver<'a, V> {
                 address,
                 dev: Some(i),
             } => single(Target::Neighbor(i, address)),
-            Hop::Via { address, dev: None } => self.recurse(p.vrf, address, true),
+            Hop::Via { address, dev: None } => {
+                let under = p.pushed().next().is_some();
+                self.recurse(
+                    p.vrf,
+                    address,
+                    Ask {
+                        by_default: true,
+                        under,
+                    },
+                )
+            }
             Hop::Bgp {
                 address,
                 by_default,
-            } => self.recurse(p.vrf, address, by_default),
+                labeled: under,
+            } => self.recurse(p.vrf, address, Ask { by_default, under }),
             Hop::Neighbor { dev, address } => self.on_link(p.vrf, dev, address),
         };
         let mut out = Vec::with_capacity(below.len());
@@ -170,18 +188,20 @@ impl<'a, V: View> Resolver<'a, V> {
             if p.entropy {
                 r.entropy = r.labels.len() as u8; // at most 8
             }
+            // Without a label of its own it leads by what it stands on to the end of that, not to its own.
+            r.lsp &= discards || !p.labels.is_empty();
             out.push(r);
         }
         out
     }
 
     /// What the route to `address` comes down to.
-    fn recurse(&mut self, vrf: VrfId, address: IpAddr, by_default: bool) -> Vec<Resolved> {
+    fn recurse(&mut self, vrf: VrfId, address: IpAddr, ask: Ask) -> Vec<Resolved> {
         self.deps.addresses.push((vrf, address));
         let view = self.view;
         let mut on_link = None;
         for (prefix, routes) in view.matches(vrf, address) {
-            if prefix.prefix_len() == 0 && !by_default {
+            if prefix.prefix_len() == 0 && !ask.by_default {
                 break;
             }
             let mut routes = routes.peekable();
@@ -205,7 +225,7 @@ impl<'a, V: View> Resolver<'a, V> {
             }
             self.visited.push((vrf, prefix));
             self.of_bgp += usize::from(of_bgp);
-            let found = self.first(address, routes);
+            let found = self.first(address, routes, ask.under);
             self.of_bgp -= usize::from(of_bgp);
             self.visited.pop();
             if !of_bgp || !found.is_empty() {
@@ -220,30 +240,36 @@ impl<'a, V: View> Resolver<'a, V> {
         &mut self,
         address: IpAddr,
         routes: impl Iterator<Item = (Source, &'p [PathSpec])>,
+        under: bool,
     ) -> Vec<Resolved> {
         self.depth = self.depth.max(self.visited.len() as u32 - 1);
-        let mut found = Vec::new();
         for (source, paths) in routes {
-            found = if source == Source::Local {
-                self.fail(Problem::OwnAddress(address))
-            } else {
-                self.paths(paths)
-            };
-            if !found.is_empty() || source == Source::Local {
-                break;
+            if source == Source::Local {
+                return self.fail(Problem::OwnAddress(address));
+            }
+            let mut found = self.paths(paths);
+            found.iter_mut().for_each(|r| r.arrive(address));
+            if under && !found.is_empty() {
+                found.retain(|r| r.lsp);
+                if found.is_empty() {
+                    // Whatever else is wrong with others: this is what lacks.
+                    self.problem = Some(Problem::NoLabel(address));
+                }
+            }
+            if !found.is_empty() {
+                return found;
             }
         }
-        for r in &mut found {
-            if let Target::Glean(i) = r.target {
-                r.target = Target::Neighbor(i, address);
-            }
-        }
-        found
+        Vec::new()
     }
 
     /// A neighbour is used only while the route to it is the link that it answered on.
     fn on_link(&mut self, vrf: VrfId, dev: IfaceId, address: IpAddr) -> Vec<Resolved> {
-        let reached = self.recurse(vrf, address, true);
+        let any = Ask {
+            by_default: true,
+            under: false,
+        };
+        let reached = self.recurse(vrf, address, any);
         let target = Target::Neighbor(dev, address);
         if reached
             .iter()
@@ -256,8 +282,28 @@ impl<'a, V: View> Resolver<'a, V> {
     }
 }
 
+/// How a next hop may be reached.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    /// By the default route, too.
+    by_default: bool,
+    /// With labels on top that only it knows.
+    under: bool,
+}
+
+impl Resolved {
+    /// It is of a route to `address`.
+    fn arrive(&mut self, address: IpAddr) {
+        if let Target::Glean(i) = self.target {
+            self.target = Target::Neighbor(i, address);
+        }
+        let is_it = matches!(self.target, Target::Neighbor(_, a) if a == address);
+        self.lsp |= is_it && self.labels.is_empty();
+    }
+}
+
 /// Is the address in the subnet of an interface?
-fn is_on_link(view: &impl View, vrf: VrfId, address: IpAddr) -> bool {
+pub(super) fn is_on_link(view: &impl View, vrf: VrfId, address: IpAddr) -> bool {
     view.matches(vrf, address)
         .any(|(_, mut routes)| routes.any(|(s, _)| s == Source::Connected))
 }
@@ -269,6 +315,7 @@ fn single(target: Target) -> Vec<Resolved> {
         entropy: 0,
         weight: 1,
         backup: false,
+        lsp: true,
     }]
 }
 
@@ -301,7 +348,10 @@ fn combine(parts: Vec<(u32, Vec<Resolved>)>) -> Vec<Resolved> {
                 (o.target, &o.labels, o.entropy) == (r.target, &r.labels, r.entropy)
             });
             match same {
-                Some(at) => out[at].1 = out[at].1.saturating_add(w),
+                Some(at) => {
+                    out[at].0.lsp |= r.lsp;
+                    out[at].1 = out[at].1.saturating_add(w);
+                }
                 None if out.len() < MAX_PATHS => out.push((r, w.max(1))),
                 None => {}
             }
@@ -335,6 +385,7 @@ mod tests {
             entropy: 0,
             weight,
             backup: false,
+            lsp: true,
         }
     }
 

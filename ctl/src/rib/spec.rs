@@ -98,6 +98,8 @@ pub enum Hop {
         address: IpAddr,
         /// A way that only the default route knows is one.
         by_default: bool,
+        /// Packets have labels that only it knows: there must be an LSP to it, or it is on the link.
+        labeled: bool,
     },
     /// The destination is itself on the link of that interface.
     Dev(IfaceId),
@@ -235,6 +237,8 @@ pub enum Problem {
     Down(IfaceId),
     /// No route leads to the next hop.
     NoRoute(IpAddr),
+    /// A route leads to the next hop, and no label: what is meant for it would be taken for theirs by the routers before it.
+    NoLabel(IpAddr),
     /// The next hop is an address of this router.
     OwnAddress(IpAddr),
     /// The way to the next hop leads through this very route.

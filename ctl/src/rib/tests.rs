@@ -630,7 +630,7 @@ fn single_changes_overtake_great_ones() {
 // ---- the obvious RIB ----
 
 /// Where to, with which labels, and whether as a backup.
-type Found = (Target, Vec<u32>, bool);
+type Found = (Target, Vec<u32>, bool, bool);
 
 /// One thing that happens to the RIB.
 #[derive(Clone, Debug)]
@@ -709,6 +709,7 @@ impl Obvious {
             PathSpec::new(Hop::Bgp {
                 address: *a,
                 by_default,
+                labeled: wants_label(a),
             })
         };
         v.extend((self.bgp.iter()).map(|(p, (s, hops))| (*p, *s, hops.iter().map(hop).collect())));
@@ -720,7 +721,8 @@ impl Obvious {
         self.ifaces.get(&i.0).is_some_and(|x| x.0)
     }
 
-    /// What a list of paths comes down to, unweighted: target, labels, whether it is a backup.
+    /// What a list of paths comes down to, unweighted: target, labels, whether it is a backup, whether labels below those get where
+    /// it leads.
     fn resolve(&self, paths: &[PathSpec], seen: &[(IpNet, bool)]) -> BTreeSet<Found> {
         let mut out = BTreeSet::new();
         for p in paths {
@@ -731,35 +733,45 @@ impl Obvious {
                 .filter(|l| *l != 3)
                 .collect();
             let below: BTreeSet<Found> = match p.hop {
-                Hop::Dev(i) if self.up(i) => [(Target::Glean(i), vec![], false)].into(),
-                Hop::Local(i) if self.up(i) => [(Target::Local(i), vec![], false)].into(),
+                Hop::Dev(i) if self.up(i) => [(Target::Glean(i), vec![], false, true)].into(),
+                Hop::Local(i) if self.up(i) => [(Target::Local(i), vec![], false, true)].into(),
                 Hop::Via {
                     address,
                     dev: Some(i),
-                } if self.up(i) => [(Target::Neighbor(i, address), vec![], false)].into(),
-                Hop::Via { address, dev: None } => self.follow(address, seen, true),
+                } if self.up(i) => [(Target::Neighbor(i, address), vec![], false, true)].into(),
+                Hop::Via { address, dev: None } => {
+                    self.follow(address, seen, (true, !own.is_empty()))
+                }
                 Hop::Bgp {
                     address,
                     by_default,
-                } => self.follow(address, seen, by_default),
-                Hop::Discard(d) => [(Target::Discard(d), vec![], false)].into(),
+                    labeled,
+                } => self.follow(address, seen, (by_default, labeled)),
+                Hop::Discard(d) => [(Target::Discard(d), vec![], false, true)].into(),
                 _ => BTreeSet::new(),
             };
-            for (t, outer, backup) in below {
+            for (t, outer, backup, lsp) in below {
                 let labels = if matches!(t, Target::Discard(_)) {
                     outer
                 } else {
                     [outer, own.clone()].concat()
                 };
                 if labels.len() <= 8 {
-                    out.insert((t, labels, backup || p.backup));
+                    let lsp = lsp && !p.labels.is_empty() || matches!(t, Target::Discard(_));
+                    out.insert((t, labels, backup || p.backup, lsp));
                 }
             }
         }
         out
     }
 
-    fn follow(&self, address: IpAddr, seen: &[(IpNet, bool)], by_default: bool) -> BTreeSet<Found> {
+    /// Also by default, and only by LSPs?
+    fn follow(
+        &self,
+        address: IpAddr,
+        seen: &[(IpNet, bool)],
+        (by_default, labeled): (bool, bool),
+    ) -> BTreeSet<Found> {
         let routes = self.routes();
         let mut around: Vec<_> = routes.iter().filter(|r| r.0.contains(&address)).collect();
         around.sort_by_key(|r| (std::cmp::Reverse(r.0.prefix_len()), r.1));
@@ -781,7 +793,7 @@ impl Obvious {
                 return BTreeSet::new();
             }
             let seen = [seen, &[(longest, of_bgp)]].concat();
-            let found = self.first(address, &here, &seen);
+            let found = self.first(address, &here, &seen, labeled);
             if !of_bgp || !found.is_empty() {
                 return found;
             }
@@ -794,18 +806,22 @@ impl Obvious {
         address: IpAddr,
         routes: &[&&(IpNet, Source, Vec<PathSpec>)],
         seen: &[(IpNet, bool)],
+        labeled: bool,
     ) -> BTreeSet<Found> {
         for (_, source, paths) in routes {
             if *source == Source::Local {
                 return BTreeSet::new();
             }
             let found = self.resolve(paths, seen);
+            let on_link = |(t, l, b, lsp): Found| match t {
+                Target::Glean(i) => (Target::Neighbor(i, address), l, b, true),
+                Target::Neighbor(_, a) if a == address && l.is_empty() => (t, l, b, true),
+                t => (t, l, b, lsp),
+            };
+            let found = found.into_iter().map(on_link);
+            let found: BTreeSet<Found> = found.filter(|f| f.3 || !labeled).collect();
             if !found.is_empty() {
-                let on_link = |(t, l, b)| match t {
-                    Target::Glean(i) => (Target::Neighbor(i, address), l, b),
-                    t => (t, l, b),
-                };
-                return found.into_iter().map(on_link).collect();
+                return found;
             }
         }
         BTreeSet::new()
@@ -827,17 +843,17 @@ impl Obvious {
             let found = self.resolve(&paths, &[]);
             if !found.is_empty() {
                 out.entry(p).or_insert_with(|| {
-                    found.into_iter().map(|(t, l, b)| (name(t, b), l)).collect()
+                    found
+                        .into_iter()
+                        .map(|(t, l, b, _)| (name(t, b), l))
+                        .collect()
                 });
             }
         }
         for (i, a) in &self.neighbors {
             let target = Target::Neighbor(IfaceId(*i), *a);
-            let reached = self.follow(*a, &[], true);
-            if [true, false]
-                .map(|b| reached.contains(&(target, vec![], b)))
-                .contains(&true)
-            {
+            let reached = self.follow(*a, &[], (true, false));
+            if reached.iter().any(|r| r.0 == target && r.1.is_empty()) {
                 out.entry(host(*a))
                     .or_insert_with(|| [(name(target, false), vec![])].into());
             }
@@ -912,7 +928,13 @@ fn followed(address: IpAddr) -> FollowedHop {
         address,
         dev: None,
         vrf: VrfId::GLOBAL,
+        labeled: wants_label(&address),
     }
+}
+
+/// Some are those of routes with labels.
+fn wants_label(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V4(a) if a.octets()[2] == 3)
 }
 
 fn is_even(hop: &FollowedHop) -> bool {
@@ -966,7 +988,8 @@ proptest! {
         settle(&mut rib, &mut mirror);
         told.extend(rib.take_followed());
         for (hop, metric) in &told {
-            let found = obvious.follow(hop.address, &[], obvious.by_default);
+            let ask = (obvious.by_default, hop.labeled);
+            let found = obvious.follow(hop.address, &[], ask);
             prop_assert_eq!(metric.is_some(), !found.is_empty(), "{:?}", hop);
         }
         let found: BTreeMap<_, BTreeSet<_>> = mirror

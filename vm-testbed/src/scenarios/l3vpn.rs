@@ -12,6 +12,7 @@
 pub mod edges;
 pub mod hostile;
 pub mod inter_as;
+pub mod label_lost;
 pub mod refusals;
 pub mod targets;
 

@@ -181,6 +181,11 @@ pub const ALL: &[Scenario] = &[
         pic::backup,
     ),
     quick(
+        "l3vpn/label-lost",
+        "LDP's label to the PE in use is lost while the IP route to it stays: the other PE carries, no frame is sent without it, and it returns",
+        l3vpn::label_lost::label_lost,
+    ),
+    quick(
         "l3vpn/labels",
         "labels of a VPN's routes, one each or one for all; a restart, other modes while packets pass; entropy labels below them",
         l3vpn_labels::labels,

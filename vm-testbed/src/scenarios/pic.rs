@@ -20,8 +20,8 @@ use crate::progress;
 use crate::suite::Options;
 
 /// The customer's prefix, and a host in it.
-const SITE: &str = "10.77.0.0/24";
-const INSIDE: &str = "10.77.0.1";
+pub(super) const SITE: &str = "10.77.0.0/24";
+pub(super) const INSIDE: &str = "10.77.0.1";
 /// What both PEs tell with a label.
 const LABELED: &str = "203.0.113.7/32";
 
@@ -64,7 +64,8 @@ fn edge(flavor: &Flavor, n: u8) -> Config {
         c = c.interface(&dev, &dev, &own, "mpls = true").route(
             &format!("192.0.2.{other}/32"),
             &there,
-            "",
+            // It is the other end of the link itself.
+            "label = [3]",
         );
         bgp += &format!(
             "[bgp.neighbor.\"192.0.2.{other}\"]\nas = 64512\nfamilies = [\"vpnv4\", \"ipv4-labeled-unicast\"]\n\
@@ -180,7 +181,7 @@ fn choose(a: &Appliance, what: &str, want: [Option<&str>; 2]) -> Result<()> {
 }
 
 /// The ways of a route: address, whether it stands by, whether it carries; and its labels.
-fn ways(a: &Appliance, route: &str) -> Result<Vec<(String, bool, bool, Value)>> {
+pub(super) fn ways(a: &Appliance, route: &str) -> Result<Vec<(String, bool, bool, Value)>> {
     let all = a.json(&format!("route show {route}"))?;
     let via = all[0]["via"].as_array();
     let one = |v: &Value| {
@@ -196,18 +197,19 @@ fn ways(a: &Appliance, route: &str) -> Result<Vec<(String, bool, bool, Value)>> 
     Ok(via.into_iter().flatten().filter_map(one).collect())
 }
 
-/// Packets without end to the site, every five milliseconds.
-struct Steady(Child);
+/// Packets without end.
+pub(super) struct Steady(Child);
 
 impl Steady {
-    fn start(from: &Netns) -> Result<Self> {
+    /// To that address, one in so many seconds.
+    pub(super) fn start(from: &Netns, to: &str, every: &str) -> Result<Self> {
         let mut c = from.command("ping");
-        c.args(["-n", "-i", "0.005", "-W", "1", INSIDE]);
+        c.args(["-n", "-i", every, "-W", "1", to]);
         Ok(Self(c.stdout(Stdio::piped()).spawn()?))
     }
 
     /// How many were sent, and how many of them not answered.
-    fn end(self) -> Result<(u32, u32)> {
+    pub(super) fn end(self) -> Result<(u32, u32)> {
         let pid = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT)?;
         let out = self.0.wait_with_output()?;
@@ -224,7 +226,7 @@ impl Steady {
 
 /// Has `cut` done while packets flow; most of them must get through all the same.
 fn while_flowing(bed: &Bed, what: &str, cut: impl FnOnce() -> Result<()>) -> Result<()> {
-    let steady = Steady::start(&bed.near)?;
+    let steady = Steady::start(&bed.near, INSIDE, "0.005")?;
     std::thread::sleep(secs(1));
     let done = cut();
     std::thread::sleep(secs(1));

@@ -77,6 +77,8 @@ pub struct Speaker {
     pub multipath: Multipath,
     /// Of which routes a second way is kept ready.
     pub backup: Backup,
+    /// Seconds after which a label to a next hop that was lost and is back is used again.
+    pub label_delay: u32,
     /// How MULTI_EXIT_DISC is compared.
     pub med: Med,
     /// Among external routes that are alike the oldest wins (RFC 5004), not the lowest identifier (RFC 4271 9.1.2.2 f).
@@ -92,6 +94,9 @@ pub struct Speaker {
     /// Routes of other sources told to all neighbours.
     pub redistribute: Vec<Redistribute>,
 }
+
+/// As long as LDP takes to hear of the other labels of a router that has just come.
+const LABEL_DELAY: u32 = 2;
 
 impl Speaker {
     /// A speaker of that AS, all else as by default.
@@ -110,6 +115,7 @@ impl Speaker {
             confederation: None,
             multipath: Multipath::default(),
             backup: Backup::default(),
+            label_delay: LABEL_DELAY,
             med: Med::default(),
             prefer_oldest: false,
             best_external: false,

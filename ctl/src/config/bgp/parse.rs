@@ -31,7 +31,7 @@ pub(in crate::config) struct Draft {
     pub(super) places: HashMap<Scope, (usize, HashMap<&'static str, usize>)>,
 }
 
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "as",
     "listen",
     "port",
@@ -44,6 +44,7 @@ const KEYS: [&str; 22] = [
     "confederation",
     "multipath",
     "backup",
+    "label-delay",
     "med",
     "prefer-oldest",
     "best-external",
@@ -129,6 +130,9 @@ fn speaker(table: &Table<'_>, places: &mut Places, log: &mut Log<'_>) -> Speaker
         confederation: value(table, "confederation", &mut own, log),
         multipath: value(table, "multipath", &mut own, log).unwrap_or_default(),
         backup: value(table, "backup", &mut own, log).unwrap_or_default(),
+        label_delay: table
+            .number("label-delay", 0, 300, log)
+            .unwrap_or(default.label_delay),
         med: value(table, "med", &mut own, log).unwrap_or_default(),
         prefer_oldest: table.boolean("prefer-oldest", log).unwrap_or(false),
         best_external: table.boolean("best-external", log).unwrap_or(false),

@@ -50,6 +50,9 @@ fn speaker(s: &Speaker) -> Table {
     if !s.install {
         set(&mut table, "install", false);
     }
+    if s.label_delay != default.label_delay {
+        set(&mut table, "label-delay", i64::from(s.label_delay));
+    }
     let words = [
         ("hold-time", s.hold_time.map(|v| v.write())),
         ("connect-retry", s.connect_retry.map(|v| v.write())),

@@ -39,6 +39,7 @@ cluster-id = "192.0.2.9"
 confederation = { id = 64999, members = [64514, 64513] }
 multipath = { ebgp = 4, ibgp = 2, relaxed = true }
 backup = ["unicast", "vpn"]
+label-delay = 20
 med = { always-compare = true }
 distance = { ebgp = 30 }
 prefer-oldest = true
@@ -584,6 +585,7 @@ pub(in crate::config) fn some_bgp() -> impl Strategy<Value = Bgp> {
                     always_compare: b,
                     missing_as_worst: c,
                 },
+                label_delay: asn % 301,
                 restart_time: restart.filter(|r| *r < 4096).map(Number),
                 restart_deferral: restart.filter(|r| *r <= 3600).map(Number),
                 ..Speaker::new(asn)

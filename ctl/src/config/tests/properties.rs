@@ -105,6 +105,9 @@ fn hops(names: Vec<String>, zero_ok: bool) -> impl Strategy<Value = Vec<NextHop>
         for hop in &mut hops {
             if !zero_ok {
                 hop.label.retain(|l| !l.is_reserved());
+                if hop.label.is_empty() && hop.weight == 4 {
+                    hop.label.push(Label::IMPLICIT_NULL);
+                }
             }
         }
         hops

@@ -7,6 +7,7 @@ fn hop(a: &str) -> FollowedHop {
         address: ip(a),
         dev: None,
         vrf: VrfId::GLOBAL,
+        labeled: true,
     }
 }
 
@@ -113,4 +114,154 @@ fn an_entropy_label_goes_below_an_lsp_whose_end_knows_it() {
     r.set_labeled(p, Some((Source::LabeledIbgp, &own)));
     settle(&mut r, &mut m);
     assert_eq!(out(&m, far), (vec![500], 1));
+}
+
+fn problem(r: &Rib, a: &str) -> Option<Problem> {
+    r.hop_problem(hop(a))
+}
+
+/// RFC 4364 5: an IP route to another PE is no LSP.
+#[test]
+fn without_a_label_on_the_way_there_is_none() {
+    let (mut r, mut m) = two();
+    let (p, pe) = (net("203.0.113.0/24"), net("192.0.2.9/32"));
+    let with = labeled(&r, "192.0.2.9", &[500]);
+    r.set_labeled(p, Some((Source::LabeledIbgp, &with)));
+    let null = labeled(&r, "192.0.2.9", &[3]);
+    r.set_labeled(net("198.51.100.0/24"), Some((Source::LabeledIbgp, &null)));
+    r.follow(hop("192.0.2.9"));
+    r.follow(FollowedHop {
+        labeled: false,
+        ..hop("192.0.2.9")
+    });
+    let told = |r: &mut Rib| -> Vec<(bool, bool)> {
+        let all = r.take_followed().into_iter();
+        all.map(|(h, metric)| (h.labeled, metric.is_some()))
+            .collect()
+    };
+    let out = |m: &Mirror| {
+        ["203.0.113.0/24", "198.51.100.0/24"].map(|p| m.at(p).map(|all| all[0].1.clone()))
+    };
+    let none = [None, None];
+    let lacks = Some(Problem::NoLabel(ip("192.0.2.9")));
+    settle(&mut r, &mut m);
+    assert_eq!(
+        problem(&r, "192.0.2.9"),
+        Some(Problem::NoRoute(ip("192.0.2.9")))
+    );
+    assert_eq!(told(&mut r), [(false, false), (true, false)]);
+
+    // A way for IP packets alone.
+    r.set_static(VrfId::GLOBAL, pe, paths(&[via("10.0.1.2", &[])]));
+    settle(&mut r, &mut m);
+    assert_eq!((out(&m), problem(&r, "192.0.2.9")), (none.clone(), lacks));
+    assert_eq!(told(&mut r), [(false, true)]);
+    // LDP has a label, which may be the implicit null; then it has none any more.
+    for (label, want) in [(17, vec![17]), (3, vec![])] {
+        r.set_ldp(pe, paths(&[via("10.0.1.2", &[label])]).as_ref());
+        settle(&mut r, &mut m);
+        let both = [[want.clone(), vec![500]].concat(), want];
+        assert_eq!((out(&m), problem(&r, "192.0.2.9")), (both.map(Some), None));
+        assert_eq!(told(&mut r), [(true, true)]);
+        r.set_ldp(pe, None);
+        settle(&mut r, &mut m);
+        assert_eq!((out(&m), problem(&r, "192.0.2.9")), (none.clone(), lacks));
+        assert_eq!(told(&mut r), [(true, false)]);
+    }
+    // By hand.
+    r.set_static(VrfId::GLOBAL, pe, paths(&[via("10.0.1.2", &[3])]));
+    settle(&mut r, &mut m);
+    assert_eq!(out(&m), [Some(vec![500]), Some(vec![])]);
+    // A label to the router before it is none to it.
+    r.set_static(
+        VrfId::GLOBAL,
+        net("192.0.2.8/32"),
+        paths(&[via("10.0.2.2", &[18])]),
+    );
+    r.set_static(VrfId::GLOBAL, pe, paths(&[via("192.0.2.8", &[])]));
+    settle(&mut r, &mut m);
+    assert_eq!((out(&m), problem(&r, "192.0.2.9")), (none, lacks));
+    r.set_static(VrfId::GLOBAL, pe, paths(&[via("192.0.2.8", &[19])]));
+    settle(&mut r, &mut m);
+    assert_eq!(out(&m), [Some(vec![18, 19, 500]), Some(vec![18, 19])]);
+}
+
+/// What has labels goes by what has some; other packets need not.
+#[test]
+fn of_several_ways_those_with_labels_are_taken() {
+    let (mut r, mut m) = two();
+    let (p, pe) = (net("203.0.113.0/24"), net("192.0.2.9/32"));
+    let with = labeled(&r, "192.0.2.9", &[500]);
+    r.set_labeled(p, Some((Source::LabeledIbgp, &with)));
+    r.set_static(
+        VrfId::GLOBAL,
+        pe,
+        paths(&[via("10.0.1.2", &[]), via("10.0.2.2", &[])]),
+    );
+    r.set_ldp(
+        pe,
+        paths(&[via("10.0.1.2", &[]), via("10.0.2.2", &[17])]).as_ref(),
+    );
+    settle(&mut r, &mut m);
+    let hops = |m: &Mirror, p: &str| m.at(p).unwrap_or_default();
+    assert_eq!(hops(&m, "192.0.2.9/32").len(), 2);
+    let one = ("10.0.2.2 on 2".to_owned(), vec![17, 500], 1);
+    assert_eq!(hops(&m, "203.0.113.0/24"), [one]);
+    // BGP's with a label stands behind the static route that has none.
+    r.set_ldp(pe, None);
+    let transport = labeled(&r, "10.0.1.2", &[30]);
+    r.set_labeled(pe, Some((Source::LabeledIbgp, &transport)));
+    settle(&mut r, &mut m);
+    let plain: Vec<_> = hops(&m, "192.0.2.9/32").into_iter().map(|h| h.1).collect();
+    assert_eq!(plain, [[0u32; 0]; 2], "packets without labels");
+    let one = ("10.0.1.2 on 1".to_owned(), vec![30, 500], 1);
+    assert_eq!(hops(&m, "203.0.113.0/24"), [one]);
+    let way = r.lookup_labeled(ip("192.0.2.9")).unwrap();
+    assert_eq!(way.source, Source::LabeledIbgp);
+    assert_eq!(
+        r.lookup(VrfId::GLOBAL, ip("192.0.2.9")).unwrap().source,
+        Source::Static
+    );
+}
+
+/// The backup of a VPN carries from the moment that the label goes, before BGP knows; and prefixes are not touched.
+#[test]
+fn a_backup_carries_while_the_label_is_lost() {
+    let (mut r, mut m) = two();
+    let red = VrfId(7);
+    let p = net("203.0.113.0/24");
+    for (pe, link) in [("192.0.2.2/32", "10.0.1.2"), ("192.0.2.3/32", "10.0.2.2")] {
+        r.set_static(VrfId::GLOBAL, net(pe), paths(&[via(link, &[])]));
+        r.set_ldp(net(pe), paths(&[via(link, &[3])]).as_ref());
+    }
+    let one = |a: &str, label, backup| LabeledHop {
+        hop: hop(a),
+        labels: stack(&[label]),
+        backup,
+    };
+    let both = [one("192.0.2.2", 500, false), one("192.0.2.3", 600, true)];
+    let spec = r.labeled_paths(&both, TtlMode::Uniform);
+    let set = r.paths(&spec);
+    r.set_bgp_in(red, p, Some((Source::Ibgp, set)));
+    settle(&mut r, &mut m);
+    let out = |m: &Mirror| m.content(m.vrfs[&(red, p)]);
+    let used = vec![
+        ("10.0.1.2 on 1".to_owned(), vec![500], 1),
+        ("backup 10.0.2.2 on 2".to_owned(), vec![600], 1),
+    ];
+    assert_eq!(out(&m), used);
+    let (group, writes) = (m.vrfs[&(red, p)], m.writes);
+    let pe = net("192.0.2.2/32");
+    r.set_ldp(pe, None);
+    settle(&mut r, &mut m);
+    let left = [("backup 10.0.2.2 on 2".to_owned(), vec![600], 1)];
+    assert_eq!(out(&m), left);
+    r.set_ldp(pe, paths(&[via("10.0.1.2", &[3])]).as_ref());
+    settle(&mut r, &mut m);
+    assert_eq!(out(&m), used);
+    assert_eq!(
+        (m.vrfs[&(red, p)], m.writes - writes),
+        (group, 2),
+        "LDP's own"
+    );
 }

@@ -121,6 +121,7 @@ fn what_changes_is_told_when_it_is_known() {
         address: ip("10.0.1.2"),
         dev: None,
         vrf: VrfId::GLOBAL,
+        labeled: false,
     }]);
     r.set_bgp(p, Some((Source::Ebgp, set)));
     settle(&mut r, &mut m);
@@ -136,6 +137,7 @@ fn its_routes_come_before_static_ones_and_carry_those_of_bgp() {
         address: ip("192.0.2.9"),
         dev: None,
         vrf: VrfId::GLOBAL,
+        labeled: false,
     }]);
     r.set_bgp(net("203.0.113.0/24"), Some((Source::Ibgp, set)));
     settle(&mut r, &mut m);

@@ -205,6 +205,7 @@ fn edge(n: u8) -> FollowedHop {
         address: IpAddr::from([192, 0, 2, n]),
         dev: None,
         vrf: VrfId::GLOBAL,
+        labeled: false,
     }
 }
 
@@ -410,6 +411,7 @@ fn a_full_table_of_bgp() {
     r.set_interface(IfaceId(1), iface(1, true, &["10.0.1.1/24"]));
     let hops: Vec<FollowedHop> = (2..32u8)
         .map(|n| FollowedHop {
+            labeled: false,
             address: IpAddr::from([10, 0, 1, n]),
             dev: None,
             vrf: VrfId::GLOBAL,

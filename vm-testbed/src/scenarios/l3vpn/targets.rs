@@ -43,7 +43,7 @@ pub(super) fn edge(o: &Options) -> Config {
         .router_id("192.0.2.2")
         .interface("core0", "core", &["10.1.0.2/24"], "mpls = true")
         // To the other client, whose address is the next hop of what it has.
-        .route("10.9.0.0/24", "10.1.0.1", "")
+        .route("10.9.0.0/24", "10.1.0.1", "label = [300]")
         .section(&format!("[bgp]\nas = 64512\n{}", neighbor("10.1.0.1", "")));
     for (i, (vrf, _)) in VRFS.iter().enumerate() {
         c = customer(c, vrf, 2).section(&format!(
