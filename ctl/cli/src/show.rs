@@ -157,6 +157,9 @@ pub(crate) fn label(out: &mut dyn Write, label: &LabelRoute) -> io::Result<()> {
     if !matches!(label.owner.as_str(), "" | "static") {
         tail = format!("({} {}) {tail}", label.owner, label.fec);
     }
+    if let Some(left) = label.leaving_s {
+        tail = format!("{} leaving, {:.0} s", tail.trim_end(), left.ceil());
+    }
     let first = if label.via.is_empty() { "lookup" } else { "" };
     entry(out, &head, first, &label.via, tail.trim_end())
 }

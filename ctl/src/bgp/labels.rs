@@ -10,8 +10,10 @@
 //! has it, it has one of the dynamic range as if it had no index, and why is kept to be shown (4.1); who came first keeps a label.
 //!
 //! Left out: labels per next hop, or for all prefixes of a neighbour. They would save entries (there are a million), but a prefix
-//! that moves to another next hop would have to be told anew. A prefix that gets another label has no entry under the old one
-//! from then on, though neighbours may send such frames until they have read of the new one.
+//! that moves to another next hop would have to be told anew.
+//!
+//! A prefix that gets another label keeps the entry of the old one until the manager gives that to others: neighbours may send
+//! such frames until they have read of the new one. It goes where the new one goes, and ends with the prefix.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -27,6 +29,8 @@ use crate::rib::spec::{LabelAction, LabelSpec, PathsSpec, TtlMode};
 #[derive(Debug, Default)]
 struct One {
     label: Option<Label>,
+    /// Those before it that leave.
+    old: Vec<Label>,
     /// It is that of its index.
     segment: bool,
     /// It is told as a prefix of ours, with a label.
@@ -164,9 +168,11 @@ impl Bound {
             let one = self.all.remove(fec)?;
             self.refused.remove(fec);
             if let Some(label) = one.label {
-                rib.set_label(label, None);
+                // One of ours may be told with another sort of label from now on.
+                rib.leave_if_popped(label);
                 from.manager.release(one.owner(fec), fec, from.now);
             }
+            one.old.iter().for_each(|l| rib.end_leaving(*l));
             return None;
         }
         let index = one.index();
@@ -176,13 +182,17 @@ impl Bound {
         }
         let one = self.all.get_mut(fec)?;
         relabel(one, fec, segment, from, rib);
-        let label = one.label?;
         let action = match &one.paths {
             Some(paths) => LabelAction::Forward(paths.clone()),
             None => LabelAction::PopLookup(VrfId::GLOBAL),
         };
         let ttl = from.ttl;
-        rib.set_label(label, Some(LabelSpec { action, ttl }));
+        let spec = LabelSpec { action, ttl };
+        let label = one.label;
+        one.old
+            .retain(|l| Some(*l) != label && rib.set_leaving(*l, &spec));
+        let label = label?;
+        rib.set_label(label, Some(spec));
         Some(Given {
             label,
             segment: one.segment,
@@ -220,6 +230,7 @@ impl Bound {
     /// All of them are taken back.
     pub(super) fn clear(&mut self, manager: &mut Manager, rib: &mut Rib, now: Instant) {
         for (fec, one) in std::mem::take(&mut self.all) {
+            one.old.iter().for_each(|l| rib.end_leaving(*l));
             let Some(label) = one.label else { continue };
             rib.set_label(label, None);
             manager.release(one.owner(&fec), &fec, now);
@@ -236,7 +247,7 @@ fn owner(fec: &Fec) -> Owner {
     }
 }
 
-/// Gives a prefix the label of its index, or one of the dynamic range; the entry of another that it had goes.
+/// Gives a prefix the label of its index, or one of the dynamic range; another that it had leaves.
 fn relabel(one: &mut One, fec: &Fec, segment: Option<Label>, from: &mut Source<'_>, rib: &mut Rib) {
     let old = one.label;
     if old.is_some() && one.segment != segment.is_some() {
@@ -253,7 +264,8 @@ fn relabel(one: &mut One, fec: &Fec, segment: Option<Label>, from: &mut Source<'
         }
     }
     if let Some(old) = old.filter(|_| one.label != old) {
-        rib.set_label(old, None);
+        rib.leave_label(old);
+        one.old.push(old);
     }
 }
 
@@ -271,13 +283,17 @@ mod tests {
         PathsSpec::single(Hop::Discard(Discard::Blackhole))
     }
 
-    /// What becomes of packets with a label: "swap", "pop", or nothing.
+    /// What becomes of packets with a label: "swap", "pop", or nothing; and whether it leaves.
     fn entry(rib: &Rib, label: Label) -> &'static str {
-        match rib.label(label).map(|v| v.spec.action.clone()) {
-            Some(LabelAction::Forward(_)) => "swap",
-            Some(LabelAction::PopLookup(_)) => "pop",
-            Some(LabelAction::PopLast) => "pop the last",
-            None => "",
+        let action = rib.label(label).map(|v| v.spec.action.clone());
+        match (action, rib.is_leaving(label)) {
+            (Some(LabelAction::Forward(_)), false) => "swap",
+            (Some(LabelAction::Forward(_)), true) => "swap, leaving",
+            (Some(LabelAction::PopLookup(_)), false) => "pop",
+            (Some(LabelAction::PopLookup(_)), true) => "pop, leaving",
+            (Some(LabelAction::PopLast), _) => "pop the last",
+            (None, false) => "",
+            (None, true) => "left behind",
         }
     }
 
@@ -360,7 +376,7 @@ mod tests {
         assert_eq!(lab.gone(a), Some(first));
         assert_eq!(lab.entry(first), "pop");
         assert_eq!(lab.own(a, None), None);
-        assert_eq!(lab.entry(first), "");
+        assert_eq!(lab.entry(first), "pop, leaving");
         // It rests, and comes back for the same prefix alone.
         assert_ne!(lab.learned("192.0.2.3/32", None), Some(first));
         assert_eq!(lab.learned(a, None), Some(first));
@@ -382,19 +398,62 @@ mod tests {
         assert_eq!(lab.manager.user(label), Some((Owner::SegmentRouting, &fec)));
         // Another index, none, and it again: its entry is where its label is.
         assert_eq!(lab.learned(a, Some(8)), Some(16_008));
-        assert_eq!((lab.entry(16_007), lab.entry(16_008)), ("", "swap"));
+        let both = |lab: &Lab, a, b| (lab.entry(a), lab.entry(b));
+        let moved = ("swap, leaving", "swap");
+        assert_eq!(both(&lab, 16_007, 16_008), moved);
         let dynamic = lab.learned(a, None).unwrap();
         assert!(dynamic >= 100_000, "{dynamic}");
-        assert_eq!((lab.entry(16_008), lab.entry(dynamic)), ("", "swap"));
+        assert_eq!(both(&lab, 16_008, dynamic), moved);
         assert_eq!(lab.learned(a, Some(7)), Some(16_007));
-        assert_eq!(lab.entry(dynamic), "");
+        assert_eq!(both(&lab, dynamic, 16_007), moved);
+        assert_eq!(both(&lab, 16_008, 16_007), moved);
         // Of one of ours; what is learned beside it with no index does not take it away.
         let own = Some(OwnPrefix { index: Some(1) });
         assert_eq!(lab.own(b, own), Some((16_001, true)));
         assert_eq!(lab.entry(16_001), "pop");
         assert_eq!(lab.learned(b, None), Some(16_001));
         assert_eq!(lab.own(b, None).map(|g| g.1), Some(false));
-        assert_eq!(lab.entry(16_001), "");
+        assert_eq!(lab.entry(16_001), "swap, leaving");
+    }
+
+    /// Frames of neighbours that have not heard of another label go on, where those with the new one go, for as long as nobody else
+    /// gets it.
+    #[test]
+    fn the_label_before_leaves() {
+        let mut lab = Lab::new(Some((16_000, 16_009)));
+        let a = "192.0.2.1/32";
+        let fec = Fec::Prefix(net(a));
+        let to = |lab: &Lab, label| lab.rib.label(Label::new(label).unwrap()).map(|v| v.spec);
+        assert_eq!(lab.learned(a, Some(7)), Some(16_007));
+        let next = lab.learned(a, None).unwrap();
+        assert_eq!(lab.entry(16_007), "swap, leaving");
+        // Its route changes, and it with it.
+        let other = PathsSpec::single(Hop::Discard(Discard::Prohibit));
+        lab.with(|l| l.learned(fec.clone(), Some((other, None)), true));
+        assert_eq!(to(&lab, 16_007), to(&lab, next));
+        assert_eq!(lab.learned(a, Some(8)), Some(16_008));
+        assert_eq!(lab.entry(next), "swap, leaving");
+        lab.now += std::time::Duration::from_secs(61);
+        lab.manager.tick(lab.now);
+        let freed = lab.manager.take_freed();
+        assert_eq!(freed.len(), 2);
+        for label in freed {
+            lab.rib.end_leaving(label);
+        }
+        // What has ended does not come back with the next change.
+        lab.learned(a, Some(8));
+        assert_eq!((lab.entry(16_007), lab.entry(next)), ("", ""));
+        // The prefix goes, and all with it; but for one of ours, which may be told in another way.
+        assert_eq!(lab.learned(a, Some(9)), Some(16_009));
+        assert_eq!(lab.gone(a), None);
+        assert_eq!((lab.entry(16_008), lab.entry(16_009)), ("", ""));
+        let (own, _) = lab.own(a, OWN).unwrap();
+        assert_eq!(lab.own(a, None), None);
+        assert_eq!(lab.entry(own), "pop, leaving");
+        lab.rib.end_leaving_into(|vrf| vrf == VrfId::GLOBAL);
+        assert_eq!(lab.entry(own), "pop, leaving");
+        lab.rib.end_leaving_into(|_| false);
+        assert_eq!(lab.entry(own), "");
     }
 
     #[test]
@@ -428,7 +487,8 @@ mod tests {
         lab.now += std::time::Duration::from_secs(60);
         assert!(lab.manager.tick(lab.now), "who waits is told");
         assert_eq!(lab.learned(b, Some(7)), Some(16_007));
-        assert_eq!((lab.refusal(b).as_str(), lab.entry(other)), ("", ""));
+        let left = (String::new(), "swap, leaving");
+        assert_eq!((lab.refusal(b), lab.entry(other)), left);
         let mut lab = Lab::new(None);
         assert!(lab.learned(a, Some(7)).is_some());
         assert!(lab.refusal(a).contains("set label-range.srgb"));

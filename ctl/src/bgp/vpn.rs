@@ -61,6 +61,8 @@ pub(super) struct Vpns {
     /// What the speaker was told.
     told: Vec<Vrf>,
     labels: BTreeMap<VrfId, Bound>,
+    /// The VRFs that tell their routes: labels that lead into them leave, those into others go at once.
+    telling: BTreeMap<VrfId, VrfName>,
     /// How labels that routes of a VRF push deal with the TTL, and whether an entropy label goes below them.
     push: BTreeMap<VrfId, (TtlMode, bool)>,
     own: BTreeMap<(VrfId, IpNet), Protocol>,
@@ -141,6 +143,7 @@ impl Vpns {
         let mut told = Vec::new();
         let before = std::mem::take(&mut self.push);
         let mut each = BTreeMap::new();
+        let mut telling = BTreeMap::new();
         for (name, conf) in &valid.vrfs {
             let Some(id) = links.vrf(Some(name)) else {
                 continue;
@@ -151,6 +154,9 @@ impl Vpns {
                 speaker.tell_again_in(VrfNo(id.0));
             }
             let exports = conf.rd.is_some() && !conf.export.is_empty();
+            if exports {
+                telling.insert(id, name.clone());
+            }
             let each_its_own = exports && conf.label_mode == LabelMode::PerPrefix;
             if each_its_own {
                 each.insert(id, (name.clone(), ttl));
@@ -186,6 +192,10 @@ impl Vpns {
             });
             speaker.set_own_addresses_in(VrfNo(id.0), links.addresses_in(id));
         }
+        let before = std::mem::replace(&mut self.telling, telling);
+        rib.end_leaving_into(|vrf| {
+            vrf == VrfId::GLOBAL || self.telling.get(&vrf) == before.get(&vrf)
+        });
         self.bind(labels, from.manager, rib, from.now);
         let before = std::mem::replace(&mut self.each, each);
         if self.told != told {
@@ -221,7 +231,7 @@ impl Vpns {
                     rib.set_label(*label, Some(LabelSpec { action, ttl: *ttl }));
                 }
                 _ => {
-                    rib.set_label(*label, None);
+                    end(*label, self.telling.get(id) == Some(name), rib);
                     let fec = Fec::VrfPrefix(name.to_string(), *net);
                     from.manager.release(Owner::Vpn, &fec, from.now);
                 }
@@ -249,7 +259,7 @@ impl Vpns {
         let told = by.first().is_some_and(|u| u.table == vrf);
         let Some((name, ttl)) = self.each.get(&id).filter(|_| told) else {
             if let Some((name, label)) = self.of_routes.remove(&(id, net)) {
-                rib.set_label(label, None);
+                end(label, self.telling.get(&id) == Some(&name), rib);
                 let fec = Fec::VrfPrefix(name.to_string(), net);
                 from.manager.release(Owner::Vpn, &fec, from.now);
             }
@@ -282,7 +292,7 @@ impl Vpns {
     ) {
         for (id, old) in &self.labels {
             if next.get(id).map(|b| b.label) != Some(old.label) {
-                rib.set_label(old.label, None);
+                end(old.label, self.telling.get(id) == Some(&old.vrf), rib);
                 manager.release(Owner::Vpn, &Fec::Vrf(old.vrf.to_string()), now);
             }
         }
@@ -423,7 +433,9 @@ impl Vpns {
         registry: &Registry,
         now: Instant,
     ) {
+        self.telling.clear();
         self.bind(BTreeMap::new(), manager, rib, now);
+        rib.end_leaving_into(|vrf| vrf == VrfId::GLOBAL);
         for ((_, net), (name, label)) in std::mem::take(&mut self.of_routes) {
             rib.set_label(label, None);
             manager.release(Owner::Vpn, &Fec::VrfPrefix(name.to_string(), net), now);
@@ -437,6 +449,14 @@ impl Vpns {
             let fd = l.listener.socket.as_raw_fd();
             let _ = registry.deregister(&mut SourceFd(&fd));
         }
+    }
+}
+
+/// Nobody is told a label any more. Frames under way are still looked up in the VRF that it leads into, if that stays.
+fn end(label: net::Label, stays: bool, rib: &mut Rib) {
+    match stays {
+        true => rib.leave_label(label),
+        false => rib.set_label(label, None),
     }
 }
 

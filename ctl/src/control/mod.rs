@@ -436,7 +436,11 @@ impl Router {
         }
         self.look_at_cards(now);
         self.rib.retry();
-        if self.labels.tick(now) {
+        let available = self.labels.tick(now);
+        for label in self.labels.take_freed() {
+            self.rib.end_leaving(label);
+        }
+        if available {
             self.ldp.labels_available();
             self.bgp.labels_available();
         }

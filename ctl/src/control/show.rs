@@ -262,10 +262,12 @@ impl Router {
             .find_map(|p| p.as_ref().err())
             .filter(|_| !v.installed);
         let itself = Fec::Label(v.label);
-        let (owner, fec) = self
-            .labels
-            .user(v.label)
-            .unwrap_or((Owner::Static, &itself));
+        let held = self.labels.held(v.label);
+        let held = held.filter(|_| self.rib.is_leaving(v.label));
+        let user = self.labels.user(v.label);
+        let user = user.or(held.map(|(owner, fec, _)| (owner, fec)));
+        let (owner, fec) = user.unwrap_or((Owner::Static, &itself));
+        let left = |end: Instant| end.saturating_duration_since(Instant::now());
         api::LabelRoute {
             label: v.label.get(),
             action: action.into(),
@@ -283,6 +285,7 @@ impl Router {
             installed: v.installed,
             via,
             problem: failed.map(|p| self.problem(*p)).unwrap_or_default(),
+            leaving_s: held.map(|(.., end)| left(end).as_secs_f64()),
         }
     }
 

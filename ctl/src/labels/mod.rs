@@ -6,7 +6,7 @@
 //! label has at most one owner; what would break that is refused, and the refusal names both.
 //!
 //! A label that was released is held for a while: frames with it may be under way, and neighbours may still send them, so
-//! another FEC gets it only later. Its own FEC gets it back at any time. That is also how a restart works: what the state file
+//! another FEC gets it only later, and where its own has another label now, its entry stays for as long (`rib::leaving`). Its own FEC gets it back at any time. That is also how a restart works: what the state file
 //! ([`state`]) has of the last run is held, and who asks again for the same gets the same.
 //!
 //! Left out: label spaces of interfaces, ranges that grow by themselves. A range that is made smaller takes no label away from
@@ -245,6 +245,8 @@ pub struct Manager {
     lacking: bool,
     /// Somebody did not get the very one that is his; told once any has come free.
     contended: bool,
+    /// Those that have come free, until somebody asks.
+    freed: Vec<Label>,
 }
 
 impl Default for Manager {
@@ -267,6 +269,7 @@ impl Manager {
             dirty: false,
             lacking: false,
             contended: false,
+            freed: Vec::new(),
         }
     }
 
@@ -429,12 +432,18 @@ impl Manager {
                 break;
             }
             self.forget(label);
+            self.freed.push(label);
             any = true;
         }
         let may = self.lacking && (any || self.has_room()) || self.contended && any;
         self.lacking &= !may;
         self.contended &= !may;
         may
+    }
+
+    /// Those that were held and are free since this was asked last: what their entries still did has ended.
+    pub fn take_freed(&mut self) -> Vec<Label> {
+        std::mem::take(&mut self.freed)
     }
 
     /// When [`Self::tick`] has something to do.
@@ -498,6 +507,13 @@ impl Manager {
     pub fn user(&self, label: Label) -> Option<(Owner, &Fec)> {
         let b = self.labels.get(&label).filter(|b| b.held.is_none())?;
         Some((b.owner, &b.fec))
+    }
+
+    /// Who had a label that is held, for what, and until when.
+    #[must_use]
+    pub fn held(&self, label: Label) -> Option<(Owner, &Fec, Instant)> {
+        let b = self.labels.get(&label)?;
+        Some((b.owner, &b.fec, b.held?))
     }
 
     /// The label that `owner` uses for `fec`; `None` also while it is held.

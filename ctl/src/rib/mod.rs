@@ -16,6 +16,7 @@ mod drain;
 pub mod fib;
 mod incoming;
 mod ldp;
+mod leaving;
 mod look;
 mod queues;
 pub mod resolve;
@@ -137,6 +138,8 @@ pub struct Rib {
     ifaces: BTreeMap<IfaceId, IfaceSpec>,
     table: Table<Entry>,
     labels: BTreeMap<Label, LabelEntry>,
+    /// Those of them that nobody is told any more.
+    leaving: BTreeSet<Label>,
     sets: Sets,
     adjs: Adjs,
     queues: Queues,
@@ -346,6 +349,9 @@ impl Rib {
 
     /// Sets a label's entry, or removes it.
     pub fn set_label(&mut self, label: Label, spec: Option<LabelSpec>) {
+        if !self.leaving.is_empty() {
+            self.leaving.remove(&label);
+        }
         if self.labels.get(&label).map(|e| &e.spec) == Some(&spec) {
             return;
         }

@@ -9,10 +9,12 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::l3vpn::established;
+use super::pic::Steady;
 use super::{pages, ping, reach};
 use crate::lab::tcpdump::seen;
-use crate::lab::wait::{eventually, secs, until};
+use crate::lab::wait::{eventually, millis, secs, until};
 use crate::lab::{Appliance, Config, Flavor, Host, Lab, Netns};
+use crate::progress;
 use crate::suite::Options;
 
 const FAR: [&str; 2] = ["10.0.2.0/24", "10.7.0.0/16"];
@@ -145,6 +147,31 @@ pub fn labels(o: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Has `change` done while packets flow, one in a millisecond: none is lost.
+fn without_loss(h1: &Netns, what: &str, change: impl FnOnce() -> Result<()>) -> Result<()> {
+    let steady = Steady::start(h1, "10.0.2.2", "0.001")?;
+    std::thread::sleep(millis(300));
+    let done = change();
+    std::thread::sleep(millis(300));
+    let (sent, lost) = steady.end()?;
+    done?;
+    progress::note(&format!("{what}: {lost} of {sent} packets were lost"));
+    ensure!(sent > 100 && lost == 0, "{what}: {lost} of {sent} lost");
+    Ok(())
+}
+
+/// Those labels stay for the rest of their time, as `label show` says, and no longer.
+fn leave(pe2: &Appliance, labels: &[u64]) -> Result<()> {
+    for label in labels {
+        let row = entry(pe2, *label)?;
+        let left = row["leaving_s"].as_f64().context("it does not leave")?;
+        ensure!(left > 0.0 && left <= 10.0 && row["vrf"] == "red", "{row}");
+        let text = pe2.must(&format!("label show {label}"))?;
+        ensure!(text.contains(" leaving, "), "{text}");
+    }
+    Ok(())
+}
+
 /// Another TTL mode, another mode of labels: both hold at once, and frames go on.
 fn changes(
     o: &Options,
@@ -165,20 +192,56 @@ fn changes(
         Ok(entry(pe2, first[1])?["mpls_ttl"] == "pipe")
     })?;
     ping(h1, "10.0.2.2", 10)?;
-    apply("")?;
-    let [whole, _] = heard(pe1, 1)?;
+    let mut whole = 0;
+    without_loss(h1, "from a label each to one for all", || {
+        apply("")?;
+        [whole, _] = heard(pe1, 1)?;
+        Ok(())
+    })?;
     ensure!(!first.contains(&whole), "{whole}");
     let row = entry(pe2, whole)?;
-    ensure!(row["fec"] == "vrf red", "{row}");
-    until("labels of prefixes have gone", secs(10), || {
+    ensure!(
+        row["fec"] == "vrf red" && row["leaving_s"].is_null(),
+        "{row}"
+    );
+    leave(pe2, &first)?;
+    // Before they have gone: the same ones again, and the other way round.
+    let each = "label-mode = \"per-prefix\"";
+    without_loss(h1, "from one for all to a label each", || {
+        apply(each)?;
+        let back = heard(pe1, 2)?;
+        ensure!(back == first, "{back:?}");
+        Ok(())
+    })?;
+    leave(pe2, &[whole])?;
+    ensure!(entry(pe2, first[0])?["leaving_s"].is_null());
+    apply("")?;
+    let again = heard(pe1, 1)?;
+    ensure!(again[0] == whole, "{again:?} is not {whole}");
+    until("labels of prefixes have gone", secs(15), || {
         let rows = pe2.json("label show")?;
         let all = rows.as_array().context("no array")?;
         Ok(!all.iter().any(|r| first.iter().any(|l| r["label"] == *l)))
     })?;
     arrives(pe2, h1, whole)?;
-    // Back: the same ones, as they have only rested.
-    apply("label-mode = \"per-prefix\"")?;
+    apply(each)?;
     let back = heard(pe1, 2)?;
-    ensure!(back == first, "{back:?}");
-    arrives(pe2, h1, first[0])
+    ensure!(!back.contains(&whole), "{back:?}");
+    arrives(pe2, h1, back[0])?;
+    // A VRF that ends takes what still leads into it along.
+    leave(pe2, &[whole])?;
+    let file = lab.folder().join("next.toml");
+    let text = edge(&o.flavor, 2, each).text();
+    let without = text.replace("export = [\"target:64512:1\"]", "export = []");
+    std::fs::write(&file, without)?;
+    pe2.must(&format!("config apply {}", file.display()))?;
+    until(
+        "no label leads into a VRF that tells nothing",
+        secs(5),
+        || {
+            let rows = pe2.json("label show")?;
+            let all = rows.as_array().context("no array")?;
+            Ok(!all.iter().any(|r| r["vrf"] == "red"))
+        },
+    )
 }
