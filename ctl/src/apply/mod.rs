@@ -327,6 +327,7 @@ fn in_the_way(old: &config::Interface, plan: &Plan) -> bool {
         .iter()
         .find(|p| p.name == old.port_name());
     let device = parent.and_then(|p| p.device.as_ref());
+    let device = device.filter(|d| *d != config::LOOPBACK);
     let clashes = |new: &config::Interface| {
         new.name == old.name || (device.is_some() && new.device.as_ref() == device)
     };

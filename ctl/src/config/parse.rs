@@ -346,6 +346,12 @@ fn interface<'t>(
             }
         }
     }
+    if device.as_ref().is_some_and(|d| d.value == terms::LOOPBACK)
+        && let Some(value) = table.get("queues")
+    {
+        let message = "a loopback has none; leave it out";
+        log.at(value.span().start, Key::Of(&key, "queues"), message);
+    }
     let mut addresses = Vec::new();
     for value in table.list("address") {
         let Some(text) = string(value, Key::Of(&key, "address"), log) else {

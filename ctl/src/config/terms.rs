@@ -263,10 +263,21 @@ const KINDS: [(&str, &str); 6] = [
     ("dpdk", "dpdk:net_pcap0,rx_pcap=in.pcap"),
 ];
 
+/// The one that names nothing, and that any number of interfaces can have.
+pub(crate) const LOOPBACK: &str = "loopback";
+
 /// A device string whose kind is known and that names something.
 pub(super) fn device(text: &str) -> Result<(), String> {
     let names: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
     let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+    if text == LOOPBACK {
+        return Ok(());
+    }
+    if nearest(kind, &[LOOPBACK]).is_some() {
+        return Err(format!(
+            "{text:?} is not a device; did you mean \"{LOOPBACK}\"?"
+        ));
+    }
     let known = KINDS.iter().find(|(name, _)| *name == kind);
     match known {
         Some(_) if !rest.trim().is_empty() && !rest.contains(char::is_whitespace) => Ok(()),
@@ -277,7 +288,7 @@ pub(super) fn device(text: &str) -> Result<(), String> {
             let hint = match nearest(kind, &names) {
                 Some(near) if text.contains(':') => format!("did you mean \"{near}:{rest}\"?"),
                 _ if !text.contains(':') => format!("did you mean \"af_packet:{text}\"?"),
-                _ => format!("the kinds are {}", names.join(", ")),
+                _ => format!("the kinds are {}, {LOOPBACK}", names.join(", ")),
             };
             Err(format!("{text:?} is not a device; {hint}"))
         }

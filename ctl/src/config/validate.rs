@@ -375,11 +375,25 @@ fn quoted(name: &str) -> String {
     }
 }
 
-/// No device has two masters.
+/// No device has two masters, and a loopback has no wire for VLANs.
 fn devices(drafts: &[At<InterfaceDraft>], log: &mut Log<'_>) {
     let mut seen: HashMap<String, &str> = HashMap::new();
+    let loopback = |d: &InterfaceDraft| d.device.as_deref().is_some_and(|d| d == terms::LOOPBACK);
     for draft in in_order(drafts) {
-        let Some(device) = &draft.value.device else {
+        if let Some((parent, _)) = &draft.value.vlan
+            && drafts
+                .iter()
+                .any(|d| d.value.name == *parent && loopback(&d.value))
+        {
+            let key = format!("interface.{}", quoted(&draft.value.name));
+            let message = format!("{parent} is a loopback and carries no VLANs");
+            log.at(
+                draft.at,
+                key,
+                format!("{message}; give its addresses to {parent}, or to another loopback"),
+            );
+        }
+        let Some(device) = (draft.value.device.as_ref()).filter(|_| !loopback(&draft.value)) else {
             continue;
         };
         let claim = terms::claim(device);

@@ -1,7 +1,7 @@
 //! Device strings: what a user writes after `device =`, and what it becomes.
 //!
 //! `KIND:NAME[,key=value…]`; the keys after a comma go to the driver as they are (see the DPDK "Network Interface
-//! Controller Drivers" guide), except for `af_packet` and `af_xdp`, which have none.
+//! Controller Drivers" guide), except for `af_packet` and `af_xdp`, which have none. `loopback` names nothing.
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,6 +40,8 @@ pub enum Device {
         /// Further arguments of the driver, each with a comma before it.
         args: String,
     },
+    /// No device at all: a place for addresses of the router that no link's failure takes away.
+    Loopback,
     /// Anything else DPDK has: its device arguments, as they are.
     Dpdk {
         /// The arguments.
@@ -66,6 +68,9 @@ impl FromStr for Device {
             device: without_secret(s),
             what,
         };
+        if s == LOOPBACK {
+            return Ok(Self::Loopback);
+        }
         let Some((kind, rest)) = s.split_once(':') else {
             return Err(err(format!("not a device; write {KINDS}")));
         };
@@ -118,7 +123,10 @@ impl FromStr for Device {
 }
 
 const KINDS: &str =
-    "af_packet:IF, af_xdp:IF, tap:NAME, memif:SOCKET, pci:ADDRESS or dpdk:ARGUMENTS";
+    "af_packet:IF, af_xdp:IF, tap:NAME, memif:SOCKET, pci:ADDRESS, dpdk:ARGUMENTS or loopback";
+
+/// The one that names nothing.
+pub(super) const LOOPBACK: &str = "loopback";
 
 fn check_iface(name: &str) -> Result<(), String> {
     match name.len() {
@@ -167,6 +175,7 @@ impl fmt::Display for Device {
             Self::Memif { socket, args } => write!(f, "memif:{socket}{}", without_secret(args)),
             Self::Pci { address, args } => write!(f, "pci:{address}{args}"),
             Self::Dpdk { args } => write!(f, "dpdk:{args}"),
+            Self::Loopback => f.write_str(LOOPBACK),
         }
     }
 }
@@ -188,6 +197,7 @@ mod tests {
             ("pci:0000:3B:00.0", "pci:0000:3b:00.0"),
             ("pci:3b:00.1,x=1", "pci:0000:3b:00.1,x=1"),
             ("dpdk:net_pcap0,rx_pcap=/a,b", "dpdk:net_pcap0,rx_pcap=/a,b"),
+            ("loopback", "loopback"),
         ] {
             assert_eq!(
                 s.parse::<Device>().map(|d| d.to_string()),

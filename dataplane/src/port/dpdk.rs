@@ -407,7 +407,10 @@ fn arguments(eal: &Eal, spec: &PortSpec, id: PortId) -> Result<String, PortError
         })
     };
     Ok(match &spec.device {
-        Device::AfPacket { .. } | Device::AfXdp { .. } | Device::Memif { .. } => {
+        Device::AfPacket { .. }
+        | Device::AfXdp { .. }
+        | Device::Memif { .. }
+        | Device::Loopback => {
             unreachable!("not of DPDK")
         }
         Device::Tap { iface, args } => {

@@ -10,6 +10,7 @@
 //! | `af_xdp:IF` | our own AF_XDP sockets, likewise | `xsk/`, `xdp.rs` |
 //! | `memif:SOCKET` | our own end of memory shared with another program, likewise | `memif/` |
 //! | `tap:NAME`, `pci:ADDRESS`, `dpdk:ARGS` | DPDK's drivers | `dpdk.rs` |
+//! | `loopback` | no wire: addresses alone | `loopback.rs` |
 //! | (tests) | two queues in memory | `mem.rs` |
 //!
 //! What every port promises:
@@ -30,6 +31,7 @@ mod dpdk;
 mod dtap;
 mod kernel;
 mod leave;
+mod loopback;
 mod mem;
 mod memif;
 mod packet;
@@ -42,6 +44,7 @@ mod xsk;
 pub use device::{Device, DeviceError, without_secret};
 pub use dpdk::{DpdkRx, DpdkTx, dpdk_version};
 pub use leave::asked_to_leave;
+pub use loopback::LoopbackTx;
 pub use mem::{MemPort, MemRx, MemTx, MemWire};
 pub use memif::{MemifRx, MemifTx};
 pub use packet::{PacketRx, PacketTx};
@@ -122,6 +125,8 @@ pub enum AnyTx {
     Xsk(XskTx),
     /// Of memory shared with another program.
     Memif(MemifTx),
+    /// Of no wire.
+    Loopback(LoopbackTx),
     /// In memory.
     Mem(MemTx),
 }
@@ -205,6 +210,7 @@ impl Tx for AnyTx {
             Self::Packet(q) => q.tx(burst),
             Self::Xsk(q) => q.tx(burst),
             Self::Memif(q) => q.tx(burst),
+            Self::Loopback(q) => q.tx(burst),
             Self::Mem(q) => q.tx(burst),
         }
     }
@@ -277,6 +283,8 @@ pub enum WakesBy {
     InterruptUnseen,
     /// By looking: neither is there.
     Looking,
+    /// There never are any.
+    Never,
 }
 
 impl std::fmt::Display for WakesBy {
@@ -286,6 +294,7 @@ impl std::fmt::Display for WakesBy {
             Self::Interrupt => "interrupt",
             Self::InterruptUnseen => "looking, until an interrupt has come",
             Self::Looking => "looking",
+            Self::Never => "nothing: no frames come",
         })
     }
 }
@@ -368,6 +377,7 @@ enum Backend {
     Packet(packet::PacketPort),
     Xsk(xsk::XskPort),
     Memif(memif::MemifPort),
+    Loopback,
     Mem(MemPort),
 }
 
@@ -461,7 +471,19 @@ impl Port {
                 };
                 Self::assemble(about, rx, tx, Vec::new(), Backend::Memif(o.port))
             }
-            _ => {
+            Device::Loopback => {
+                let tx = (0..spec.workers.max(1)).map(|_| AnyTx::Loopback(LoopbackTx));
+                let about = About {
+                    id,
+                    device,
+                    mac: loopback::mac(id),
+                    node: 0,
+                    mtu,
+                };
+                let rx = std::iter::empty();
+                Self::assemble(about, rx, tx, Vec::new(), Backend::Loopback)
+            }
+            Device::Tap { .. } | Device::Pci { .. } | Device::Dpdk { .. } => {
                 let o = dpdk::DpdkPort::open(eal, spec, id, pools)?;
                 let (rx, tx) = (
                     o.rx.into_iter().map(AnyRx::Dpdk),
@@ -578,6 +600,7 @@ impl Port {
             Backend::Dpdk(p) => p.wakes_by(),
             Backend::Packet(_) | Backend::Xsk(_) => WakesBy::Descriptor,
             Backend::Memif(p) => p.wakes_by(),
+            Backend::Loopback => WakesBy::Never,
             Backend::Mem(p) => p.wakes_by(),
         }
     }
@@ -590,6 +613,7 @@ impl Port {
             Backend::Packet(p) => p.link(),
             Backend::Xsk(p) => p.link(),
             Backend::Memif(p) => p.link(),
+            Backend::Loopback => loopback::LINK,
             Backend::Mem(p) => p.link(),
         }
     }
@@ -601,6 +625,7 @@ impl Port {
             Backend::Packet(p) => p.stats(),
             Backend::Xsk(p) => p.stats(),
             Backend::Memif(p) => p.stats(),
+            Backend::Loopback => PortStats::default(),
             Backend::Mem(p) => p.stats(),
         }
     }
@@ -615,7 +640,7 @@ impl Port {
             Backend::Packet(p) => p.set_mtu(mtu)?,
             Backend::Xsk(p) => p.set_mtu(mtu)?,
             Backend::Memif(p) => p.set_mtu(mtu)?,
-            Backend::Mem(_) => {}
+            Backend::Loopback | Backend::Mem(_) => {}
         }
         self.about.mtu = mtu;
         Ok(())
@@ -634,7 +659,7 @@ impl Port {
             Backend::Packet(p) => p.close(),
             Backend::Xsk(p) => p.close(),
             Backend::Memif(p) => p.close(),
-            Backend::Mem(_) => Ok(()),
+            Backend::Loopback | Backend::Mem(_) => Ok(()),
         }
     }
 }

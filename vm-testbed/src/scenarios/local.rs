@@ -94,6 +94,58 @@ fn exchange(server: &Netns, address: &str, client: &Netns) -> Result<()> {
     })
 }
 
+/// See the list of scenarios.
+///
+/// # Errors
+/// When it fails.
+pub fn loopback(o: &Options) -> Result<()> {
+    const OWN: [&str; 2] = ["192.0.2.1", "2001:db8:ff::1"];
+    let add = "interface add loop0 device loopback address 192.0.2.1/32 address 2001:db8:ff::1/128";
+    let _pages = pages(&o.flavor, 1)?;
+    let mut lab = Lab::new("loopback")?;
+    let r1 = lab.router("r1")?;
+    let h1 = lab.host(&host(1), &r1, "e1")?;
+    let h2 = lab.host(&host(2), &r1, "e2")?;
+    // The same address in a VRF: one more loopback, of another table.
+    let blue = "[vrf.blue]\n[interface.loop1]\ndevice = \"loopback\"\nvrf = \"blue\"\naddress = \"192.0.2.1/32\"\n";
+    let mut a = lab.start("r1", &r1, &config(&o.flavor).section(blue))?;
+    for to in OWN {
+        ensure!(!answers(&h1, to)?, "{to} answers before it is there");
+    }
+    a.must(add)?;
+    for to in OWN {
+        for h in [&h1, &h2] {
+            reach(h, to)?;
+            ping(h, to, 20)?;
+        }
+        exchange(&r1, to, &h1).with_context(|| format!("TCP from a host to {to}"))?;
+    }
+    r1.run("ping -n -c 3 -i 0.05 -W 1 -I 192.0.2.1 10.0.2.2")?;
+    r1.run("ping -n -c 3 -i 0.05 -W 1 -I 2001:db8:ff::1 2001:db8:2::2")?;
+    // No link takes it away, and it is still there after a restart.
+    r1.ip("link set e1 down")?;
+    for to in OWN {
+        ping(&h2, to, 20)?;
+    }
+    a.terminate()?;
+    a.start_again()?;
+    for to in OWN {
+        reach(&h2, to)?;
+    }
+    a.must("interface del loop0")?;
+    for to in OWN {
+        ensure!(!answers(&h2, to)?, "{to} answers though it has gone");
+    }
+    a.law()?;
+    a.stop()
+}
+
+fn answers(from: &Netns, to: &str) -> Result<bool> {
+    Ok(from
+        .finish(&format!("ping -n -c 2 -i 0.05 -W 1 {to}"))?
+        .ok())
+}
+
 /// Bytes of the file that ssh brings over and back.
 const FILE: usize = 400_000;
 

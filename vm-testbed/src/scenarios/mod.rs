@@ -251,6 +251,11 @@ pub const ALL: &[Scenario] = &[
         local::services,
     ),
     quick(
+        "local/loopback",
+        "addresses on loopbacks answer whatever link fails, come and go, and stand a restart",
+        local::loopback,
+    ),
+    quick(
         "local/ssh",
         "a login by key, a command and a file over ssh to each of the router's addresses",
         local::ssh,

@@ -180,6 +180,26 @@ const CASES: &[(&str, &str, &str)] = &[
         "",
     ),
     (
+        "[interface.b]\ndevice = \"loopbak\"\n",
+        "7: interface.b.device: \"loopbak\" is not a device",
+        "did you mean \"loopback\"?",
+    ),
+    (
+        "[interface.b]\ndevice = \"loopback:b\"\n",
+        "7: interface.b.device: \"loopback:b\" is not a device",
+        "did you mean \"loopback\"?",
+    ),
+    (
+        "[interface.b]\ndevice = \"loopback\"\nqueues = 2\n",
+        "8: interface.b.queues: a loopback has none",
+        "leave it out",
+    ),
+    (
+        "[interface.b]\ndevice = \"loopback\"\n[interface.\"b.7\"]\n",
+        "8: interface.\"b.7\": b is a loopback and carries no VLANs",
+        "to another loopback",
+    ),
+    (
         "[interface.abcdefghijklmnop]\ndevice = \"tap:b\"\n",
         "6: interface.abcdefghijklmnop: a name has 1 to 15",
         "",
