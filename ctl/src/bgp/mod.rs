@@ -324,6 +324,8 @@ impl Driver {
         self.reset_rewired(&before, now);
         if let Some(speaker) = &mut self.speaker {
             speaker.set_own_addresses(links.addresses());
+            let labelled = next.interfaces.values().any(|i| i.mpls) || !next.vrfs.is_empty();
+            self.hops.need_labels(s.install && labelled, speaker, rib);
             if speaker.set_srgb(next.label_ranges.srgb.map(translate::srgb)) {
                 self.own.srgb_changed();
             }

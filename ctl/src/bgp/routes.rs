@@ -34,7 +34,10 @@ pub(super) struct Hops {
     pub(super) last: Option<speaker::Config>,
     /// A label that was lost and is back counts after so long: who told it may not have those of the others behind it yet.
     pub(super) delay: Duration,
-    ids: HashMap<NextHopId, FollowedHop>,
+    /// Packets go by such routes here, so they need labels on the way. A reflector only tells of them.
+    labels: bool,
+    /// By what the speaker calls them; and whether they are of routes with labels.
+    ids: HashMap<NextHopId, (FollowedHop, bool)>,
     followed: HashMap<FollowedHop, Followed>,
     /// Those that are back and wait, by when that is over.
     waiting: BTreeSet<(Instant, FollowedHop)>,
@@ -83,34 +86,61 @@ impl Hops {
                             address,
                             dev: None,
                             vrf: VrfId(lookup.table.0),
-                            labeled: lookup.labeled,
+                            labeled: lookup.labeled && self.labels,
                         };
-                        self.ids.insert(id, hop);
-                        let one = self.followed.entry(hop).or_default();
-                        one.ids.push(id);
-                        match one.ids.len() {
-                            1 => rib.follow(hop),
-                            _ => speaker.set_next_hop(id, one.metric),
-                        }
+                        self.add(id, (hop, lookup.labeled), speaker, rib);
                     }
                     // On the link of its session; dropped on purpose; or nobody knows better than the kernel.
                     _ => speaker.set_next_hop(id, Some(0)),
                 },
-                HopEvent::Unwanted(id, ..) => {
-                    let Some(hop) = self.ids.remove(&id) else {
-                        continue;
-                    };
-                    if let Some(one) = self.followed.get_mut(&hop) {
-                        one.ids.retain(|i| *i != id);
-                        if one.ids.is_empty() {
-                            if let Some((at, _)) = one.back {
-                                self.waiting.remove(&(at, hop));
-                            }
-                            self.followed.remove(&hop);
-                            rib.unfollow(hop);
-                        }
-                    }
+                HopEvent::Unwanted(id, ..) => self.remove(id, rib),
+            }
+        }
+    }
+
+    /// Whether routes with labels need some on the way to their next hops, from now on.
+    pub(super) fn need_labels(&mut self, on: bool, speaker: &mut Speaker, rib: &mut Rib) {
+        if std::mem::replace(&mut self.labels, on) == on {
+            return;
+        }
+        let of = self.ids.iter().filter(|(_, (_, labeled))| *labeled);
+        let of: Vec<(NextHopId, FollowedHop)> = of.map(|(id, (hop, _))| (*id, *hop)).collect();
+        for (id, hop) in of {
+            self.remove(id, rib);
+            let hop = FollowedHop { labeled: on, ..hop };
+            self.add(id, (hop, true), speaker, rib);
+        }
+    }
+
+    /// The speaker calls a next hop so; whether it is one of routes with labels.
+    fn add(
+        &mut self,
+        id: NextHopId,
+        (hop, labeled): (FollowedHop, bool),
+        speaker: &mut Speaker,
+        rib: &mut Rib,
+    ) {
+        self.ids.insert(id, (hop, labeled));
+        let one = self.followed.entry(hop).or_default();
+        one.ids.push(id);
+        match one.ids.len() {
+            1 => rib.follow(hop),
+            _ => speaker.set_next_hop(id, one.metric),
+        }
+    }
+
+    fn remove(&mut self, id: NextHopId, rib: &mut Rib) {
+        let Some((hop, _)) = self.ids.remove(&id) else {
+            return;
+        };
+        if let Some(one) = self.followed.get_mut(&hop) {
+            one.ids.retain(|i| *i != id);
+            if one.ids.is_empty() {
+                if let Some((at, _)) = one.back {
+                    self.waiting.remove(&(at, hop));
                 }
+                self.followed.remove(&hop);
+                rib.unfollow(hop);
             }
         }
     }

@@ -23,13 +23,14 @@ pub(super) fn neighbor(address: &str, more: &str) -> String {
     )
 }
 
-/// The reflector, with a client at each port.
+/// The reflector, with a client at each port. No packet with a label passes it, so it needs none to the next hops of what it tells.
 pub(super) fn reflector(o: &Options) -> Config {
     let client = "route-reflector-client = true";
     o.flavor
         .config("rr")
-        .interface("core0", "core", &["10.1.0.1/24"], "mpls = true")
-        .interface("third0", "third", &["10.9.0.1/24"], "mpls = true")
+        .interface("core0", "core", &["10.1.0.1/24"], "")
+        .interface("third0", "third", &["10.9.0.1/24"], "")
+        .route("192.0.2.9/32", "10.9.0.2", "")
         .section("[bgp]\nas = 64512")
         .section(&neighbor("10.1.0.2", client))
         .section(&neighbor("10.9.0.2", client))
@@ -44,6 +45,7 @@ pub(super) fn edge(o: &Options) -> Config {
         .interface("core0", "core", &["10.1.0.2/24"], "mpls = true")
         // To the other client, whose address is the next hop of what it has.
         .route("10.9.0.0/24", "10.1.0.1", "label = [300]")
+        .route("192.0.2.9/32", "10.1.0.1", "label = [301]")
         .section(&format!("[bgp]\nas = 64512\n{}", neighbor("10.1.0.1", "")));
     for (i, (vrf, _)) in VRFS.iter().enumerate() {
         c = customer(c, vrf, 2).section(&format!(
@@ -137,7 +139,7 @@ fn wants(rr: &Appliance, pe: &Appliance, gobgp: &Gobgp) -> Result<()> {
 fn has(rr: &Appliance, pe: &Appliance, gobgp: &Gobgp) -> Result<()> {
     for (n, rt) in [(50, 100), (51, 77), (52, 300)] {
         gobgp.cli(&format!(
-            "global rib add -a vpnv4 10.{n}.0.0/24 label 7{n} rd 64512:50 rt 64512:{rt} nexthop 10.9.0.2"
+            "global rib add -a vpnv4 10.{n}.0.0/24 label 7{n} rd 64512:50 rt 64512:{rt} nexthop 192.0.2.9"
         ))?;
     }
     until("what the edge wants is in red", secs(20), || {
