@@ -311,12 +311,13 @@ pub(crate) enum LdpVerb {
 }
 
 const LSP_HELP: &str = "The FEC is a prefix, or an address for the prefix whose route it takes; its route says of which sort it is (ldp, bgp, vpn in a VRF, \
-generic for labels by hand), unless \"type\" does. Times are in milliseconds.
+generic for labels by hand), unless \"type\" does. With \"rd\" it is a VPN's prefix that this router passes on with labels of its own. Times are in milliseconds.
 
 Examples:
   trunkctl lsp ping 10.1.0.0/16
   trunkctl lsp trace 203.0.113.9 timeout 500
   trunkctl lsp ping 10.8.0.0/16 vrf blue count 3 size 1400
+  trunkctl lsp trace 10.8.0.0/16 rd 192.0.2.2:1
   trunkctl lsp trace 10.1.0.0/16 path 2 to 127.0.0.9 --json
 
 Exit status 1 if the end of the path does not answer.";
@@ -326,14 +327,14 @@ Exit status 1 if the end of the path does not answer.";
 pub(crate) enum LspVerb {
     /// Asks the end of the path whether it is that
     #[command(
-        override_usage = "trunkctl lsp ping PREFIX|ADDRESS [vrf NAME] [type ldp|bgp|vpn|generic] [count N] [interval MS] [timeout MS] [ttl N] [to 127.A.B.C] [size N] [path N] [router-alert]"
+        override_usage = "trunkctl lsp ping PREFIX|ADDRESS [vrf NAME|rd RD] [type ldp|bgp|vpn|generic] [count N] [interval MS] [timeout MS] [ttl N] [to 127.A.B.C] [size N] [path N] [router-alert]"
     )]
     #[command(after_help = LSP_HELP)]
     Ping(Words),
     /// Asks each router of the path what it does with its packets
     #[command(
         visible_alias = "traceroute",
-        override_usage = "trunkctl lsp trace PREFIX|ADDRESS [vrf NAME] [type ldp|bgp|vpn|generic] [count N] [timeout MS] [ttl N] [to 127.A.B.C] [size N] [path N] [router-alert]"
+        override_usage = "trunkctl lsp trace PREFIX|ADDRESS [vrf NAME|rd RD] [type ldp|bgp|vpn|generic] [count N] [timeout MS] [ttl N] [to 127.A.B.C] [size N] [path N] [router-alert]"
     )]
     #[command(after_help = LSP_HELP)]
     Trace(Words),

@@ -70,6 +70,7 @@ fn query(what: &str, words: &[String]) -> Result<LspQuery, Failure> {
         };
         match word.as_str() {
             "vrf" => query.vrf = next()?,
+            "rd" => query.rd = next()?,
             "type" => query.r#type = next()?,
             "count" => query.count = number(next()?)?,
             "interval" => query.interval_ms = number(next()?)?,
@@ -85,7 +86,7 @@ fn query(what: &str, words: &[String]) -> Result<LspQuery, Failure> {
             }
             text => {
                 return Err(usage(format!(
-                    "unexpected {text:?}; one of vrf, type, count, interval, timeout, ttl, to, size, path, router-alert is wanted"
+                    "unexpected {text:?}; one of vrf, rd, type, count, interval, timeout, ttl, to, size, path, router-alert is wanted"
                 )));
             }
         }
@@ -259,13 +260,16 @@ mod tests {
             destination: "127.0.0.7".into(),
             size: 200,
             path: 2,
+            rd: String::new(),
         };
         assert_eq!(q, wanted);
+        let q = query("ping", &words("10.1.0.0/16 rd 64512:1")).unwrap();
+        assert_eq!((q.rd.as_str(), q.vrf.as_str()), ("64512:1", ""));
         for (line, part) in [
             ("", "the FEC is missing"),
             ("count 3", "the FEC is missing"),
             ("10.1.0.0/33", "is not a prefix"),
-            ("10.1.0.0/16 10.2.0.0/16", "one of vrf, type"),
+            ("10.1.0.0/16 10.2.0.0/16", "one of vrf, rd, type"),
             ("10.1.0.0/16 count", "is missing"),
             ("10.1.0.0/16 count 0", "is not a number"),
             ("10.1.0.0/16 ttl x", "is not a number"),

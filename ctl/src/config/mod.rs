@@ -39,8 +39,8 @@ pub use model::{
 pub use save::SaveError;
 pub use store::{Next, Saved, Staged, Store};
 pub(crate) use terms::LOOPBACK;
-pub(crate) use vrf::exists as vrf_exists;
 pub use vrf::{Dest, GLOBAL, LabelMode, RouteTarget, Vrf, VrfName};
+pub(crate) use vrf::{distinguisher, exists as vrf_exists};
 
 #[cfg(test)]
 mod tests;

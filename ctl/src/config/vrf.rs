@@ -109,7 +109,11 @@ fn octets(text: &str) -> Result<[u8; 8], String> {
     }
 }
 
-fn distinguisher(text: &str) -> Result<Rd, String> {
+/// A distinguisher as it is written.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn distinguisher(text: &str) -> Result<Rd, String> {
     octets(text).map(Rd)
 }
 

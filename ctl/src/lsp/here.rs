@@ -1,8 +1,6 @@
 //! What the tables of this router say to who asks by LSP ping: RFC 8029 4.4 and 4.4.1.
 //!
-//! Which label is whose, the label manager knows, and what LDP tells of a prefix, LDP. A label by hand stands for no FEC: where it is
-//! taken off, any prefix is right that the table there leads to; where it goes on, any is. A prefix of BGP or of a VPN has the
-//! label that was allocated for it, or for its VRF.
+//! What LDP tells of a prefix, LDP knows; all other labels [`Tables`] knows.
 
 use std::net::IpAddr;
 
@@ -10,11 +8,13 @@ use ::ldp::oam::respond::{self, Entry};
 use ::ldp::oam::{FecElement, Hop, PathLabel};
 use ::ldp::types;
 use ::net::{IfaceId, Label, VrfId};
+use bgp::types::Rd;
 use ipnet::IpNet;
 
+use super::mapping::Tables;
 use super::show;
 use crate::control::router::{Iface, Router};
-use crate::labels::{Fec, Owner};
+use crate::labels::Owner;
 use crate::rib::resolve::{Resolved, Target};
 use crate::rib::spec::LabelAction;
 
@@ -63,68 +63,19 @@ impl<'a> Here<'a> {
         Some(((iface, address), way))
     }
 
-    /// What a VRF has for packets to a prefix, or the global table.
-    fn leads(&self, vrf: VrfId, p: &IpNet) -> bool {
-        let mut all = self.router.rib.covering(vrf, p.network());
-        all.any(|r| r.installed && r.prefix.contains(p))
-    }
-
-    /// The table that a label leads into.
-    fn table(&self, label: Label) -> Option<VrfId> {
-        match self.router.rib.label(label)?.spec.action {
-            LabelAction::PopLookup(vrf) => Some(vrf),
-            LabelAction::PopLast => Some(VrfId::GLOBAL),
-            LabelAction::Forward(_) => None,
+    /// Which label is whose.
+    fn tables(&self) -> Tables<'_> {
+        Tables {
+            labels: &self.router.labels,
+            rib: &self.router.rib,
         }
     }
 
-    /// Who gave this label, whatever sort of FEC is asked about.
-    fn generic(&self, p: &IpNet, given: Label) -> Option<Label> {
-        let labels = &self.router.labels;
-        if given == Label::IMPLICIT_NULL {
-            return self.leads(VrfId::GLOBAL, p).then_some(given);
-        }
-        let of = |owner| labels.used(owner, &Fec::Prefix(*p));
-        match labels.user(given) {
-            Some((_, Fec::Prefix(q))) if q == p => Some(given),
-            Some((_, Fec::Prefix(_))) => of(Owner::Ldp).or_else(|| of(Owner::LabeledUnicast)),
-            _ => match self.table(given) {
-                Some(vrf) => self.leads(vrf, p).then_some(given),
-                // It goes on, or is nobody's.
-                None => self.router.rib.label(given).map(|_| given),
-            },
-        }
-    }
-
-    /// BGP's label of a prefix; without one it ends here, if it is ours to announce.
-    fn bgp(&self, p: &IpNet, given: Label) -> Option<Label> {
-        let own = self
-            .router
-            .labels
-            .used(Owner::LabeledUnicast, &Fec::Prefix(*p));
-        if own.is_some() {
-            return own;
-        }
-        let null = given == Label::IPV4_EXPLICIT_NULL || given == Label::IPV6_EXPLICIT_NULL;
-        let told = if null { given } else { Label::IMPLICIT_NULL };
-        let mut all = self.router.rib.routes_at(VrfId::GLOBAL, *p);
-        all.any(|r| r.installed && !r.source.is_bgp())
-            .then_some(told)
-    }
-
-    /// The label of a VRF's prefix, or of the VRF.
-    fn vpn(&self, rd: [u8; 8], p: &IpNet, given: Label) -> Option<Label> {
+    /// The VRF with that distinguisher.
+    fn vrf(&self, rd: Rd) -> Option<(&str, VrfId)> {
         let mut all = self.router.running.vrfs.iter();
-        let (name, _) = all.find(|(_, v)| v.rd.is_some_and(|r| r.0 == rd))?;
-        let vrf = self.router.vrf_id(Some(name));
-        if !self.leads(vrf, p) {
-            return None;
-        }
-        let of = |fec: Fec| self.router.labels.used(Owner::Vpn, &fec);
-        let one = of(Fec::VrfPrefix(name.to_string(), *p));
-        let by_hand = || (self.table(given) == Some(vrf)).then_some(given);
-        one.or_else(by_hand)
-            .or_else(|| of(Fec::Vrf(name.to_string())))
+        let (name, _) = all.find(|(_, v)| v.rd == Some(rd))?;
+        Some((name, self.router.vrf_id(Some(name))))
     }
 
     fn iface(&self) -> Option<&Iface> {
@@ -176,9 +127,13 @@ impl respond::Router for Here<'_> {
         let label = Label::new(given.get())?;
         match fec {
             FecElement::Ldp(p) => self.router.ldp.local(p),
-            FecElement::Bgp(p) => self.bgp(p, label).map(show::label),
-            FecElement::Vpn(rd, p) => self.vpn(*rd, p, label).map(show::label),
-            FecElement::Generic(p) => self.generic(p, label).map(show::label),
+            FecElement::Bgp(p) => self.tables().bgp(p, label).map(show::label),
+            FecElement::Vpn(rd, p) => {
+                let rd = Rd(*rd);
+                let found = self.tables().vpn((rd, *p), self.vrf(rd), label);
+                found.map(show::label)
+            }
+            FecElement::Generic(p) => self.tables().generic(p, label).map(show::label),
             FecElement::Nil(_) | FecElement::Other(..) => None,
         }
     }

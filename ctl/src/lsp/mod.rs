@@ -8,6 +8,7 @@
 //! Left out: IPv6 as the packet's own family (prefixes may be of either), FECs of RSVP-TE and pseudowires.
 
 mod here;
+mod mapping;
 mod show;
 mod way;
 

@@ -9,11 +9,13 @@ use super::way::Way;
 
 /// One request.
 pub(super) fn probe(p: &Probe, way: &Way) -> api::LspProbe {
+    // Those around them have ended before.
+    let ended = way.fecs.len().saturating_sub(p.fecs);
     let mut row = api::LspProbe {
         sequence: p.sequence,
         ttl: p.ttl.into(),
         verdict: "lost".into(),
-        fec: way.fecs.iter().map(fec).collect(),
+        fec: way.fecs.iter().skip(ended).map(fec).collect(),
         label: way.labels.iter().map(|l| l.get()).collect(),
         source: way.src.to_string(),
         interface: way.interface.clone(),

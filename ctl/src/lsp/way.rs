@@ -2,8 +2,9 @@
 //! neighbour that gets the packet.
 //!
 //! A route of LDP is a FEC of LDP, one of BGP one of BGP's labelled prefixes, one of a VRF a VPN's with the distinguisher that it came
-//! with (one by hand: the VRF's), any other by hand a generic one. Where its next hop is found by another route that has labels, that one's FEC lies around its own, as its
-//! labels do (RFC 8029 3.2: the stack of FECs follows the stack of labels).
+//! with (one by hand: the VRF's), any other by hand a generic one. A VPN's prefix that is only passed on here, with a label of ours, is
+//! named by its distinguisher; its packets go as those that come with that label. Where a next hop is found by another route that has
+//! labels, that one's FEC lies around its own, as its labels do (RFC 8029 3.2: the stack of FECs follows the stack of labels).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -13,14 +14,17 @@ use ::ldp::oam::{Detailed, FecElement, PathLabel, ReturnCode};
 use ::net::ip4::HEADER_LEN;
 use ::net::udp4::UDP_LEN;
 use ::net::{IfaceId, Label, Lse, VrfId};
+use bgp::types::Rd;
 use ipnet::IpNet;
 
 use super::{here, show};
+use crate::config::distinguisher;
 use crate::control::router::Router;
+use crate::labels::{Fec, Owner};
 use crate::request::Refused;
 use crate::rib::RouteView;
 use crate::rib::resolve::{Resolved, Target};
-use crate::rib::spec::{Hop, PathSpec, Source};
+use crate::rib::spec::{Hop, LabelAction, PathSpec, PathsSpec, Problem, Source};
 
 /// Routes that may stand on one another.
 const DEEP: usize = 8;
@@ -67,6 +71,31 @@ fn is_lsp(source: Source) -> bool {
     source == Source::Ldp || source.is_labeled()
 }
 
+/// What a path comes down to, or why it carries nothing.
+type Found = Result<Vec<Resolved>, Problem>;
+
+/// What packets go by: a route, or the entry of a label of ours for a prefix of a VPN that is passed on.
+struct Begin {
+    prefix: IpNet,
+    spec: PathsSpec,
+    paths: Vec<Found>,
+    active: Vec<bool>,
+    of: Of,
+}
+
+/// Of what.
+enum Of {
+    Route(RouteView),
+    PassedOn(Rd),
+}
+
+impl Begin {
+    /// The paths to neighbours that frames take, and what is said of each.
+    fn carrying(&self) -> Vec<(&PathSpec, &Resolved)> {
+        carrying((&self.spec, &self.paths, &self.active))
+    }
+}
+
 /// Does a route put labels on, or say that it puts none on where others would?
 fn is_labelled(r: &RouteView) -> bool {
     let resolved = |r: &Resolved| !r.labels.is_empty();
@@ -75,9 +104,11 @@ fn is_labelled(r: &RouteView) -> bool {
         || r.paths.iter().flatten().flatten().any(resolved)
 }
 
-/// The paths to neighbours that frames take, and what the route says of each.
-fn carrying(r: &RouteView) -> Vec<(&PathSpec, &Resolved)> {
-    let all = r.spec.paths.iter().zip(&r.paths).zip(&r.active);
+/// The paths to neighbours that frames take, of all that there are.
+fn carrying<'r>(
+    (spec, paths, active): (&'r PathsSpec, &'r [Found], &'r [bool]),
+) -> Vec<(&'r PathSpec, &'r Resolved)> {
+    let all = spec.paths.iter().zip(paths).zip(active);
     let active = all.filter(|(_, active)| **active);
     let each = active.flat_map(|((spec, found), _)| found.iter().flatten().map(move |f| (spec, f)));
     each.filter(|(_, f)| matches!(f.target, Target::Neighbor(..)))
@@ -99,9 +130,11 @@ impl Router {
             "trace" => true,
             other => return Err(format!("{other:?} is neither ping nor trace").into()),
         };
-        let route = self.lsp_route(q)?;
-        let ways = carrying(&route);
-        if !is_labelled(&route) {
+        let begin = self.lsp_begins(q)?;
+        let ways = begin.carrying();
+        if let Of::Route(route) = &begin.of
+            && !is_labelled(route)
+        {
             return Err(format!(
                 "packets to {} get no label here (its route is {}), so there is no LSP to ask about; `trunkctl route show {}` has its next hops",
                 route.prefix,
@@ -115,7 +148,7 @@ impl Router {
             return Err(format!(
                 "path {}: the route to {} has {} that carry packets to a neighbour now",
                 at + 1,
-                route.prefix,
+                begin.prefix,
                 ways.len()
             )
             .into());
@@ -124,7 +157,7 @@ impl Router {
             return Err("the path leads to no neighbour".into());
         };
         let mut fecs = self.lsp_under(spec, 0);
-        fecs.push(self.lsp_fec(q, &route, &spec.hop, now)?);
+        fecs.push(self.lsp_fec(q, &begin, &spec.hop, now)?);
         let labels = found.labels.to_vec();
         let near = match address {
             IpAddr::V4(a) => a,
@@ -169,6 +202,45 @@ impl Router {
         Ok((plan, way))
     }
 
+    /// What is meant.
+    fn lsp_begins(&self, q: &api::LspQuery) -> Result<Begin, Refused> {
+        if q.rd.is_empty() {
+            let route = self.lsp_route(q)?;
+            return Ok(Begin {
+                prefix: route.prefix,
+                spec: route.spec.clone(),
+                paths: route.paths.clone(),
+                active: route.active.clone(),
+                of: Of::Route(route),
+            });
+        }
+        if !q.vrf.is_empty() {
+            return Err("rd names a VPN's prefix that is passed on here, and vrf one of a VRF; give one of the two".into());
+        }
+        if !matches!(q.r#type.as_str(), "" | "vpn") {
+            return Err(format!("with rd the type is vpn, not {:?}", q.r#type).into());
+        }
+        let rd = distinguisher(&q.rd).map_err(|why| Refused(format!("rd {why}")))?;
+        let prefix = api::grammar::prefix(&q.prefix)
+            .map_err(|e| Refused(e.0))?
+            .trunc();
+        let label = self.labels.used(Owner::Vpn, &Fec::VpnPrefix(rd, prefix));
+        let entry = label.and_then(|l| self.rib.label(l));
+        let Some((LabelAction::Forward(spec), v)) = entry.map(|v| (v.spec.action.clone(), v))
+        else {
+            return Err(Refused(format!(
+                "{prefix} with rd {rd} is not passed on here with a label of ours, so no LSP begins here; `trunkctl label show` has what is. A prefix of a VRF is asked about with vrf NAME"
+            )));
+        };
+        Ok(Begin {
+            prefix,
+            spec,
+            paths: v.paths,
+            active: v.active,
+            of: Of::PassedOn(rd),
+        })
+    }
+
     /// The route that is meant.
     fn lsp_route(&self, q: &api::LspQuery) -> Result<RouteView, Refused> {
         self.check_vrf(&q.vrf)?;
@@ -194,10 +266,14 @@ impl Router {
     fn lsp_fec(
         &mut self,
         q: &api::LspQuery,
-        route: &RouteView,
+        begin: &Begin,
         hop: &Hop,
         now: Instant,
     ) -> Result<FecElement, Refused> {
+        let route = match &begin.of {
+            Of::Route(route) => route,
+            Of::PassedOn(rd) => return Ok(FecElement::Vpn(rd.0, begin.prefix)),
+        };
         let kind = match (q.r#type.as_str(), q.vrf.as_str()) {
             ("", "") => return Ok(by_source(route)),
             ("", _) => "vpn",
@@ -246,7 +322,7 @@ impl Router {
             return Vec::new();
         };
         let own = is_lsp(route.source) || route.spec.paths.iter().any(|p| !p.labels.is_empty());
-        let mut all = match carrying(&route).first() {
+        let mut all = match carrying((&route.spec, &route.paths, &route.active)).first() {
             Some((spec, _)) if deep < DEEP => self.lsp_under(spec, deep + 1),
             _ => Vec::new(),
         };

@@ -120,3 +120,40 @@ pub trait Sink {
     /// Ends a slice: what was removed in it may be freed once no reader can hold it.
     fn flush(&mut self);
 }
+
+#[cfg(test)]
+pub(crate) mod any {
+    use super::*;
+
+    /// Forwarding tables that take everything.
+    #[derive(Default)]
+    pub(crate) struct Any(u32);
+
+    impl Sink for Any {
+        fn add_group(&mut self, _: &[OutPath]) -> Result<GroupId, Full> {
+            self.0 += 1;
+            Ok(GroupId(self.0))
+        }
+
+        fn replace_group(&mut self, _: GroupId, _: &[OutPath]) -> Result<(), Full> {
+            Ok(())
+        }
+
+        fn remove_group(&mut self, _: GroupId) {}
+
+        fn add_adjacency(&mut self, _: &OutAdjacency) -> Result<AdjId, Full> {
+            self.0 += 1;
+            Ok(AdjId(self.0))
+        }
+
+        fn replace_adjacency(&mut self, _: AdjId, _: &OutAdjacency) {}
+
+        fn remove_adjacency(&mut self, _: AdjId) {}
+
+        fn apply(&mut self, _: &[Change]) -> Result<(), Full> {
+            Ok(())
+        }
+
+        fn flush(&mut self) {}
+    }
+}

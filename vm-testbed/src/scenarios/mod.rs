@@ -241,6 +241,11 @@ pub const ALL: &[Scenario] = &[
         lsp_ping::bgp::bgp,
     ),
     quick(
+        "lsp-ping/inter-as-b",
+        "a VPN over two ASes whose borders swap its labels: each hop of a trace, tunnels that end on the way, and labels that are gone",
+        lsp_ping::inter_as::b,
+    ),
+    quick(
         "lsp-ping/hostile",
         "echo requests that lie about their lengths, and thousands of them: answers at their rate, and no harm done",
         lsp_ping::hostile::hostile,

@@ -5,17 +5,25 @@
 //! the router before told of the next (a downstream detailed mapping), so that each router says whether that is what it sees; the
 //! first such mapping is our own tables'. Where a router is silent, the next is asked without it.
 //!
+//! The FECs around the innermost may end before it does: where a VPN's label, or BGP's, is swapped on the way (RFC 4364 10 b). In a trace
+//! who is at their end says so (3.4.1.3, 4.6.1), which holds for the requests that follow. Pings go to the end at once: where it finds the
+//! inner ones right, and an outer one not to be its own, it is asked about the inner ones alone (3.2: the sender chooses).
+//!
 //! Left out: looking for all paths of several (of the ways that a router tells, the first is followed: ours tells the one that the
-//! request itself takes first), changes of the FEC stack on the way.
+//! request itself takes first).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use super::respond::ALL_ROUTERS;
-use super::{Detailed, Echo, FecElement, Hop, InLabels, Kind, Pad, ReplyMode, ReturnCode, Tlv};
+use super::{
+    Detailed, Echo, FecElement, Hop, InLabels, Kind, Pad, ReplyMode, ReturnCode, StackChange, Tlv,
+};
 
 /// Routers that may be silent in a row, before a trace is given up.
 const SILENT: u8 = 3;
+/// FECs that others may have us ask about at most.
+const MAX_FECS: usize = 16;
 
 /// What to find out, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +89,18 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// Of so many FECs, how many from the innermost are right, where an outer one is what is wrong.
+    fn good_within(&self, fecs: usize) -> Option<usize> {
+        let wrong = matches!(
+            self.code,
+            ReturnCode::NO_MAPPING | ReturnCode::OTHER_LABEL | ReturnCode::WRONG_PROTOCOL
+        );
+        let good = usize::from(self.subcode).checked_sub(1)?;
+        (wrong && (1..fecs).contains(&good)).then_some(good)
+    }
+}
+
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -97,8 +117,12 @@ pub enum Outcome {
 pub struct Probe {
     /// Its number.
     pub sequence: u32,
+    /// That on the wire: another once it was sent again.
+    number: u32,
     /// Of its labels.
     pub ttl: u8,
+    /// About so many FECs, from the innermost.
+    pub fecs: usize,
     /// When.
     pub sent: Instant,
     /// What became of it.
@@ -115,6 +139,10 @@ pub struct Session {
     settled: usize,
     /// When to send the next one; `None`: none, or none before an answer.
     due: Option<Instant>,
+    /// Pings that are to be sent once more, by their place among the requests.
+    again: Vec<usize>,
+    /// Requests that were sent.
+    sent: u32,
     /// Of a trace: the next TTL, how often it was sent, the silent ones before, and what was told of the next router.
     ttl: u8,
     tries: u32,
@@ -134,6 +162,8 @@ impl Session {
             probes: vec![],
             settled: 0,
             due: Some(now),
+            again: vec![],
+            sent: 0,
             tries: 0,
             silent: 0,
         }
@@ -169,20 +199,36 @@ impl Session {
         let waiting = self.probes[self.settled..].iter();
         let ends = waiting.filter(|p| p.outcome == Outcome::Waiting);
         let ends = ends.map(|p| p.sent + self.plan.timeout);
-        ends.chain(self.due).min()
+        let again = self.again.iter().filter_map(|&at| self.probes.get(at));
+        let again = again.map(|p| p.sent);
+        ends.chain(again).chain(self.due).min()
     }
 
     /// Time has passed; `clock` is the time of day as NTP has it. A request, if one is due; more may be.
     pub fn tick(&mut self, now: Instant, clock: u64) -> Option<Send> {
         self.expire(now);
+        while let Some(at) = self.again.pop() {
+            if let Some(p) = self.probes.get_mut(at)
+                && p.outcome == Outcome::Waiting
+            {
+                self.sent += 1;
+                p.number = self.sent;
+                let (ttl, fecs) = (p.ttl, p.fecs);
+                let octets = self.request(self.sent, clock, fecs);
+                return Some(Send { ttl, octets });
+            }
+        }
         if self.due.is_none_or(|at| at > now) {
             return None;
         }
         let sequence = u32::try_from(self.probes.len()).unwrap_or(u32::MAX) + 1;
-        let ttl = self.ttl;
+        let (ttl, fecs) = (self.ttl, self.plan.fecs.len());
+        self.sent += 1;
         self.probes.push(Probe {
             sequence,
+            number: self.sent,
             ttl,
+            fecs,
             sent: now,
             outcome: Outcome::Waiting,
         });
@@ -192,12 +238,12 @@ impl Session {
             None if !all => Some(now + self.plan.interval),
             _ => None,
         };
-        let octets = self.request(sequence, clock);
+        let octets = self.request(self.sent, clock, fecs);
         Some(Send { ttl, octets })
     }
 
-    fn request(&self, sequence: u32, clock: u64) -> Vec<u8> {
-        let mut tlvs = vec![Tlv::TargetFec(self.plan.fecs.clone())];
+    fn request(&self, number: u32, clock: u64, fecs: usize) -> Vec<u8> {
+        let mut tlvs = vec![Tlv::TargetFec(innermost(&self.plan.fecs, fecs).to_vec())];
         let tracing = self.plan.trace.is_some();
         if tracing {
             let next = self.next.clone().unwrap_or_else(unknown);
@@ -211,7 +257,7 @@ impl Session {
                 ..next
             }));
         }
-        let mut echo = Echo::request(self.handle, sequence, clock, tlvs);
+        let mut echo = Echo::request(self.handle, number, clock, tlvs);
         echo.validate_stack = tracing;
         if self.plan.alert {
             echo.reply_mode = ReplyMode::UdpAlert;
@@ -275,12 +321,22 @@ impl Session {
             return false;
         }
         self.expire(now);
-        let waiting = self.probes[self.settled..].iter_mut();
-        let mut waiting = waiting.filter(|p| p.outcome == Outcome::Waiting);
-        let Some(probe) = waiting.find(|p| p.sequence == echo.sequence) else {
+        let waiting = self.probes.iter_mut().enumerate().skip(self.settled);
+        let mut waiting = waiting.filter(|(_, p)| p.outcome == Outcome::Waiting);
+        let Some((at, probe)) = waiting.find(|(_, p)| p.number == echo.sequence) else {
             return false;
         };
         let answer = read(echo, from, now.saturating_duration_since(probe.sent));
+        if self.plan.trace.is_none()
+            && let Some(good) = answer.good_within(probe.fecs)
+        {
+            // What else comes of the one before is nobody's.
+            (probe.fecs, probe.sent, probe.number) = (good, now, 0);
+            let inner = innermost(&self.plan.fecs, good);
+            self.plan.fecs = inner.to_vec();
+            self.again.push(at);
+            return true;
+        }
         let next = answer.ways.first().cloned();
         let goes_on = answer.goes_on();
         probe.outcome = Outcome::Answered(Box::new(answer));
@@ -288,10 +344,27 @@ impl Session {
         if self.plan.trace.is_some() {
             (self.silent, self.next) = (0, next);
             if goes_on {
+                let changes = self.next.iter().flat_map(|way| &way.changes);
+                change(&mut self.plan.fecs, changes);
                 self.onward(now);
             }
         }
         true
+    }
+}
+
+fn innermost(fecs: &[FecElement], n: usize) -> &[FecElement] {
+    &fecs[fecs.len().saturating_sub(n)..]
+}
+
+/// What is asked about behind a router that says this of it. The innermost stays: it is what all is for.
+fn change<'c>(fecs: &mut Vec<FecElement>, changes: impl Iterator<Item = &'c StackChange>) {
+    for c in changes {
+        match &c.fec {
+            Some(fec) if c.push && fecs.len() < MAX_FECS => fecs.insert(0, fec.clone()),
+            _ if !c.push && fecs.len() > 1 => drop(fecs.remove(0)),
+            _ => {}
+        }
     }
 }
 

@@ -5,14 +5,17 @@
 //! was on the packet (else no path that ends with a label of its own could be right); reserved labels and entropy labels are
 //! passed over there, as they stand for no FEC. FECs are checked on the way only if the request asks for it (the V flag).
 //!
-//! Left out: multipath information (type 0 is answered: none), changes of the FEC stack, the reverse path (R), application
+//! Where a label is switched that others lay over, their FECs end here: so a tunnel ends at the border of an AS, which swaps the label
+//! of a VPN. Such FECs are checked, and said to be popped (4.5.1); else routers behind would be asked about them.
+//!
+//! Left out: multipath information (type 0 is answered: none), FECs that are pushed on the way, the reverse path (R), application
 //! channels. What can't be answered as it asks to be is not answered at all.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
     Detailed, Downstream, Echo, FecElement, HEADER, Hop, InLabels, Kind, Multipath, PathLabel,
-    ReplyMode, ReturnCode, Tlv,
+    ReplyMode, ReturnCode, StackChange, Tlv,
 };
 use crate::types::Label;
 
@@ -90,6 +93,8 @@ struct Verdict {
     code: ReturnCode,
     depth: usize,
     ways: Vec<(Way, Vec<PathLabel>)>,
+    /// The FECs that end here, the outermost first, while the path goes on.
+    popped: Vec<FecElement>,
     /// By which interface and with which labels it came is to be told.
     tell_in: bool,
 }
@@ -100,6 +105,7 @@ impl Verdict {
             code,
             depth,
             ways: Vec::new(),
+            popped: Vec::new(),
             tell_in: false,
         }
     }
@@ -269,19 +275,45 @@ fn switched(
         && fecs
             .first()
             .is_some_and(|f| !matches!(f, FecElement::Nil(_)))
-        && let Some(fec_depth) = fec_depth(said.labels, depth)
-        && let Some(at_fec) = fecs.len().checked_sub(fec_depth)
     {
-        let checked = check(router, &fecs[at_fec], stack[at]);
-        match checked {
-            Checked::Is => {}
-            Checked::IsUnlabelled => {
-                (verdict.code, verdict.depth) = (ReturnCode::OTHER_LABEL, depth)
-            }
-            Checked::Fails(code) => (verdict.code, verdict.depth) = (code, fec_depth),
-        }
+        validate(router, said.labels, (stack, depth), fecs, &mut verdict);
     }
     verdict
+}
+
+/// Holds the FEC of the label that is switched against it, then those of the labels over it, which end here.
+fn validate(
+    router: &impl Router,
+    told: &[PathLabel],
+    (stack, depth): (&[Label], usize),
+    fecs: &[FecElement],
+    verdict: &mut Verdict,
+) {
+    let at = stack.len() - depth;
+    let Some(fec_depth) = fec_depth(told, depth) else {
+        return;
+    };
+    let Some(at_fec) = fecs.len().checked_sub(fec_depth) else {
+        return;
+    };
+    match check(router, &fecs[at_fec], stack[at]) {
+        Checked::Is => {}
+        Checked::IsUnlabelled => {
+            (verdict.code, verdict.depth) = (ReturnCode::OTHER_LABEL, depth);
+            return;
+        }
+        Checked::Fails(code) => {
+            (verdict.code, verdict.depth) = (code, fec_depth);
+            return;
+        }
+    }
+    // One that nobody told a label of has ended before.
+    let over = fecs.len().saturating_sub(told.len());
+    let over = fecs.get(over..at_fec).unwrap_or(&[]);
+    match all_end(router, &without_entropy(&stack[..at]), over) {
+        Some((code, depth)) => (verdict.code, verdict.depth) = (code, fec_depth + depth),
+        None => verdict.popped = over.to_vec(),
+    }
 }
 
 /// Which FEC, from the innermost (1), belongs to the label at that depth: the labels told have an Implicit Null for each that has
@@ -339,8 +371,19 @@ fn ends(router: &impl Router, request: &Echo, stack: &[Label], fecs: &[FecElemen
     if let Some(FecElement::Nil(_)) = fecs.first() {
         return Verdict::of(ReturnCode::EGRESS, 1);
     }
-    let left = without_entropy(stack);
-    let mut labels = left.iter().rev().copied().peekable();
+    match all_end(router, &without_entropy(stack), fecs) {
+        Some((code, depth)) => Verdict::of(code, depth),
+        None => Verdict::of(ReturnCode::EGRESS, fecs.len()),
+    }
+}
+
+/// Holds each FEC against its label, from the innermost of both. What is wrong, and with which FEC.
+fn all_end(
+    router: &impl Router,
+    stack: &[Label],
+    fecs: &[FecElement],
+) -> Option<(ReturnCode, usize)> {
+    let mut labels = stack.iter().rev().copied().peekable();
     for (depth, fec) in (1..).zip(fecs.iter().rev()) {
         loop {
             let given = labels.peek().copied().unwrap_or(Label::IMPLICIT_NULL);
@@ -354,12 +397,12 @@ fn ends(router: &impl Router, request: &Echo, stack: &[Label], fecs: &[FecElemen
                     labels.next();
                     continue;
                 }
-                Checked::Fails(code) => return Verdict::of(code, depth),
+                Checked::Fails(code) => return Some((code, depth)),
             }
             break;
         }
     }
-    Verdict::of(ReturnCode::EGRESS, fecs.len())
+    None
 }
 
 /// The stack without entropy labels and their indicators (RFC 6790).
@@ -411,6 +454,17 @@ fn answer(
         Some(Tlv::Downstream(d)) => wants_in |= d.want_in_labels,
         _ => {}
     }
+    let pop = |fec: &FecElement| StackChange {
+        push: false,
+        peer: None,
+        fec: Some(fec.clone()),
+    };
+    let changes: Vec<StackChange> = verdict.popped.iter().map(pop).collect();
+    // The older sort of mapping has no room for changes, and its code is none of theirs.
+    let way_code = match changes.is_empty() {
+        true => verdict.code,
+        false => ReturnCode::FEC_CHANGE,
+    };
     for (way, labels) in verdict.ways {
         echo.tlvs.push(match detailed {
             true => Tlv::Detailed(Detailed {
@@ -418,11 +472,11 @@ fn answer(
                 want_in_labels: false,
                 no_ip: false,
                 hop: way.hop,
-                code: verdict.code,
+                code: way_code,
                 subcode: depth,
                 multipath: multipath.clone(),
                 labels: Some(labels),
-                changes: vec![],
+                changes: changes.clone(),
             }),
             false => Tlv::Downstream(Downstream {
                 mtu: way.mtu,

@@ -138,6 +138,14 @@ fn penultimate() -> Net {
     net
 }
 
+/// Takes the top off; what lies under it lives no longer (RFC 3443 5.4).
+fn bare(stack: &mut Vec<u32>, ttl: u32) {
+    stack.remove(0);
+    if let Some(next) = stack.first_mut() {
+        *next = *next & !0xff | ttl.min(*next & 0xff);
+    }
+}
+
 impl Net {
     /// Carries a request from router 0 to 1 under these labels. Who answers, and what.
     fn carry(&self, labels: &[u32], ttl: u8, octets: &[u8]) -> Option<(u8, Echo)> {
@@ -160,10 +168,14 @@ impl Net {
                     return answer();
                 };
                 match lsr.ilm.get(&(top >> 12)) {
-                    Some(Op::Pop) => drop(stack.remove(0)),
+                    Some(Op::Pop) => bare(&mut stack, top & 0xff),
                     Some(Op::Swap(to, labels, _)) if top & 0xff > 1 => {
                         let ttl = (top & 0xff) - 1;
-                        stack.splice(..1, labels.iter().map(|l| l << 12 | ttl));
+                        if labels.is_empty() {
+                            bare(&mut stack, ttl);
+                        } else {
+                            stack.splice(..1, labels.iter().map(|l| l << 12 | ttl));
+                        }
                         at = *to;
                         break;
                     }
@@ -415,6 +427,131 @@ fn stacks_of_fecs_are_held_against_stacks_of_labels() {
         let (all, _) = net.run(&[101, 700], plan(ping(1)));
         assert_eq!(who(&all), [(3, 4, 1)]);
     }
+}
+
+/// A tunnel ends at the border of an AS, which swaps the VPN's label: the FECs of the tunnel end there too (3.4.1.3, 4.5.1).
+#[test]
+fn fecs_that_end_on_the_way_are_popped() {
+    let vpn = FecElement::Vpn([0, 0, 0xfc, 0, 0, 0, 0, 1], "10.8.0.0/16".parse().unwrap());
+    let tunnel = FecElement::Ldp(prefix());
+    let plan = |p: Plan| Plan {
+        fecs: vec![tunnel.clone(), vpn.clone()],
+        ..p
+    };
+    // 1 takes the tunnel's label off, or 2 does; 2 is the border, and 3 the end.
+    for own in [3, 102] {
+        let mut net = line();
+        if own == 3 {
+            net.0[1].ilm.insert(101, swap(2, &[]));
+        }
+        net.0[2] = Lsr {
+            ilm: BTreeMap::from([(102, Op::Pop), (500, swap(3, &[700]))]),
+            fecs: vec![(tunnel.clone(), own), (vpn.clone(), 500)],
+            ..Lsr::default()
+        };
+        net.0[3] = Lsr {
+            ilm: BTreeMap::from([(700, Op::Pop)]),
+            fecs: vec![(vpn.clone(), 700)],
+            ..Lsr::default()
+        };
+        let trace = || plan(trace(&[101, 500]));
+        let (all, _) = net.run(&[101, 500], trace());
+        assert_eq!(who(&all), [(1, 8, 2), (2, 15, 1), (3, 3, 1)], "{own}");
+        let way = &answered(&all[1]).ways[0];
+        let popped = StackChange {
+            push: false,
+            peer: None,
+            fec: Some(tunnel.clone()),
+        };
+        assert_eq!(way.changes, [popped]);
+        assert_eq!(way.labels.as_ref().unwrap()[0].label, label(700));
+        // The border has another label for it, does not know it, or nothing of the tunnel.
+        net.0[2].fecs[1].1 = 501;
+        let (all, _) = net.run(&[101, 500], trace());
+        assert_eq!(who(&all), [(1, 8, 2), (2, 10, 1)], "{own}");
+        net.0[2].fecs.pop();
+        let (all, _) = net.run(&[101, 500], trace());
+        assert_eq!(who(&all), [(1, 8, 2), (2, 4, 1)], "{own}");
+        net.0[2].fecs = vec![(vpn.clone(), 500)];
+        let (all, _) = net.run(&[101, 500], trace());
+        assert_eq!(who(&all), [(1, 8, 2), (2, 4, 2)], "{own}");
+        // Behind one that says nothing of it, the end has nothing to say of the tunnel. Pings find out that it ended before.
+        net.0[2].silent = true;
+        let (all, _) = net.run(&[101, 500], trace());
+        assert_eq!(who(&all).last(), Some(&(3, 4, 2)), "{own}");
+        let (all, took) = net.run(&[101, 500], plan(ping(2)));
+        assert_eq!(who(&all), [(3, 3, 1); 2], "{own}");
+        assert_eq!(took, Duration::from_millis(1001), "one is asked twice");
+        // Wrong is what the innermost one says.
+        net.0[3].fecs = vec![(vpn.clone(), 701)];
+        let (all, _) = net.run(&[101, 500], plan(ping(2)));
+        assert_eq!(who(&all), [(3, 10, 1); 2], "{own}");
+    }
+}
+
+/// What others say of the FEC stack holds for what is asked next; the innermost stays, and there is an end to it.
+#[test]
+fn what_is_said_of_the_fec_stack_is_heeded() {
+    let outer = FecElement::Generic("10.7.0.0/16".parse().unwrap());
+    let change = |push, fec| StackChange {
+        push,
+        peer: None,
+        fec,
+    };
+    let pop = change(false, None);
+    let push = change(true, Some(outer.clone()));
+    let (own, two) = (FecElement::Ldp(prefix()), |own: &FecElement| {
+        vec![outer.clone(), own.clone()]
+    });
+    for (changes, want) in [
+        (vec![pop.clone()], vec![own.clone()]),
+        (vec![push.clone()], two(&own)),
+        (vec![push.clone(), pop.clone()], vec![own.clone()]),
+        (vec![pop.clone(), push.clone()], two(&own)),
+        (vec![change(true, None)], vec![own.clone()]),
+        (
+            vec![push.clone(); 99],
+            [vec![outer.clone(); 15], vec![own.clone()]].concat(),
+        ),
+    ] {
+        let now = Instant::now();
+        let mut s = Session::new(5, trace(&[101]), now);
+        s.tick(now, 9).unwrap();
+        let way = Detailed {
+            code: ReturnCode::FEC_CHANGE,
+            subcode: 1,
+            changes,
+            ..trace(&[101]).trace.unwrap()
+        };
+        let asked = Echo::request(5, 1, 9, vec![]);
+        let mut reply = asked.reply(ReturnCode::SEE_DETAILED, 0, 9);
+        reply.tlvs.push(Tlv::Detailed(way));
+        assert!(s.reply(now, near(1).into(), &reply));
+        let next = Echo::parse(&s.tick(now, 9).unwrap().octets).unwrap();
+        assert_eq!(next.tlvs[0], Tlv::TargetFec(want));
+    }
+}
+
+/// Who answers can't keep a ping alive: each answer leaves fewer FECs to ask about.
+#[test]
+fn pings_are_asked_again_as_often_as_they_have_fecs() {
+    let now = Instant::now();
+    let fecs = vec![FecElement::Ldp(prefix()); 3];
+    let mut s = Session::new(5, Plan { fecs, ..ping(1) }, now);
+    let mut asked = vec![];
+    while let Some(send) = s.tick(now, 9) {
+        let echo = Echo::parse(&send.octets).unwrap();
+        let Tlv::TargetFec(fecs) = &echo.tlvs[0] else {
+            panic!("{echo:?}")
+        };
+        asked.push(fecs.len());
+        let reply = echo.reply(ReturnCode::NO_MAPPING, fecs.len() as u8, 9);
+        assert!(s.reply(now, near(1).into(), &reply));
+    }
+    assert_eq!(asked, [3, 2, 1]);
+    assert!(s.is_done());
+    let last = answered(&s.probes()[0].outcome);
+    assert_eq!((last.code, last.subcode), (ReturnCode::NO_MAPPING, 1));
 }
 
 fn asked(tlvs: Vec<Tlv>) -> Echo {

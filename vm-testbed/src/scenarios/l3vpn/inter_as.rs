@@ -70,15 +70,15 @@ fn border(flavor: &Flavor, n: u8) -> Config {
 }
 
 /// Four routers in a row, two customers at each end.
-struct Row {
-    lab: Lab,
+pub(in crate::scenarios) struct Row {
+    pub(in crate::scenarios) lab: Lab,
     /// pe1, asbr1, asbr2, pe2.
-    spaces: [Netns; 4],
-    hosts: Vec<(Netns, Netns)>,
+    pub(in crate::scenarios) spaces: [Netns; 4],
+    pub(in crate::scenarios) hosts: Vec<(Netns, Netns)>,
 }
 
 impl Row {
-    fn new(name: &str) -> Result<Self> {
+    pub(in crate::scenarios) fn new(name: &str) -> Result<Self> {
         let mut lab = Lab::new(name)?;
         let mut router = |name| lab.router(name);
         let spaces = [
@@ -101,7 +101,11 @@ impl Row {
     }
 
     /// Starts them; the borders by these.
-    fn start(&self, o: &Options, borders: [Config; 2]) -> Result<[Appliance; 4]> {
+    pub(in crate::scenarios) fn start(
+        &self,
+        o: &Options,
+        borders: [Config; 2],
+    ) -> Result<[Appliance; 4]> {
         let [first, second] = borders;
         let start = |at: usize, name: &str, c: &Config| self.lab.start(name, &self.spaces[at], c);
         Ok([
@@ -171,8 +175,8 @@ fn back_to_back(flavor: &Flavor, n: u8) -> Config {
     c.section(&bgp)
 }
 
-/// The border of AS `n` that has no VRF: VPN routes come and go, with labels of its own. The first has two more neighbours.
-fn swapping(flavor: &Flavor, n: u8) -> Config {
+/// The border of AS `n` that has no VRF: VPN routes come and go, with labels of its own. It has these neighbours more.
+pub(in crate::scenarios) fn swapping(flavor: &Flavor, n: u8, more: &[&str]) -> Config {
     let other = 3 - n;
     let mut c = border(flavor, n)
         .interface(
@@ -185,12 +189,10 @@ fn swapping(flavor: &Flavor, n: u8) -> Config {
     let mut bgp = format!("[bgp]\nas = {}\n", asn(n));
     bgp += &internal(n, &format!("10.1.{n}.1"), "next-hop-self = true\n");
     let mut outside = vec![(format!("10.12.0.{other}"), asn(other))];
-    if n == 1 {
-        for (i, name) in ["gobgp", "frr"].iter().enumerate() {
-            let at = format!("10.9.{i}.1/24");
-            c = c.interface(&format!("{name}0"), name, &[&at], "mpls = true");
-            outside.push((format!("10.9.{i}.2"), 64514 + i as u32));
-        }
+    for (i, name) in more.iter().enumerate() {
+        let at = format!("10.9.{i}.1/24");
+        c = c.interface(&format!("{name}0"), name, &[&at], "mpls = true");
+        outside.push((format!("10.9.{i}.2"), 64514 + i as u32));
     }
     for (address, asn) in outside {
         bgp += &format!(
@@ -228,7 +230,11 @@ pub fn b(o: &Options) -> Result<()> {
     let fourth = row
         .lab
         .host(&Host::new("fourth", &["10.9.1.2/24"]), &asbr1, "frr")?;
-    let all = row.start(o, [1, 2].map(|n| swapping(&o.flavor, n)))?;
+    let borders = [
+        swapping(&o.flavor, 1, &["gobgp", "frr"]),
+        swapping(&o.flavor, 2, &[]),
+    ];
+    let all = row.start(o, borders)?;
     let [pe1, asbr1, asbr2, pe2] = &all;
     until("the borders have a session", secs(30), || {
         Ok(established(asbr1, "10.12.0.2")? && established(asbr2, "10.12.0.1")?)
@@ -265,7 +271,7 @@ pub fn b(o: &Options) -> Result<()> {
 }
 
 /// A VPN route in the table of that router: of the far red site.
-fn far(a: &Appliance) -> Result<Value> {
+pub(in crate::scenarios) fn far(a: &Appliance) -> Result<Value> {
     let all = a.json("bgp route 10.0.2.0/24 family vpnv4")?;
     let mut all = all.as_array().into_iter().flatten();
     let red = all.find(|r| r["rd"] == "192.0.2.2:0").cloned();
@@ -381,7 +387,7 @@ fn others(
     })
 }
 
-fn end(all: [Appliance; 4]) -> Result<()> {
+pub(in crate::scenarios) fn end(all: [Appliance; 4]) -> Result<()> {
     for r in all {
         r.law()?;
         r.stop()?;

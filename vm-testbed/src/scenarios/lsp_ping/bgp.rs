@@ -12,6 +12,8 @@ use crate::suite::Options;
 
 /// The loopback of the last one.
 const END: &str = "192.0.2.12/32";
+/// Told with a label index.
+const SEGMENT: &str = "198.51.100.0/24";
 /// In the VRF at both ends.
 const VPN6: &str = "2001:db8:8::/48";
 
@@ -20,12 +22,14 @@ fn by_bgp(n: usize, c: Config) -> Config {
     const AS: [u32; 3] = [64501, 64500, 64502];
     let own = format!("{{ prefix = \"192.0.2.1{n}/32\", label = \"implicit-null\" }}");
     let far = match n {
-        2 => format!(", {{ prefix = \"{FAR}\", label = \"local\" }}"),
+        2 => format!(
+            ", {{ prefix = \"{FAR}\", label = \"local\" }}, {{ prefix = \"{SEGMENT}\", label = \"local\", label-index = 7 }}"
+        ),
         _ => String::new(),
     };
     let mut bgp = format!(
         "[bgp]\nas = {}\nhold-time = 9\nnetworks = [{own}{far}]\n[bgp.group.all]\nimport = \"accept-all\"\nexport = \"accept-all\"\n\
-         connect-retry = 1\n",
+         connect-retry = 1\nprefix-sid = true\n",
         AS[n]
     );
     let near: &[(&str, usize)] = [
@@ -40,7 +44,7 @@ fn by_bgp(n: usize, c: Config) -> Config {
         );
     }
     let c = c.router_id(&format!("192.0.2.1{n}")).section(&format!(
-        "[label-range]\ndynamic = \"{0}000-{0}999\"",
+        "[label-range]\ndynamic = \"{0}000-{0}999\"\nsrgb = \"{0}6000-{0}6099\"",
         n + 5
     ));
     if n == 1 {
@@ -84,6 +88,7 @@ pub fn bgp(o: &Options) -> Result<()> {
         })?;
     }
     labelled(&line)?;
+    segment(&line)?;
     vpn(&line)?;
     // Asked about another sort of FEC: BGP's label is not LDP's.
     let (rows, why) = line.lsp(&format!("trace {FAR} type ldp"))?;
@@ -134,6 +139,27 @@ fn labelled(line: &Line) -> Result<()> {
             Some(range) => ensure!(on == came && range.contains(&came[0]), "{rows:?}"),
         }
     }
+    Ok(())
+}
+
+/// A prefix with a label index (RFC 8669) has labels of each one's SRGB, which are BGP's too.
+fn segment(line: &Line) -> Result<()> {
+    line.arrives(SEGMENT)?;
+    let (rows, why) = line.lsp(&format!("trace {SEGMENT}"))?;
+    ensure!(
+        why.is_none() && rows.len() == 2 && rows[0]["fec"] == json!([format!("bgp {SEGMENT}")]),
+        "{rows:?} {why:?}"
+    );
+    let (b, c) = (&rows[0], &rows[1]);
+    let on = labels(&b["onward"][0]["label"]);
+    ensure!(
+        labels(&b["in_label"]) == [66_007] && on == [76_007] && b["onward"][0]["protocol"] == "bgp",
+        "{rows:?}"
+    );
+    ensure!(
+        labels(&c["in_label"]) == on && c["code"] == 3 && c["subcode"] == 1,
+        "{rows:?}"
+    );
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 
 pub mod bgp;
 pub mod hostile;
+pub mod inter_as;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -75,16 +76,7 @@ impl Line {
 
     /// What a ping or trace of the left one says, and whether it found the path whole; else also why not.
     fn lsp(&self, line: &str) -> Result<(Vec<Value>, Option<String>)> {
-        let done = self.at(0).ctl(&format!("--json lsp {line}"))?;
-        let whole = done.status == Some(0);
-        ensure!(
-            whole || done.status == Some(1),
-            "lsp {line}: {}",
-            done.text()
-        );
-        let rows: Vec<Value> = serde_json::from_str(&done.stdout)
-            .with_context(|| format!("lsp {line}: {}", done.text()))?;
-        Ok((rows, (!whole).then_some(done.stderr)))
+        lsp(self.at(0), line)
     }
 
     /// Waits until pings arrive: addresses have to be found first.
@@ -123,6 +115,20 @@ impl Line {
         drop(self.lab);
         Ok(())
     }
+}
+
+/// What a ping or trace says, and whether it found the path whole; else also why not.
+fn lsp(a: &Appliance, line: &str) -> Result<(Vec<Value>, Option<String>)> {
+    let done = a.ctl(&format!("--json lsp {line}"))?;
+    let whole = done.status == Some(0);
+    ensure!(
+        whole || done.status == Some(1),
+        "lsp {line}: {}",
+        done.text()
+    );
+    let rows: Vec<Value> = serde_json::from_str(&done.stdout)
+        .with_context(|| format!("lsp {line}: {}", done.text()))?;
+    Ok((rows, (!whole).then_some(done.stderr)))
 }
 
 fn text<'v>(v: &'v Value, name: &str) -> &'v str {

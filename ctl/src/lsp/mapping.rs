@@ -1,0 +1,106 @@
+//! Which label this router has given for a FEC (RFC 8029 4.4.1): what the label manager and the RIB know of it.
+//!
+//! A prefix of BGP has the label that was allocated for it, or that of its label index in the SRGB (RFC 8669 4.1); one of a VPN that
+//! of its VRF or one of its own, or, where it is passed on with labels of ours (a border of an AS, a reflector that is the next hop),
+//! the one that was allocated for it and its distinguisher. A label by hand stands for no FEC: where it is taken off, any prefix is
+//! right that the table there leads to; where it goes on, any is.
+
+use ::net::{Label, VrfId};
+use bgp::types::Rd;
+use ipnet::IpNet;
+
+use crate::labels::{Fec, Manager, Owner};
+use crate::rib::Rib;
+use crate::rib::spec::LabelAction;
+
+/// Who is asked.
+#[derive(Clone, Copy)]
+pub(super) struct Tables<'a> {
+    pub(super) labels: &'a Manager,
+    pub(super) rib: &'a Rib,
+}
+
+fn is_null(label: Label) -> bool {
+    label == Label::IPV4_EXPLICIT_NULL || label == Label::IPV6_EXPLICIT_NULL
+}
+
+/// `given` is always the label that a request came with: of several that are right, it is taken for the one that was meant.
+impl Tables<'_> {
+    /// What a VRF has for packets to a prefix, or the global table.
+    fn leads(&self, vrf: VrfId, p: &IpNet) -> bool {
+        let mut all = self.rib.covering(vrf, p.network());
+        all.any(|r| r.installed && r.prefix.contains(p))
+    }
+
+    /// The table that a label leads into.
+    fn table(&self, label: Label) -> Option<VrfId> {
+        match self.rib.label(label)?.spec.action {
+            LabelAction::PopLookup(vrf) => Some(vrf),
+            LabelAction::PopLast => Some(VrfId::GLOBAL),
+            LabelAction::Forward(_) => None,
+        }
+    }
+
+    /// Whoever gave it, whatever sort of FEC is asked about.
+    pub(super) fn generic(&self, p: &IpNet, given: Label) -> Option<Label> {
+        if given == Label::IMPLICIT_NULL {
+            return self.leads(VrfId::GLOBAL, p).then_some(given);
+        }
+        match self.labels.user(given) {
+            Some((_, Fec::Prefix(q))) if q == p => Some(given),
+            Some((_, Fec::Prefix(_))) => {
+                let all = [Owner::Ldp, Owner::LabeledUnicast, Owner::SegmentRouting];
+                let of = |owner| self.labels.used(owner, &Fec::Prefix(*p));
+                all.into_iter().find_map(of)
+            }
+            _ => match self.table(given) {
+                Some(vrf) => self.leads(vrf, p).then_some(given),
+                // It goes on, or is nobody's.
+                None => self.rib.label(given).map(|_| given),
+            },
+        }
+    }
+
+    /// BGP's label of a prefix; without one it ends here, if it is ours to announce.
+    pub(super) fn bgp(&self, p: &IpNet, given: Label) -> Option<Label> {
+        let fec = Fec::Prefix(*p);
+        let plain = self.labels.used(Owner::LabeledUnicast, &fec);
+        let segment = self.labels.used(Owner::SegmentRouting, &fec);
+        if plain.is_some() || segment == Some(given) {
+            return plain.or(segment);
+        }
+        // One of ours may be told with a null label, while that of its index is there for who sends by segments.
+        let null = is_null(given) || given == Label::IMPLICIT_NULL;
+        if segment.is_some() && !null {
+            return segment;
+        }
+        let told = if null { given } else { Label::IMPLICIT_NULL };
+        let mut all = self.rib.routes_at(VrfId::GLOBAL, *p);
+        let ours = all.any(|r| r.installed && !r.source.is_bgp());
+        ours.then_some(told).or(segment)
+    }
+
+    /// The label of a VPN's prefix. `own`: the VRF with that distinguisher, if it is here; others may have it too.
+    pub(super) fn vpn(
+        &self,
+        (rd, p): (Rd, IpNet),
+        own: Option<(&str, VrfId)>,
+        given: Label,
+    ) -> Option<Label> {
+        let of = |fec: Fec| self.labels.used(Owner::Vpn, &fec);
+        let passed_on = of(Fec::VpnPrefix(rd, p));
+        if passed_on == Some(given) {
+            return passed_on;
+        }
+        let own = own.filter(|(_, vrf)| self.leads(*vrf, &p));
+        let own = own.and_then(|(name, vrf)| {
+            of(Fec::VrfPrefix(name.to_owned(), p))
+                .or_else(|| (self.table(given) == Some(vrf)).then_some(given))
+                .or_else(|| of(Fec::Vrf(name.to_owned())))
+        });
+        own.or(passed_on)
+    }
+}
+
+#[cfg(test)]
+mod tests;
