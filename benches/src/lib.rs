@@ -12,6 +12,7 @@ pub mod family;
 pub mod forward;
 pub mod growth;
 pub mod host;
+pub mod programs;
 pub mod report;
 pub mod saved;
 pub mod shape;

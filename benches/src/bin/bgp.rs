@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +13,7 @@ use benches::bgp::forwarding;
 use benches::bgp::report::{self as results, BESIDE, FIB, FIRST, FIRST_BUSY, Outcome, bars};
 use benches::bgp::run::{Prepared, Turn};
 use benches::host::Host;
+use benches::programs;
 use benches::report::Report;
 use benches::saved::Saved;
 use benches::stats::Sample;
@@ -72,7 +72,7 @@ fn main() -> Result<()> {
     let program = if args.rivals_only {
         PathBuf::new()
     } else {
-        program(args.programs.as_deref())?
+        programs::folder(args.programs.as_deref())?.join("trunkline")
     };
     let host = Host::here(
         "harness on core 0, the device on core 1".into(),
@@ -192,29 +192,6 @@ fn own_core() -> Result<()> {
     }
     sched_setaffinity(Pid::from_raw(0), &cpus).context("one core only")?;
     Ok(())
-}
-
-/// The appliance, built as it ships.
-fn program(folder: Option<&Path>) -> Result<PathBuf> {
-    if let Some(folder) = folder {
-        return Ok(folder.canonicalize()?.join("trunkline"));
-    }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let status = cargo
-        .args([
-            "build",
-            "--release",
-            "--quiet",
-            "-p",
-            "trunkline",
-            "-p",
-            "trunkctl",
-        ])
-        .status()?;
-    ensure!(status.success(), "trunkline could not be built");
-    let here = std::env::current_exe()?;
-    let folder = here.parent().context("this program is in no folder")?;
-    Ok(folder.join("trunkline"))
 }
 
 impl Bench {

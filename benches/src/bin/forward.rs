@@ -16,6 +16,7 @@ use benches::forward::report::{self, LATENCY, Outcome, Runs, UPDATES};
 use benches::forward::rival::{self, Rival};
 use benches::forward::updates;
 use benches::host::{self, Host};
+use benches::programs;
 use benches::table;
 use clap::Parser;
 use hugepages::doctor::RUN_DIR;
@@ -73,7 +74,7 @@ struct Bench {
 fn main() -> Result<()> {
     let args = Args::parse();
     let tables = tables(&args)?;
-    let program = program(args.programs.as_deref())?;
+    let program = programs::folder(args.programs.as_deref())?.join("trunkline");
     let l3fwd = rival::build_l3fwd();
     let folder = tempfile::tempdir()?;
     let probe = rival::build_probe(folder.path())?;
@@ -211,21 +212,6 @@ fn tables(args: &Args) -> Result<Tables> {
         t.source += &format!(", IPv6 of {}", host::file_name(file));
     }
     Ok(t)
-}
-
-/// The appliance, built as it ships.
-fn program(folder: Option<&Path>) -> Result<PathBuf> {
-    if let Some(folder) = folder {
-        return Ok(folder.join("trunkline"));
-    }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let status = cargo
-        .args(["build", "--release", "--quiet", "-p", "trunkline"])
-        .status()?;
-    ensure!(status.success(), "trunkline could not be built");
-    let here = std::env::current_exe()?;
-    let folder = here.parent().context("this program is in no folder")?;
-    Ok(folder.join("trunkline"))
 }
 
 impl Bench {

@@ -1,11 +1,11 @@
 //! `cargo testbed bench vpn`: see the library's module `vpn` for what is measured and how.
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use benches::host::{Host, Realtime};
+use benches::programs;
 use benches::saved::Saved;
 use benches::vpn::report::{self as results, PORTS, TABLES, VRFS, bars};
 use benches::vpn::{SIZES, ports, tables};
@@ -73,7 +73,7 @@ fn main() -> Result<()> {
         in_process(&args, &host, &mut saved);
     }
     if args.wants(PORTS) || args.wants(VRFS) {
-        vm_testbed::use_binaries(program(args.programs.as_deref())?);
+        vm_testbed::use_binaries(programs::folder(args.programs.as_deref())?);
     }
     if args.wants(PORTS) {
         between_wires(&args, &host, &mut saved);
@@ -132,25 +132,4 @@ fn many_vrfs(args: &Args, host: &Host, saved: &mut Saved) {
     let done = all.map(|all| results::vrfs(&mut report, (count, routes), &all));
     report.or_failed(VRFS, done);
     saved.take(VRFS, &report, host);
-}
-
-/// The folder of the appliance, built as it ships.
-fn program(folder: Option<&Path>) -> Result<PathBuf> {
-    if let Some(folder) = folder {
-        return Ok(folder.canonicalize()?);
-    }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args([
-        "build",
-        "--release",
-        "--quiet",
-        "-p",
-        "trunkline",
-        "-p",
-        "trunkctl",
-    ]);
-    ensure!(cargo.status()?.success(), "trunkline could not be built");
-    let here = std::env::current_exe()?;
-    let folder = here.parent().context("this program is in no folder")?;
-    Ok(folder.to_owned())
 }
