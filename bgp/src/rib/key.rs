@@ -272,6 +272,65 @@ impl Key for V6 {
     }
 }
 
+/// What a key that is another in all but its name has of that one: all but the family, and what it is made of.
+macro_rules! as_within {
+    ($K:ty) => {
+        type Order = <$K as Key>::Order;
+        type Slot = <$K as Key>::Slot;
+
+        const NONE: Self = Self(<$K>::NONE);
+        const VACANT: Self::Slot = <$K>::VACANT;
+        const LAST: Self::Order = <$K>::LAST;
+
+        #[inline]
+        fn order(self) -> Self::Order {
+            self.0.order()
+        }
+
+        #[inline]
+        fn slot(self, entry: u32) -> Self::Slot {
+            self.0.slot(entry)
+        }
+
+        #[inline]
+        fn slot_order(slot: Self::Slot) -> Self::Order {
+            <$K>::slot_order(slot)
+        }
+
+        #[inline]
+        fn slot_entry(slot: Self::Slot) -> u32 {
+            <$K>::slot_entry(slot)
+        }
+
+        #[inline]
+        fn rank<const N: usize>(slots: &[Self::Slot; N], o: Self::Order) -> usize {
+            <$K>::rank(slots, o)
+        }
+
+        #[inline]
+        fn upto<const N: usize>(orders: &[Self::Order; N], o: Self::Order) -> usize {
+            <$K>::upto(orders, o)
+        }
+
+        fn covers(self, other: Self) -> bool {
+            self.0.covers(other.0)
+        }
+
+        fn meet(self, other: Self) -> Option<Self> {
+            self.0.meet(other.0).map(Self)
+        }
+
+        fn shorter(self) -> Option<Self> {
+            self.0.shorter().map(Self)
+        }
+
+        fn net(self) -> IpNet {
+            self.0.net()
+        }
+    };
+}
+pub(super) use as_within;
+
 /// A prefix whose paths have labels: RFC 8277 2, where they are not part of what is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Labeled<K>(pub K);
@@ -282,63 +341,13 @@ pub type L4 = Labeled<V4>;
 pub type L6 = Labeled<V6>;
 
 impl<K: Key> Key for Labeled<K> {
-    type Order = K::Order;
-    type Slot = K::Slot;
+    as_within!(K);
 
     const FAMILY: Family = match K::FAMILY {
         Family::Ipv4Unicast => Family::Ipv4Labeled,
         _ => Family::Ipv6Labeled,
     };
     const LABELED: bool = true;
-    const NONE: Self = Self(K::NONE);
-    const VACANT: K::Slot = K::VACANT;
-    const LAST: K::Order = K::LAST;
-
-    #[inline]
-    fn order(self) -> K::Order {
-        self.0.order()
-    }
-
-    #[inline]
-    fn slot(self, entry: u32) -> K::Slot {
-        self.0.slot(entry)
-    }
-
-    #[inline]
-    fn slot_order(slot: K::Slot) -> K::Order {
-        K::slot_order(slot)
-    }
-
-    #[inline]
-    fn slot_entry(slot: K::Slot) -> u32 {
-        K::slot_entry(slot)
-    }
-
-    #[inline]
-    fn rank<const N: usize>(slots: &[K::Slot; N], o: K::Order) -> usize {
-        K::rank(slots, o)
-    }
-
-    #[inline]
-    fn upto<const N: usize>(orders: &[K::Order; N], o: K::Order) -> usize {
-        K::upto(orders, o)
-    }
-
-    fn covers(self, other: Self) -> bool {
-        self.0.covers(other.0)
-    }
-
-    fn meet(self, other: Self) -> Option<Self> {
-        self.0.meet(other.0).map(Self)
-    }
-
-    fn shorter(self) -> Option<Self> {
-        self.0.shorter().map(Self)
-    }
-
-    fn net(self) -> IpNet {
-        self.0.net()
-    }
 
     fn from_net(net: IpNet) -> Option<Self> {
         K::from_net(net).map(Self)

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::{IpNet, Ipv6Net};
 
-use super::key::{Key, V6};
+use super::key::{Key, V6, as_within};
 use crate::types::Family;
 
 /// A route target membership.
@@ -42,49 +42,9 @@ impl Membership {
 }
 
 impl Key for Membership {
-    type Order = <V6 as Key>::Order;
-    type Slot = <V6 as Key>::Slot;
+    as_within!(V6);
 
     const FAMILY: Family = Family::RouteTarget;
-    const NONE: Self = Self(V6::NONE);
-    const VACANT: Self::Slot = V6::VACANT;
-    const LAST: Self::Order = V6::LAST;
-
-    #[inline]
-    fn order(self) -> Self::Order {
-        self.0.order()
-    }
-
-    #[inline]
-    fn slot(self, entry: u32) -> Self::Slot {
-        self.0.slot(entry)
-    }
-
-    #[inline]
-    fn slot_order(slot: Self::Slot) -> Self::Order {
-        V6::slot_order(slot)
-    }
-
-    #[inline]
-    fn slot_entry(slot: Self::Slot) -> u32 {
-        V6::slot_entry(slot)
-    }
-
-    fn covers(self, other: Self) -> bool {
-        self.0.covers(other.0)
-    }
-
-    fn meet(self, other: Self) -> Option<Self> {
-        self.0.meet(other.0).map(Self)
-    }
-
-    fn shorter(self) -> Option<Self> {
-        self.0.shorter().map(Self)
-    }
-
-    fn net(self) -> IpNet {
-        self.0.net()
-    }
 
     /// A prefix of addresses is none.
     fn from_net(_: IpNet) -> Option<Self> {
