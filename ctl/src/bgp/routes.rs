@@ -566,3 +566,6 @@ fn wanted(valid: &Valid, links: &Links<'_>) -> BTreeMap<IpNet, Told> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

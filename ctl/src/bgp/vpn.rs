@@ -499,3 +499,6 @@ fn own(valid: &Valid, links: &Links<'_>) -> BTreeMap<(VrfId, IpNet), Protocol> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! What the speaker has chosen, and what the RIB has of it: ways that stand by, and labels.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use bgp::attrs::{AttrBuf, LabelStack};
+
+use super::*;
+use crate::bgp::labels::{Bound, Source as Labelled};
+use crate::config::labels::{LabelRanges, Range};
+use crate::labels::{Manager, Owner};
+use crate::neigh::{Neighbours, Params};
+use crate::rib::sink::any::Any;
+use crate::rib::spec::{LabelAction, TtlMode};
+
+const P: &str = "10.8.0.0/16";
+const BLUE: VrfNo = VrfNo(1);
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn rd(n: u8) -> Rd {
+    Rd([0, 0, 0xfc, 0, 0, 0, 0, n])
+}
+
+/// A way by 192.0.2.N with a label; without one it is of VRF 2.
+fn by(n: u8, label: Option<u32>) -> Use<'static> {
+    let mut buf = AttrBuf::new();
+    let labels: Vec<Label> = label.into_iter().filter_map(Label::new).collect();
+    buf.set_labels(&labels);
+    Use {
+        next_hop: Some(NextHop::V4([192, 0, 2, n].into())),
+        interface: None,
+        relation: Some(Relation::Internal),
+        labels: LabelStack::from(buf.view().labels()),
+        table: VrfNo(if label.is_some() { 0 } else { 2 }),
+        backup: false,
+        index: None,
+    }
+}
+
+fn backup(n: u8, label: u32) -> Use<'static> {
+    Use {
+        backup: true,
+        ..by(n, Some(label))
+    }
+}
+
+/// Of each path its next hop, its labels, and whether it stands by.
+type Ways = Vec<(String, Vec<u32>, bool)>;
+
+fn ways(spec: &PathsSpec) -> Ways {
+    let one = |p: &crate::rib::spec::PathSpec| {
+        let hop = match p.hop {
+            Hop::Bgp { address, .. } => address.to_string(),
+            other => format!("{other:?}"),
+        };
+        (hop, p.labels.iter().map(|l| l.get()).collect(), p.backup)
+    };
+    spec.paths.iter().map(one).collect()
+}
+
+fn way(n: u8, label: u32, backup: bool) -> (String, Vec<u32>, bool) {
+    (format!("192.0.2.{n}"), vec![label], backup)
+}
+
+struct Lab {
+    manager: Manager,
+    rib: Rib,
+    bound: Bound,
+    vpns: Vpns,
+    now: Instant,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let label = |n| net::Label::new(n).unwrap();
+        let (first, last) = (label(16_000), label(16_099));
+        Self {
+            manager: Manager::new(LabelRanges {
+                srgb: Some(Range { first, last }),
+                ..LabelRanges::default()
+            }),
+            rib: Rib::new(),
+            bound: Bound::default(),
+            vpns: Vpns::default(),
+            now: Instant::now(),
+        }
+    }
+
+    fn with<T>(&mut self, f: impl FnOnce(&mut ToRib<'_, '_>) -> T) -> T {
+        let mut from = Labelled {
+            manager: &mut self.manager,
+            ttl: TtlMode::Uniform,
+            now: self.now,
+        };
+        let links = Links {
+            ifaces: &BTreeMap::new(),
+            names: &BTreeMap::new(),
+            vrfs: &BTreeMap::new(),
+            host: None,
+            neigh: &Neighbours::new(Params::default()),
+            valid: &Arc::default(),
+        };
+        f(&mut ToRib {
+            install: true,
+            labels: Labels {
+                bound: &mut self.bound,
+                from: &mut from,
+                rib: &mut self.rib,
+            },
+            vpns: &mut self.vpns,
+            links: &links,
+            hops: Vec::new(),
+            done: 0,
+            last: None,
+        })
+    }
+
+    fn labeled(&mut self, by: &[Use<'_>]) -> Option<u32> {
+        self.with(|to| to.labeled(net(P), by, true)).map(Label::get)
+    }
+
+    fn vpn(&mut self, n: u8, by: &[Use<'_>]) -> Option<u32> {
+        self.with(|to| to.vpn(rd(n), net(P), by)).map(Label::get)
+    }
+
+    /// What becomes of packets with a label that is given out.
+    fn entry(&self, label: u32) -> Ways {
+        let label = net::Label::new(label).unwrap();
+        match self.rib.label(label).map(|v| v.spec.action) {
+            Some(LabelAction::Forward(spec)) => ways(&spec),
+            other => panic!("{label}: {other:?}"),
+        }
+    }
+
+    /// What the RIB has for a prefix.
+    fn route(&mut self, vrf: VrfNo, p: &str) -> Option<Ways> {
+        self.rib.drain(&mut Any::default(), usize::MAX);
+        let mut all = self.rib.routes_at(VrfId(vrf.0), net(p));
+        all.next().map(|r| ways(&r.spec))
+    }
+
+    fn is_given(&self, label: u32) -> Option<Owner> {
+        let label = net::Label::new(label).unwrap();
+        self.manager.user(label).map(|u| u.0)
+    }
+}
+
+/// A backup has its own label, in the table, under a label of ours, and in a VRF.
+#[test]
+fn what_stands_by_does_so_with_its_own_label() {
+    let mut lab = Lab::new();
+    let all = [by(1, Some(100)), backup(2, 200)];
+    let want = vec![way(1, 100, false), way(2, 200, true)];
+    let label = lab.labeled(&all).unwrap();
+    assert_eq!(lab.entry(label), want);
+    assert_eq!(lab.route(VrfNo::GLOBAL, P), Some(want.clone()));
+    let of_vpn = lab.vpn(1, &all).unwrap();
+    assert_ne!(of_vpn, label);
+    assert_eq!(lab.entry(of_vpn), want);
+    lab.with(|to| to.vrf(BLUE, net(P), &all));
+    assert_eq!(lab.route(BLUE, P), Some(want));
+    // Another stands by, and none.
+    assert_eq!(lab.labeled(&[all[0], backup(3, 300)]), Some(label));
+    assert_eq!(lab.entry(label), [way(1, 100, false), way(3, 300, true)]);
+    assert_eq!(lab.labeled(&all[..1]), Some(label));
+    assert_eq!(lab.entry(label), [way(1, 100, false)]);
+    // It takes over for good: the label is the same one.
+    assert_eq!(lab.labeled(&[by(2, Some(200))]), Some(label));
+    assert_eq!(lab.entry(label), [way(2, 200, false)]);
+}
+
+/// Nothing stands by for itself, whatever label it has.
+#[test]
+fn what_stands_by_is_another_next_hop() {
+    let mut lab = Lab::new();
+    let several = [by(1, Some(100)), by(2, Some(200)), by(2, Some(200))];
+    let label = lab.labeled(&several).unwrap();
+    let both = [way(1, 100, false), way(2, 200, false)];
+    assert_eq!(lab.entry(label), both);
+    lab.labeled(&[several[0], several[1], backup(2, 201)]);
+    assert_eq!(lab.entry(label), both);
+}
+
+/// Routes one after another have the same best next hop, and not the same backup.
+#[test]
+fn routes_without_labels_have_each_its_own_backup() {
+    let mut lab = Lab::new();
+    let one = |n| Use {
+        table: VrfNo::GLOBAL,
+        ..by(n, None)
+    };
+    let behind = |n| Use {
+        backup: true,
+        ..one(n)
+    };
+    let none = |n: u8, backup| (format!("192.0.2.{n}"), vec![], backup);
+    lab.with(|to| {
+        to.best(net("10.1.0.0/16"), &[one(1), behind(2)]);
+        to.best(net("10.2.0.0/16"), &[one(1), behind(3)]);
+        to.best(net("10.3.0.0/16"), &[one(1)]);
+        to.best(net("10.4.0.0/16"), &[one(1), behind(2)]);
+    });
+    for (p, second) in [("10.1", 2), ("10.2", 3), ("10.3", 0), ("10.4", 2)] {
+        let mut want = vec![none(1, false)];
+        want.extend((second > 0).then(|| none(second, true)));
+        let p = format!("{p}.0.0/16");
+        assert_eq!(lab.route(VrfNo::GLOBAL, &p), Some(want), "{p}");
+    }
+}
+
+/// RFC 4364 10 b: a label each for prefixes that differ in nothing but their distinguisher.
+#[test]
+fn labels_of_others_vpns_are_told_apart_and_given_back() {
+    let mut lab = Lab::new();
+    let one = lab.vpn(1, &[by(1, Some(100))]).unwrap();
+    let two = lab.vpn(2, &[by(2, Some(100))]).unwrap();
+    assert_ne!(one, two);
+    assert_eq!(lab.entry(one), [way(1, 100, false)]);
+    assert_eq!(lab.entry(two), [way(2, 100, false)]);
+    // The next hop has another label for it: ours stays.
+    assert_eq!(lab.vpn(1, &[by(1, Some(101))]), Some(one));
+    assert_eq!(lab.entry(one), [way(1, 101, false)]);
+    // Its own have those of their VRFs.
+    let own = Use {
+        relation: None,
+        ..by(1, Some(100))
+    };
+    assert_eq!(lab.vpn(3, &[own]), None);
+    assert_eq!(lab.vpn(1, &[]), None);
+    assert_eq!(
+        (lab.is_given(one), lab.is_given(two)),
+        (None, Some(Owner::Vpn))
+    );
+}
+
+/// RFC 8669 4.1.
+#[test]
+fn a_label_index_makes_the_label() {
+    let mut lab = Lab::new();
+    let with = |index| Use {
+        index,
+        ..by(1, Some(100))
+    };
+    assert_eq!(lab.labeled(&[with(Some(7))]), Some(16_007));
+    assert_eq!(lab.entry(16_007), [way(1, 100, false)]);
+    assert_eq!(lab.is_given(16_007), Some(Owner::SegmentRouting));
+    let plain = lab.labeled(&[with(None)]).unwrap();
+    assert_eq!(lab.is_given(plain), Some(Owner::LabeledUnicast));
+    assert_eq!(lab.is_given(16_007), None);
+}
