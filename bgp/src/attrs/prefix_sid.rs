@@ -200,7 +200,7 @@ mod tests {
     /// RFC 8669 6, a row for each way in which it can be wrong.
     #[test]
     fn what_can_not_be_read() {
-        let rows: [(&[u8], Shape); 12] = [
+        let rows: [(&[u8], Shape); 13] = [
             (&INDEX, Shape::Good),
             (&[&INDEX[..], &SRGB].concat(), Shape::Good),
             (&[&SRGB[..], &[200, 0, 0], &INDEX].concat(), Shape::Good),
@@ -210,6 +210,7 @@ mod tests {
             (&[1, 0], Shape::Bad),
             (&INDEX[..9], Shape::Bad),
             (&[1, 0, 6, 0, 0, 0, 0, 0, 1], Shape::Bad),
+            (&[1, 0, 8, 0, 0, 0, 0, 0, 0, 1, 2], Shape::Bad),
             (&[3, 0, 2, 0, 0], Shape::Bad),
             (&[&[3, 0, 9][..], &[0; 9]].concat(), Shape::Bad),
             (&[&INDEX[..], &[5, 0xff, 0xff, 0]].concat(), Shape::Bad),
@@ -229,6 +230,11 @@ mod tests {
             &mut out,
         );
         assert_eq!(out, [&INDEX[..], &[7, 0, 0], &[7, 0, 0]].concat());
+        let mut other = SRGB;
+        other[7] = 0x81;
+        out.clear();
+        without_twins(&[&SRGB[..], &INDEX, &other].concat(), &mut out);
+        assert_eq!(out, [&SRGB[..], &INDEX].concat());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::attrs::Srgb;
 use crate::policy::Protocol;
+use crate::rib::Key;
 use crate::session::FamilyConfig;
 use crate::speaker::tests::{World, address, config, local, neighbor};
 use crate::speaker::{Config, Neighbor, PathView, Side, Wanted};
@@ -313,4 +314,69 @@ fn prefix_sids_that_are_not_acceptable_count_as_not_there() {
         told[0].attrs.view().label_index()
     };
     assert_eq!((index(NET), index(OTHER)), (Some(7), None));
+}
+
+/// RFC 8669 5: who is of our AS and not of our SR domain is told none.
+#[test]
+fn prefix_sids_stay_within_the_domain() {
+    for own in [None, Some(false)] {
+        let mut w = chain([100; 3], |n| n.session.prefix_sid = own);
+        with_srgbs(&mut w, 100, [16, 20, 30]);
+        originate_segment(&mut w, 2, NET, 7);
+        w.pass(Duration::from_secs(30));
+        let at = crate::speaker::PeerKey::Address(address(3).into(), None);
+        let told = views(&mut w, 2, NET, &Side::Advertised(at));
+        let index = told[0].attrs.view().label_index();
+        assert_eq!(index, own.is_none().then_some(7), "{own:?}");
+    }
+}
+
+/// Who sends by segments needs nobody to tell the label: it is there though no neighbour hears of the route from us.
+#[test]
+fn a_label_of_an_index_is_there_for_nobody_in_particular() {
+    let mut w = chain([100; 3], |_| {});
+    with_srgbs(&mut w, 100, [16, 20, 30]);
+    originate(&mut w, 1, "203.0.114.0/24", 500);
+    originate_segment(&mut w, 1, NET, 7);
+    w.pass(Duration::from_secs(30));
+    assert_eq!(w.label_of(2, net(NET)), 20_007);
+    assert!(!w.has_label(2, net("203.0.114.0/24")), "without an index");
+}
+
+/// RFC 8277 2.1: nobody is told of a route with more labels than it has said that it reads.
+#[test]
+fn so_many_labels_are_told_as_are_read() {
+    const MORE: [u32; 9] = [500, 501, 502, 503, 504, 505, 506, 507, 508];
+    let mut w = chain([100; 3], |_| {});
+    w.pass(Duration::from_secs(30));
+    let id = w.speakers[&2].names[&crate::speaker::PeerKey::Address(address(3).into(), None)];
+    let offered = |w: &World| {
+        let up = w.speakers[&2].peers[&id].up.clone().unwrap();
+        usize::from(up.agreed.offered.labels(Family::Ipv4Labeled))
+    };
+    let most = offered(&w);
+    let s = w.speakers.get_mut(&2).unwrap();
+    for (prefix, labels) in [(NET, &MORE[..=most]), ("203.0.114.0/24", &MORE[..most])] {
+        let mut buf = crate::attrs::AttrBuf::new();
+        let labels: Vec<Label> = labels.iter().filter_map(|l| Label::new(*l)).collect();
+        buf.set_labels(&labels);
+        buf.set_origin(crate::attrs::Origin::Igp);
+        buf.set_as_path([]);
+        let rib = &mut s.core.rib;
+        let id = rib.common.store.intern(buf.view());
+        let announce = crate::rib::Announce {
+            peer: crate::speaker::routes::OWN,
+            path_id: 0,
+            pre: id,
+            post: Some(id),
+            now: 0,
+        };
+        let key = crate::rib::L4::from_net(net(prefix)).unwrap();
+        rib.l4.announce(&mut rib.common, key, announce);
+        rib.common.store.release(id);
+    }
+    w.settle();
+    let at = crate::speaker::PeerKey::Address(address(3).into(), None);
+    let mut told = |prefix| views(&mut w, 2, prefix, &Side::Advertised(at.clone())).len();
+    assert_eq!((told(NET), told("203.0.114.0/24")), (0, 1));
 }

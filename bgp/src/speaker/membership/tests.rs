@@ -211,6 +211,64 @@ fn routes_wait_for_what_is_asked_for() {
     assert!(s.core.group_of::<Vpn4>(id).is_some() && s.peers[&id].vpns_at.is_none());
 }
 
+/// The border of an AS relays VPN routes to who takes no part: it asks for all of them.
+#[test]
+fn a_border_asks_for_all_that_it_may_have_to_tell() {
+    let mut far = pe(1, 64513, false);
+    far.next_hop_self = true;
+    let border = config(local(1, AS), [(2, far), (3, pe(1, AS, true))]);
+    let mut other = local(2, AS);
+    other.asn = crate::types::Asn(64513);
+    let mut near = neighbor(&other, AS);
+    near.session.families = pe(2, AS, false).session.families;
+    let edge = config(local(3, AS), [(1, pe(3, AS, true))]);
+    let mut w = World::new([(1, border), (2, config(other, [(1, near)])), (3, edge)]);
+    vrfs(&mut w, 3, &[], &[5]);
+    w.pass(Duration::from_secs(30));
+    assert_eq!(from(&mut w, 1, 3), ["10.5.3.0/24"]);
+}
+
+/// What a neighbour asks for changes while the table is still walked for what it asked before: it has in the end what it asks for
+/// then, and no more.
+#[test]
+fn what_is_asked_for_may_change_at_any_time() {
+    // Router 4 takes no part, so the reflector has all routes whatever 2 asks for: of target 1 and, behind them, of 2.
+    let mut w = star(2, 1);
+    vrfs(&mut w, 3, &[], &[1, 2]);
+    w.pass(Duration::from_secs(30));
+    let both = ["10.1.3.0/24", "10.2.3.0/24"];
+    assert_eq!(from(&mut w, 1, 3), both);
+    let asks = |n: u8| {
+        let mut octets = [0; 12];
+        octets[..4].copy_from_slice(&AS.to_be_bytes());
+        octets[4..].copy_from_slice(&target(n).0);
+        RouteTarget { octets, bits: 96 }
+    };
+    let id = w.speakers[&1].names[&key(2)];
+    let now = w.now;
+    // One entry of the table is looked at in each step.
+    let step = |w: &mut World, n: u8, yes: bool| {
+        let s = w.speakers.get_mut(&1).unwrap();
+        s.core.asked.note(id, asks(n), yes);
+        s.work_memberships(1, now);
+        s.advertise(100, now);
+    };
+    step(&mut w, 2, true);
+    step(&mut w, 1, true);
+    w.settle();
+    assert_eq!(from(&mut w, 2, 1), both);
+    for n in [1, 2] {
+        step(&mut w, n, false);
+    }
+    w.settle();
+    assert_eq!(from(&mut w, 2, 1), [] as [&str; 0]);
+    // It is told of the first, and asks for it no more before all was looked at.
+    step(&mut w, 1, true);
+    step(&mut w, 1, false);
+    w.settle();
+    assert_eq!(from(&mut w, 2, 1), [] as [&str; 0]);
+}
+
 /// Origin AS and target of small numbers, so that beginnings meet.
 fn membership() -> impl Strategy<Value = RouteTarget> {
     let octets = (0..2u8, 0..2u8, 0..3u8).prop_map(|(a, b, c)| {
@@ -218,7 +276,8 @@ fn membership() -> impl Strategy<Value = RouteTarget> {
         (o[3], o[5], o[11]) = (a, 2, c | b << 7);
         o
     });
-    let bits = prop_oneof![Just(0u8), Just(96), 32..=96u8];
+    // Often where the octets above differ.
+    let bits = prop_oneof![Just(0u8), Just(32), Just(96), 87..=96u8, 32..=96u8];
     (octets, bits).prop_map(|(octets, bits)| Membership::new(octets, bits).into())
 }
 

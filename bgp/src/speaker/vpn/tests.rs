@@ -1,5 +1,7 @@
 //! What comes into which VRF, against an obvious version of the same.
 
+mod policies;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
