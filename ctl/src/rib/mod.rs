@@ -21,6 +21,7 @@ mod look;
 mod queues;
 pub mod resolve;
 mod sets;
+mod shared;
 pub mod sink;
 pub mod spec;
 pub mod table;
@@ -156,6 +157,7 @@ pub struct Rib {
     distances: Distances,
     /// What LDP is to hear of.
     fecs: ldp::Fecs,
+    shared: shared::Shared,
 }
 
 impl View for Rib {
@@ -395,6 +397,7 @@ impl Rib {
         }
         self.adjs.dirty.insert(key);
         self.neighbor_route(self.vrf_of(iface), iface, address, true);
+        self.share_neighbor(iface, address, true);
     }
 
     /// The table of an interface.
@@ -424,6 +427,7 @@ impl Rib {
         if self.adjs.known.remove(&(iface, address)).is_some() {
             self.adjs.dirty.insert((iface, address));
             self.neighbor_route(vrf, iface, address, false);
+            self.share_neighbor(iface, address, false);
         }
     }
 

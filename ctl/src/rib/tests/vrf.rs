@@ -149,6 +149,50 @@ fn leaks_go_by_an_interface_and_circles_are_seen() {
     assert_eq!(at(&m, RED, "20.0.0.0/8"), ["10.0.1.7 on 2"]);
 }
 
+/// A subnet that leads from another table, too: so do its neighbours, as long as nothing else does.
+#[test]
+fn neighbours_of_a_leaked_subnet_are_in_both_tables() {
+    let (mut r, mut m) = three();
+    let subnet = net("10.0.1.0/24");
+    let global = |m: &Mirror| m.via("10.0.1.2/32");
+    r.neighbor(IfaceId(1), ip("10.0.1.2"), mac(1));
+    let leaked = r.own_paths(RED, &subnet).unwrap();
+    let leak = |r: &mut Rib, on: bool| {
+        let set = r.paths(&leaked);
+        r.set_bgp(subnet, on.then_some((Source::Ibgp, set)));
+        match on {
+            true => r.share_link(IfaceId(1), VrfId::GLOBAL),
+            false => r.unshare_link(IfaceId(1), VrfId::GLOBAL),
+        }
+    };
+    leak(&mut r, true);
+    settle(&mut r, &mut m);
+    assert_eq!(m.via("10.0.1.0/24"), ["glean 1"]);
+    assert_eq!(global(&m), ["10.0.1.2 on 1"], "who was known before");
+    r.neighbor_lost(IfaceId(1), ip("10.0.1.2"));
+    settle(&mut r, &mut m);
+    assert_eq!(global(&m), [""; 0]);
+    r.neighbor(IfaceId(1), ip("10.0.1.2"), mac(1));
+    r.neighbor(IfaceId(2), ip("10.0.1.2"), mac(2));
+    settle(&mut r, &mut m);
+    assert_eq!(global(&m), ["10.0.1.2 on 1"], "of red, not of blue");
+    assert_eq!(at(&m, RED, "10.0.1.2/32"), ["10.0.1.2 on 1"]);
+    // A better route to it.
+    r.set_static(
+        VrfId::GLOBAL,
+        net("10.0.1.0/25"),
+        paths(&[via("10.0.3.2", &[])]),
+    );
+    settle(&mut r, &mut m);
+    assert_eq!(global(&m), [""; 0]);
+    r.set_static(VrfId::GLOBAL, net("10.0.1.0/25"), None);
+    leak(&mut r, false);
+    settle(&mut r, &mut m);
+    assert_eq!(global(&m), [""; 0]);
+    assert_eq!(m.prefixes.len(), 2, "the core's alone");
+    assert_eq!(at(&m, RED, "10.0.1.2/32"), ["10.0.1.2 on 1"]);
+}
+
 #[test]
 fn an_interface_moves_with_all_that_is_its() {
     let (mut r, mut m) = three();
