@@ -173,6 +173,7 @@ impl Bench {
             let info = bgp::rib::PeerInfo {
                 relation: Relation::External,
                 local: false,
+                leaked: false,
                 client: false,
                 router_id: RouterId::new([1, 1, 1, p as u8 + 1].into()).expect("not zero"),
                 address: [10, 1, 0, p as u8 + 1].into(),

@@ -407,7 +407,9 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
         let external = |p: PeerId| {
             let info = self.common.peers.get(p);
             let client = |i: &PeerInfo| i.client && K::FAMILY == Family::RouteTarget;
-            info.is_some_and(|i| i.relation == Relation::External || i.local || client(i))
+            info.is_some_and(|i| {
+                i.relation == Relation::External || i.local || i.leaked || client(i)
+            })
         };
         if external(PeerId(best.peer)) {
             return Some(best);

@@ -3,7 +3,8 @@
 //! The steps take candidates out of a set, as the RFC has it, so the answer does not depend on the order in which paths
 //! came, and MEDs are compared within the neighbouring AS only among those that got so far ("deterministic MED" is all
 //! there is). Steps of 9.1.2.2 that are left out: none. Added, as everybody has them: routes of the router's own go
-//! before learnt ones, and a last step by path identifier, so that one always remains.
+//! before learnt ones, those that have leaked from another table behind what is as good up to MED (distances in one table say
+//! nothing in another), and a last step by path identifier, so that one always remains.
 //!
 //! Graceful shutdown (RFC 8326) is policy; AIGP (RFC 7311) is not compared.
 
@@ -94,6 +95,8 @@ pub enum Step {
     Origin,
     /// The lower MED of the same neighbouring AS: 9.1.2.2 c.
     Med,
+    /// It has not come from another table.
+    Learned,
     /// eBGP before iBGP and confederation: 9.1.2.2 d, RFC 5065 5.3.
     External,
     /// The lower metric to the next hop: 9.1.2.2 e.
@@ -112,13 +115,14 @@ pub enum Step {
 
 impl Step {
     /// In the order in which they are taken.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::LongLivedStale,
         Self::LocalPref,
         Self::Local,
         Self::PathLength,
         Self::Origin,
         Self::Med,
+        Self::Learned,
         Self::External,
         Self::Metric,
         Self::Oldest,
@@ -138,6 +142,7 @@ impl Step {
             Self::PathLength => "shorter AS path",
             Self::Origin => "lower origin",
             Self::Med => "lower MED",
+            Self::Learned => "learned in this table",
             Self::External => "eBGP over iBGP",
             Self::Metric => "nearer next hop",
             Self::Oldest => "older",
@@ -193,7 +198,7 @@ pub(super) struct Candidate {
     /// Among those with the same number MEDs are compared.
     neighbor: u32,
     med: u32,
-    /// External, metric.
+    /// Leaked, external, metric.
     late: u64,
     input: Input,
 }
@@ -234,13 +239,30 @@ impl Candidate {
             early,
             neighbor: if o.always_compare_med { 0 } else { h.neighbor },
             med: h.med().unwrap_or(missing),
-            late: u64::from(!external) << 32 | u64::from(metric),
+            late: match peer.is_some_and(|p| p.leaked) {
+                true => 3 << 32 | u64::from(input.path_id & 1),
+                false => u64::from(!external) << 32 | u64::from(metric),
+            },
             input,
         })
     }
 
     fn external(&self) -> bool {
         self.late >> 32 == 0
+    }
+
+    fn leaked(&self) -> bool {
+        self.late >> 33 != 0
+    }
+
+    /// How many like it are used at once.
+    fn most(&self, o: &Options) -> u8 {
+        match (self.leaked(), self.external()) {
+            // Where they are from, no more were used than are of their kind.
+            (true, _) => o.paths_external.max(o.paths_internal),
+            (false, true) => o.paths_external,
+            (false, false) => o.paths_internal,
+        }
     }
 
     fn last(&self, store: &Store, peers: &Peers, o: &Options) -> Last {
@@ -307,11 +329,7 @@ pub(super) fn choose(all: &mut [Candidate], store: &Store, peers: &Peers, o: &Op
     let late = left.iter().map(|c| c.late).min().unwrap_or_default();
     let n = front(left, |c| c.late == late);
     let left = &mut left[..n];
-    let most = if left[0].external() {
-        o.paths_external
-    } else {
-        o.paths_internal
-    };
+    let most = left[0].most(o);
     if most > 1 {
         left.sort_unstable_by_key(|c| c.last(store, peers, o));
         return multipath(left, usize::from(most), store, o);
@@ -399,7 +417,8 @@ pub(super) fn explain(all: &[Candidate], store: &Store, peers: &Peers, o: &Optio
                 Step::PathLength => (c.early >> 2 & 0xffff).into(),
                 Step::Origin => (c.early & 3).into(),
                 Step::Med => c.med.into(),
-                Step::External => (c.late >> 32).into(),
+                Step::Learned => (c.late >> 33).into(),
+                Step::External => (c.late >> 32 & 1).into(),
                 Step::Metric => (c.late & 0xffff_ffff).into(),
                 Step::Oldest => last.0.into(),
                 Step::RouterId => last.1.into(),

@@ -15,6 +15,9 @@ pub struct PeerInfo {
     pub relation: Relation,
     /// Not a neighbour: routes of this router's own (redistributed, aggregates), preferred before others of the same LOCAL_PREF.
     pub local: bool,
+    /// Not a neighbour: routes of another table, behind all that is equal up to MED and was learned here. Those that stood by
+    /// where they are from have an odd path identifier.
+    pub leaked: bool,
     /// A client of ours (RFC 4456).
     pub client: bool,
     /// Its BGP Identifier.

@@ -10,6 +10,7 @@ use arrayvec::ArrayVec;
 use super::bits::BitSet;
 use super::decision::{self, Candidate, Fate, Input, Options};
 use super::group::{Group, Orphan};
+use super::hops::NextHopId;
 use super::key::Key;
 use super::peers::{PeerState, Peers, Staleness, Status};
 use super::scan::Scan;
@@ -101,6 +102,12 @@ pub struct Counts {
     pub accepted: u32,
     /// Still to be taken out by [`Table::work`].
     pub gone: u32,
+}
+
+/// May packets go another way by the one next hop than by the other? Without any they go as a table's own route says, and which
+/// table that is may differ.
+fn other_way(a: Option<NextHopId>, b: Option<NextHopId>) -> bool {
+    a != b || a == Some(NextHopId::NONE)
 }
 
 /// One family's routes.
@@ -426,7 +433,7 @@ impl<K: Key> Table<K> {
         let entry = self.slab.get_mut(e);
         if (at == 0 && entry.flags & TOLD != 0) || old.beside {
             entry.flags |= CHANGED;
-            if K::LABELED || hop(old.post) != hop(new) {
+            if K::LABELED || other_way(hop(old.post), hop(new)) {
                 entry.flags |= MOVED;
             }
         } else if old.backup {
@@ -644,7 +651,7 @@ impl<K: Key> Table<K> {
             let post = self.slab.cell(e, at)?.post.some()?;
             Some(common.store.header(post).hop())
         };
-        let moved = !had || other || K::LABELED || hop(0) != hop(best.at as usize);
+        let moved = !had || other || K::LABELED || other_way(hop(0), hop(best.at as usize));
         // The former best may be used beside the new one.
         let beside = chosen[1..].iter().any(|c| c.at == 0);
         self.slab.swap(e, 0, best.at as usize);

@@ -14,6 +14,7 @@ use super::outbound::Groups;
 use super::recheck::Recheck;
 use super::routes::{Best, Use};
 use super::show::Place;
+use super::vpn::{Used, Vpns};
 use crate::attrs::Labels;
 use crate::rib::{
     Common, Key, L4, L6, Membership, Rib, Scoped, Table, V4, V6, Vpn4, Vpn6, Vrf4, Vrf6,
@@ -311,6 +312,14 @@ pub(super) trait Ours: Key + Hash {
         Self::from_net(place.net)
     }
 
+    /// Does what is used of its table come into other tables?
+    fn leaks(_: &Vpns) -> bool {
+        false
+    }
+
+    /// It is this by now.
+    fn leak(_: &mut Core, _: &[Used<Self>]) {}
+
     /// A neighbour has such a path, that was not refused, or no more.
     fn note(self, _: &mut Asked, _: PeerId, _has: bool) {}
 
@@ -350,6 +359,14 @@ macro_rules! kept_in {
 impl Ours for V4 {
     kept_in!(v4);
 
+    fn leaks(vpns: &Vpns) -> bool {
+        vpns.across.comes_in()
+    }
+
+    fn leak(core: &mut Core, changed: &[Used<Self>]) {
+        core.leak4(changed);
+    }
+
     #[inline]
     fn read<'a>(
         nlri: &Nlri<'a>,
@@ -371,6 +388,14 @@ impl Ours for V4 {
 
 impl Ours for V6 {
     kept_in!(v6);
+
+    fn leaks(vpns: &Vpns) -> bool {
+        vpns.across.comes_in()
+    }
+
+    fn leak(core: &mut Core, changed: &[Used<Self>]) {
+        core.leak6(changed);
+    }
 
     #[inline]
     fn read<'a>(

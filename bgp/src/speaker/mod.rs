@@ -69,7 +69,7 @@ use crate::wire::Encoder;
 use families::{Kind, Ours, Sides, of_kind};
 use inbound::Gate;
 use peer::Peer;
-use routes::{LEAK, OWN};
+use routes::{ACROSS, LEAK, OWN};
 
 /// A connection; no number comes twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -170,6 +170,7 @@ impl Core {
         let own = PeerInfo {
             relation: Relation::Internal,
             local: true,
+            leaked: false,
             client: false,
             router_id: config.local.router_id,
             address: IpAddr::from(config.local.router_id.octets()),
@@ -180,6 +181,11 @@ impl Core {
             ..own
         };
         rib.common.peers.set(LEAK, leak);
+        let across = PeerInfo {
+            leaked: true,
+            ..leak
+        };
+        rib.common.peers.set(ACROSS, across);
         Self {
             gate: Gate::new(config.local.clone()),
             rib,

@@ -11,7 +11,7 @@ use super::families::{Kind, Ours, of_kind};
 use super::import::ImportRules;
 use super::inbound::Source;
 use super::peer::{Peer, Up};
-use super::routes::LEAK;
+use super::routes::ACROSS;
 use super::{Core, Ends, Speaker};
 use crate::rib::PeerInfo;
 use crate::session::{Event, NoRefresh, SessionConfig, Stop};
@@ -174,7 +174,7 @@ impl Speaker {
                 |kind| of_kind!(kind, K => K::table_ref(rib).counts(id) == Default::default());
             Kind::ALL.into_iter().all(none)
         };
-        let mut slots = (LEAK.0 + 1..u16::MAX).map(PeerId);
+        let mut slots = (ACROSS.0 + 1..u16::MAX).map(PeerId);
         let free = slots.find(|id| !self.peers.contains_key(id) && empty(*id))?;
         self.seed = self.seed.wrapping_add(1);
         let peer = Peer::new(free, key.clone(), config, self.seed);
@@ -309,6 +309,7 @@ impl Core {
         let info = PeerInfo {
             relation: agreed.context.relation,
             local: false,
+            leaked: false,
             client: config.client,
             router_id: agreed.peer_id,
             address,

@@ -580,7 +580,7 @@ impl<K: Ours> Export<K> for Exporter<'_, K> {
         if long_lived && !like.long_lived {
             return false;
         }
-        let source = self.gate.source(path.peer).filter(|_| path.peer != OWN);
+        let source = vpn::source(self.gate, path);
         let from = export::Source {
             relation: source.map(|s| s.rules.relation),
             client: source.is_some_and(|s| s.client),
@@ -642,7 +642,7 @@ impl<K: Ours> Export<K> for Exporter<'_, K> {
             return false;
         }
         let (v4, local) = (K::FAMILY.code().0 == 1, &self.gate.local);
-        if !export::finish(out, from, &like.rules, local, choice, v4) {
+        if !export::finish(out, from, &like.rules, local, vpn::hop(path, choice), v4) {
             return false;
         }
         if signals {

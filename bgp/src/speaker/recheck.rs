@@ -41,6 +41,7 @@ impl Speaker {
     /// What the RPKI says has changed within these prefixes: policies that ask for it are run again over the routes there,
     /// in pieces, by [`Speaker::work`].
     pub fn validate_changes(&mut self, changes: &Changes) {
+        self.validate_across();
         let Changes::Within(all) = changes else {
             return self.validate_again();
         };
@@ -71,6 +72,7 @@ impl Speaker {
 
     /// What the RPKI says has changed, anywhere: the same over all routes.
     pub fn validate_again(&mut self) {
+        self.validate_across();
         for kind in Kind::ALL {
             of_kind!(kind, K => K::side(&mut self.core.sides).again = Recheck::default());
         }

@@ -9,6 +9,7 @@ use super::families::{Hearers, Kind, Ours, of_kind, seen};
 use super::inbound::{Gate, Source};
 use super::membership::Asked;
 use super::monitor::Feeds;
+use super::vpn::{origin, used};
 use super::{Core, Speaker};
 use crate::attrs::{AttrBuf, LabelStack, Origin, Srgb};
 use crate::policy::{Input, Peer, Policy, Protocol};
@@ -26,6 +27,8 @@ pub(super) const OWN: PeerId = PeerId(0);
 /// Who those are from that came into a VRF from another one here: in that VRF they are not the router's own, and no better
 /// than what another PE would have told.
 pub(super) const LEAK: PeerId = PeerId(1);
+/// Who those are from that came out of the global table into a VRF, or out of one into it: see `vpn`, `across`.
+pub(super) const ACROSS: PeerId = PeerId(2);
 
 /// Finds out anew what paths are after import, and tells monitors of what changes by it.
 struct Again<'c> {
@@ -407,11 +410,11 @@ pub(super) fn uses<'s, K: Key>(
     let all = best.chain(backup.map(|path| (path, true)));
     by.extend(all.filter_map(|(path, backup)| {
         let source = sources
-            .get(usize::from(path.peer.0))
+            .get(usize::from(origin(path).0))
             .and_then(Option::as_ref);
         let (mut labels, mut table) = (LabelStack::EMPTY, VrfNo::GLOBAL);
         let mut index = None;
-        if K::LABELED {
+        if K::LABELED || path.peer == ACROSS {
             let view = common.store.view(path.post?);
             labels = view.labels().into();
             table = VrfNo(view.table() as u16);
@@ -459,6 +462,8 @@ impl Core {
         let side = K::side(&mut self.sides);
         let hearers = Hearers::of(&side.groups);
         let locals = &mut side.locals;
+        let leaks = K::leaks(&self.vpns);
+        let mut leaking = Vec::new();
         if !hearers.are_among(std::mem::replace(&mut side.hearers, hearers)) {
             let unheard = locals.take_unheard().into_iter();
             unheard.for_each(|key| table.tell_again(key));
@@ -468,6 +473,9 @@ impl Core {
         table.drain(common, budget, |common, change: &Change<'_, K>| {
             if feeds.any() {
                 feeds.best(change.key);
+            }
+            if leaks {
+                leaking.push(used(change));
             }
             if !change.moved {
                 return;
@@ -498,7 +506,9 @@ impl Core {
         for key in relabelled {
             table.send_again(common, key);
         }
-        again || table.working() || table.waiting() > 0
+        let (working, waiting) = (table.working(), table.waiting() > 0);
+        K::leak(self, &leaking);
+        again || working || waiting
     }
 
     /// The attributes of a route of the router's own; the caller has a count of them.

@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use super::config::{Neighbor, PeerKey};
 use super::families::{Kind, Ours, of_kind};
 use super::import::Refusal;
-use super::routes::OWN;
-use super::{Core, Speaker};
+use super::routes::{ACROSS, OWN};
+use super::{Core, Speaker, vpn};
 use crate::attrs::AttrBuf;
 use crate::rib::{AttrId, Fate, Path, Route, Staleness};
 use crate::rpki::Validity;
@@ -87,6 +87,8 @@ pub struct PathView {
     pub from: Option<PeerKey>,
     /// The neighbour's address.
     pub address: Option<IpAddr>,
+    /// The table that it has come from, by a policy for routes between a VRF and the global table.
+    pub leaked_from: Option<VrfNo>,
     /// Its identifier; 0 without add-path.
     pub path_id: PathId,
     /// The attributes, and the labels.
@@ -413,7 +415,8 @@ impl Speaker {
     ) -> PathView {
         let net = key.net();
         let vpn = matches!(K::FAMILY, Family::Vpnv4 | Family::Vpnv6);
-        let from = self.peers.get(&path.peer).filter(|_| path.peer != OWN);
+        let origin = vpn::origin(path);
+        let from = self.peers.get(&origin).filter(|_| origin != OWN);
         let view = self.core.rib.common.store.view(attrs);
         let seconds = self.core.seconds(now).saturating_sub(path.learnt);
         PathView {
@@ -423,8 +426,13 @@ impl Speaker {
                 false => self.core.came_as(key, path),
             },
             from: from.map(|p| p.key.clone()),
-            address: self.core.gate.source(path.peer).map(|s| s.address),
-            path_id: path.path_id,
+            address: self.core.gate.source(origin).map(|s| s.address),
+            leaked_from: vpn::leaked_from(&self.core.rib.common, path),
+            // Of what has leaked it is ours alone.
+            path_id: match path.peer {
+                ACROSS => 0,
+                _ => path.path_id,
+            },
             attrs: AttrBuf::from_view(view),
             local_label: None,
             backup: false,

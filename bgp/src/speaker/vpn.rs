@@ -9,7 +9,8 @@
 //!    path of the router's own.
 //!
 //! A VRF of this router that imports another's target takes its routes by the same three steps: no session is needed. What
-//! came into a VRF is never told on as its own, so no loop can be made of targets.
+//! came into a VRF is never told on as its own, so no loop can be made of targets. Between a VRF and the global table, routes go as
+//! the VRF's policies for that say: `across`.
 //!
 //! At the border of an AS (RFC 4364 10 b), and wherever else our address becomes the next hop, VPN routes of others are told on
 //! with labels of ours, one for each distinguisher and prefix: no VRF is needed for that. They are asked for ([`Best::vpn`])
@@ -20,22 +21,24 @@
 //! VRF has its routes at once. Targets that a CE sends are taken off. Left out: a label for each CE, routes of CEs
 //! within our own AS (RFC 6368).
 
+mod across;
 mod came;
 mod leaving;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use ipnet::IpNet;
 
+use self::across::Across;
+pub(super) use self::across::{hop, leaked_from, origin, source, used};
 use self::came::{Came, Numbers, Taken};
 use self::leaving::{Errand, Leaving};
 use super::families::Ours;
 use super::inbound::Gate;
-use super::routes::{LEAK, OWN, uses};
+use super::routes::{ACROSS, LEAK, OWN, uses};
 use super::show::LOOKED_AT;
 use super::{Best, Core, Local, Neighbor, Speaker};
 use crate::attrs::{AttrBuf, ExtCommunity, View, code, flag};
@@ -65,6 +68,8 @@ pub struct Vrf {
     pub export: Vec<ExtCommunity>,
     /// What is done with them on the way.
     pub policy: Policies,
+    /// Routes of the global table's BGP that this accepts come in, and of its own those that this accepts go there; `None`: none.
+    pub global: Policies,
     /// Leads into it; none: its routes are not told.
     pub label: Option<Label>,
     /// Each of its routes is told with a label of its own instead: that which [`Best::vrf`] answers with.
@@ -101,6 +106,7 @@ pub(super) struct Vpns {
     relabel: [bool; 2],
     leaving4: Leaving<V4>,
     leaving6: Leaving<V6>,
+    pub(super) across: Across,
 }
 
 impl Vpns {
@@ -129,12 +135,13 @@ impl Vpns {
 }
 
 /// A family that there are VPNs of.
-trait Base: Key + Hash {
+trait Base: Ours {
     fn taken(v: &mut Vpns) -> &mut HashMap<Scoped<Rd, Self>, Came>;
     fn imports(v: &mut Vpns) -> &mut Walk<Scoped<Rd, Self>>;
     fn exports(v: &mut Vpns) -> &mut Walk<Scoped<VrfNo, Self>>;
     fn relabel(v: &mut Vpns) -> &mut bool;
     fn leaving(v: &mut Vpns) -> &mut Leaving<Self>;
+    fn global(v: &mut Vpns) -> &mut Walk<Self>;
 }
 
 impl Base for V4 {
@@ -157,6 +164,10 @@ impl Base for V4 {
     fn leaving(v: &mut Vpns) -> &mut Leaving<V4> {
         &mut v.leaving4
     }
+
+    fn global(v: &mut Vpns) -> &mut Walk<Self> {
+        &mut v.across.walk4
+    }
 }
 
 impl Base for V6 {
@@ -178,6 +189,10 @@ impl Base for V6 {
 
     fn leaving(v: &mut Vpns) -> &mut Leaving<V6> {
         &mut v.leaving6
+    }
+
+    fn global(v: &mut Vpns) -> &mut Walk<Self> {
+        &mut v.across.walk6
     }
 }
 
@@ -204,20 +219,23 @@ impl<K: Ours> Import<K> for Reimport<'_> {
     fn removed(&mut self, _: PeerId, _: PathId, _: K) {}
 }
 
-/// A prefix of a VPN, the paths that are used, and the one that stands by.
-type Changed<K> = Vec<(K, ArrayVec<Path, BESIDE>, Option<Path>)>;
+/// A prefix, the paths that are used, and the one that stands by.
+pub(super) type Used<K> = (K, ArrayVec<Path, BESIDE>, Option<Path>);
 
 impl Core {
     /// A piece of all of it. True: there is more.
     pub(super) fn work_vpns(&mut self, budget: usize, to: &mut impl Best) -> bool {
         let mut more = self.clear_out::<V4>(LOOKED_AT);
         more |= self.clear_out::<V6>(LOOKED_AT);
+        more |= self.walk_global::<V4>() | self.walk_global::<V6>();
         more |= self.vpn_table::<V4>(budget, to);
         more |= self.vpn_table::<V6>(budget, to);
         more |= self.vrf_table::<V4>(budget, to);
         more |= self.vrf_table::<V6>(budget, to);
-        // What a VRF tells is a VPN's to choose from.
-        more || self.rib.vpn4.waiting() > 0 || self.rib.vpn6.waiting() > 0
+        // What a VRF tells is a VPN's to choose from, and the global table's.
+        let rib = &self.rib;
+        let vpns = rib.vpn4.waiting() + rib.vpn6.waiting();
+        more || vpns + rib.v4.waiting() + rib.v6.waiting() > 0
     }
 
     /// Chooses among VPN routes, and takes what changed into VRFs.
@@ -226,7 +244,7 @@ impl Core {
         Scoped<Rd, B>: Ours,
         Scoped<VrfNo, B>: Ours,
     {
-        let mut changed: Changed<Scoped<Rd, B>> = Vec::new();
+        let mut changed: Vec<Used<Scoped<Rd, B>>> = Vec::new();
         let (table, common) = <Scoped<Rd, B>>::table(&mut self.rib);
         if table.working() {
             table.work(common, budget, &mut Reimport(&mut self.gate));
@@ -235,9 +253,7 @@ impl Core {
         let locals = &mut <Scoped<Rd, B>>::side(&mut self.sides).locals;
         let mut by = Vec::new();
         table.drain(common, budget, |common, c| {
-            // One is left for the backup.
-            let best = c.best.iter().take(BESIDE - 1).copied();
-            changed.push((c.key, best.collect(), c.backup));
+            changed.push(used(c));
             if transit || locals.get(c.key).is_some() {
                 let (best, backup) = if transit {
                     (c.best, c.backup)
@@ -255,10 +271,7 @@ impl Core {
             let known = changed.len();
             let mut keys = Vec::new();
             let next = table.walk(from, LOOKED_AT, |r| keys.push(r.key));
-            changed.extend(keys.into_iter().map(|key| {
-                let (best, backup) = table.in_use(key);
-                (key, best.into_iter().take(BESIDE - 1).collect(), backup)
-            }));
+            changed.extend(keys.into_iter().map(|key| across::in_use(table, key)));
             *walk = next.map(Some);
             let over = walk.is_none();
             let relabel = B::relabel(&mut self.vpns);
@@ -354,7 +367,7 @@ impl Core {
 
     /// The distinguisher with which a path of a VRF came into it from a VPN; `None`: it was learned there.
     pub(super) fn came_as<K: Ours>(&self, key: K, path: &Path) -> Option<Rd> {
-        let vrf = key.vrf()?;
+        let vrf = key.vrf().filter(|_| path.peer != ACROSS)?;
         let own = match path.peer {
             OWN => VrfNo(self.rib.common.store.view(path.pre).table() as u16),
             peer => self.gate.vrf(peer),
@@ -374,7 +387,7 @@ impl Core {
             return Some(post);
         };
         let mut buf = AttrBuf::from_view(store.view(post));
-        run(policy, net, &self.gate, path.peer, &mut buf).then(|| store.intern(buf.view()))
+        run(policy, net, &self.gate, (path.peer, None), &mut buf).then(|| store.intern(buf.view()))
     }
 
     /// Chooses among the routes of VRFs, for the router and for VPNs.
@@ -392,25 +405,34 @@ impl Core {
         let mut by = Vec::new();
         let locals = &mut <Scoped<VrfNo, B>>::side(&mut self.sides).locals;
         let vrfs = &self.vpns.vrfs;
+        let across = &self.vpns.across;
+        let mut leaking = Vec::new();
         table.drain(common, budget, |common, c| {
             changed.push((c.key, c.best.first().copied()));
+            if across.goes_out(c.key.space) {
+                leaking.push(used(c));
+            }
             uses::<Scoped<VrfNo, B>>(common, sources, c.best, c.backup.as_ref(), &mut by);
             let label = to.vrf(c.key.space, c.key.key.net(), &by);
             let own = by.first().is_some_and(|u| u.table == c.key.space);
             let wanted = own && vrfs.get(&c.key.space).is_some_and(|v| v.each_its_own);
             locals.set(c.key, label, wanted);
         });
-        let walk = B::exports(&mut self.vpns);
-        if let Some(from) = walk.take() {
+        if let Some(from) = B::exports(&mut self.vpns).take() {
             let next = table.walk(from, LOOKED_AT, |r| {
                 changed.push((r.key, r.paths.first().copied().filter(|_| r.best)));
+                if self.vpns.across.goes_out(r.key.space) {
+                    leaking.push(across::in_use(table, r.key));
+                }
             });
-            *walk = next.map(Some);
+            *B::exports(&mut self.vpns) = next.map(Some);
         }
+        let walk = B::exports(&mut self.vpns);
         let more = table.working() || table.waiting() > 0 || walk.is_some();
         for (key, best) in &changed {
             self.export_vrf(*key, best.as_ref());
         }
+        self.lead_out(&leaking);
         more
     }
 
@@ -439,7 +461,7 @@ impl Core {
             };
             let peer = best.map_or(OWN, |p| p.peer);
             if let Some(policy) = &vrf.policy.export
-                && !run(policy, key.net(), &self.gate, peer, &mut buf)
+                && !run(policy, key.net(), &self.gate, (peer, None), &mut buf)
             {
                 return None;
             }
@@ -463,8 +485,15 @@ impl Core {
     }
 }
 
-/// Runs a VRF's policy over a route of that neighbour's, or of the router itself. False: it is rejected.
-fn run(policy: &Policy, net: IpNet, gate: &Gate, peer: PeerId, buf: &mut AttrBuf) -> bool {
+/// Runs a VRF's policy over a route of that neighbour's, or of the router itself. False: it is rejected. With what the RPKI says, it
+/// is one of the global table; else of a VPN.
+fn run(
+    policy: &Policy,
+    net: IpNet,
+    gate: &Gate,
+    (peer, rpki): (PeerId, Option<Validity>),
+    buf: &mut AttrBuf,
+) -> bool {
     let local = &gate.local;
     let own = || policy::Peer {
         address: local.router_id.octets().into(),
@@ -475,16 +504,18 @@ fn run(policy: &Policy, net: IpNet, gate: &Gate, peer: PeerId, buf: &mut AttrBuf
     };
     let source = gate.source(peer);
     let input = policy::Input {
-        family: match net {
-            IpNet::V4(_) => Family::Vpnv4,
-            IpNet::V6(_) => Family::Vpnv6,
+        family: match (net, rpki.is_some()) {
+            (IpNet::V4(_), false) => Family::Vpnv4,
+            (IpNet::V6(_), false) => Family::Vpnv6,
+            (IpNet::V4(_), true) => Family::Ipv4Unicast,
+            (IpNet::V6(_), true) => Family::Ipv6Unicast,
         },
         prefix: Some(net),
         view: buf.view(),
         peer: source.map_or_else(own, |s| s.as_peer()),
         protocol: Protocol::Bgp,
         from: None,
-        rpki: Validity::NotFound,
+        rpki: rpki.unwrap_or(Validity::NotFound),
         igp_metric: None,
     };
     let mut edited = AttrBuf::new();
@@ -573,6 +604,7 @@ impl Speaker {
         }
         core.asked.review();
         let v = &mut core.vpns;
+        v.across.changed(&old, &v.vrfs);
         (v.import4, v.import6) = (Some(None), Some(None));
         (v.export4, v.export6) = (Some(None), Some(None));
     }

@@ -322,6 +322,9 @@ fn route(out: &mut dyn Write, r: &BgpRoute) -> io::Result<()> {
     if !r.stale.is_empty() {
         tail += &format!(" ({})", r.stale);
     }
+    if !r.leaked_from.is_empty() {
+        tail += &format!(" (leaked from {})", r.leaked_from);
+    }
     if !r.problem.is_empty() {
         tail += &format!(" ({})", r.problem);
     }
@@ -494,6 +497,12 @@ mod tests {
         route(&mut out, &r).unwrap();
         assert!(out.starts_with(b"b 203.0.113.0/24 "));
         r.label.clear();
+        r.leaked_from = "red".into();
+        let mut out = Vec::new();
+        route(&mut out, &r).unwrap();
+        let line = String::from_utf8(out).unwrap();
+        assert!(line.ends_with("64514 i (leaked from red)\n"), "{line}");
+        r.leaked_from.clear();
         r.local_label = Some(16);
         r.label_index = Some(7);
         r.originator_srgb = vec!["16000-23999".into()];

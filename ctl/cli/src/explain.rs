@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use api::blocking::Client;
-use api::{BgpRoute, ExplainQuery, Explanation};
+use api::{BgpPolicyTest, BgpRoute, ExplainQuery, Explanation};
 
 use crate::args::Cli;
 use crate::failure::Failure;
@@ -101,15 +101,16 @@ fn candidates(out: &mut dyn Write, told: &Explanation) -> io::Result<()> {
         writeln!(out, "  of BGP's paths to it")?;
     }
     told.bgp.iter().try_for_each(|p| path(out, p))?;
-    if let Some(policy) = &told.policy {
-        writeln!(
-            out,
-            "  the import policy {:?} says of the best",
-            policy.policy
-        )?;
-        for step in &policy.steps {
-            writeln!(out, "    {}", step.text)?;
-        }
+    policy(out, "import policy", told.policy.as_ref())?;
+    let leak = "policy for what leaks";
+    policy(out, leak, told.leak_policy.as_ref())
+}
+
+fn policy(out: &mut dyn Write, what: &str, test: Option<&BgpPolicyTest>) -> io::Result<()> {
+    let Some(test) = test else { return Ok(()) };
+    writeln!(out, "  the {what} {:?} says of the best", test.policy)?;
+    for step in &test.steps {
+        writeln!(out, "    {}", step.text)?;
     }
     Ok(())
 }
@@ -123,9 +124,13 @@ fn path(out: &mut dyn Write, p: &BgpRoute) -> io::Result<()> {
         (fate, "") => fate,
         (_, problem) => problem,
     };
+    let table = match p.leaked_from.as_str() {
+        "" => String::new(),
+        table => format!(" in {table}"),
+    };
     writeln!(
         out,
-        "    from {from} via {} as-path [{}]    ({what})",
+        "    from {from}{table} via {} as-path [{}]    ({what})",
         p.next_hop, p.as_path
     )
 }

@@ -404,6 +404,21 @@ pub(crate) fn vrfs(out: &mut dyn Write, all: &[Vrf]) -> io::Result<()> {
     }
     table.print(out)?;
     for v in all {
+        let (import, export) = (&v.import_global, &v.export_global);
+        if !import.is_empty() {
+            writeln!(
+                out,
+                "{}: takes routes of the global table by {import}",
+                v.name
+            )?;
+        }
+        if !export.is_empty() {
+            writeln!(
+                out,
+                "{}: gives routes to the global table by {export}",
+                v.name
+            )?;
+        }
         for t in &v.unmatched_import {
             writeln!(out, "{}: nothing has {t}, which it imports", v.name)?;
         }

@@ -16,6 +16,7 @@
 mod bmp;
 mod conns;
 mod labels;
+mod leaks;
 mod links;
 mod mrt;
 mod net;

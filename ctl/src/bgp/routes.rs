@@ -247,6 +247,7 @@ impl ToRib<'_, '_> {
             [one, other] if other.backup => Some([one.next_hop, other.next_hop]),
             _ => None,
         };
+        let simple = simple.filter(|_| by.iter().all(|u| u.table == VrfNo::GLOBAL));
         if let (Some(hops), Some((last, set))) = (simple, self.last)
             && hops == last
         {
@@ -345,12 +346,28 @@ impl Best for ToRib<'_, '_> {
             return;
         }
         // The router's own are in the RIB from elsewhere.
-        let source = by.first().and_then(|u| u.relation).map(|r| match r {
-            Relation::External => Source::Ebgp,
-            Relation::Internal | Relation::Confederation => Source::Ibgp,
+        let source = by.first().and_then(|u| match (u.relation, u.table) {
+            (Some(Relation::External), VrfNo::GLOBAL) => Some(Source::Ebgp),
+            (None, VrfNo::GLOBAL) => None,
+            // What has leaked is no better than what another router of the AS says.
+            _ => Some(Source::Ibgp),
         });
-        let route = source.and_then(|s| Some((s, self.paths(by)?)));
-        self.labels.rib.set_bgp(net, route);
+        let of = by
+            .first()
+            .filter(|u| source.is_some() && u.next_hop.is_none());
+        let of = of.map(|u| VrfId(u.table.0));
+        let (rib, leaks) = (&mut *self.labels.rib, &mut self.vpns.leaks);
+        let paths = match of {
+            Some(of) => {
+                let spec = leaks.lead((VrfId::GLOBAL, net), of, rib);
+                spec.map(|spec| rib.paths(&spec))
+            }
+            None => {
+                leaks.end((VrfId::GLOBAL, net), rib);
+                source.and_then(|_| self.paths(by))
+            }
+        };
+        self.labels.rib.set_bgp(net, source.zip(paths));
     }
 
     fn labeled(&mut self, net: IpNet, by: &[Use<'_>], heard: bool) -> Option<Label> {

@@ -224,6 +224,9 @@ impl Driver {
         };
         let mut rows: Vec<_> = page.paths.iter().map(|p| route(p, at.family)).collect();
         for (row, path) in rows.iter_mut().zip(&page.paths) {
+            if let Some(table) = path.leaked_from {
+                self.vpns.name(table).clone_into(&mut row.leaked_from);
+            }
             if row.label_index.is_some() && path.best {
                 let why = self.bound.refusal(path.net);
                 row.label_index_problem = why.map(ToString::to_string).unwrap_or_default();
@@ -435,6 +438,7 @@ pub(super) fn route(p: &PathView, family: Family) -> api::BgpRoute {
         label_index: v.label_index().filter(|_| is_labeled_unicast(family)),
         originator_srgb: v.originator_srgb().map(|s| block(&s)).collect(),
         label_index_problem: String::new(),
+        leaked_from: String::new(),
     }
 }
 

@@ -15,8 +15,9 @@ use bgp::rib::Staleness;
 use bgp::rpki::{Validity, route_origin};
 use bgp::session::PeerAs;
 use bgp::speaker::{PathView, PeerKey, PeerView, Side, Speaker, Wanted};
-use bgp::types::{Asn, Family, NextHop, Relation};
+use bgp::types::{Asn, Family, NextHop, Relation, VrfNo};
 use ipnet::IpNet;
+use net::VrfId;
 
 use super::Driver;
 use super::show::{NOT_SPOKEN, key, route, unknown};
@@ -40,12 +41,26 @@ impl Driver {
         valid: &Valid,
         now: Instant,
     ) -> Result<api::BgpPolicyTest, Refused> {
+        self.try_policy_in(VrfId::GLOBAL, q, valid, now)
+    }
+
+    /// The same; the best route is that of a VRF.
+    ///
+    /// # Errors
+    /// As [`Driver::try_policy`].
+    pub(crate) fn try_policy_in(
+        &mut self,
+        vrf: VrfId,
+        q: &api::BgpPolicyQuery,
+        valid: &Valid,
+        now: Instant,
+    ) -> Result<api::BgpPolicyTest, Refused> {
         let policy = valid
             .policy(&q.policy)
             .ok_or_else(|| no_policy(&q.policy, valid))?;
         let net = api::grammar::prefix(&q.prefix).map_err(|e| Refused(e.0))?;
         let mut notes = Vec::new();
-        let mut before = start(self.speaker.as_mut(), q, net, now)?;
+        let mut before = start(self.speaker.as_mut(), (q, VrfNo(vrf.0)), net, now)?;
         if let Some(refusal) = before.refusal {
             notes.push(format!("no policy gets to see it: {refusal}"));
         }
@@ -142,7 +157,7 @@ fn family(net: IpNet) -> Family {
 /// The route that it begins with.
 fn start(
     speaker: Option<&mut Speaker>,
-    q: &api::BgpPolicyQuery,
+    (q, vrf): (&api::BgpPolicyQuery, VrfNo),
     net: IpNet,
     now: Instant,
 ) -> Result<PathView, Refused> {
@@ -152,6 +167,7 @@ fn start(
             rd: None,
             from: None,
             address: None,
+            leaked_from: None,
             local_label: None,
             backup: false,
             path_id: 0,
@@ -173,7 +189,7 @@ fn start(
         name => Side::Received(key(name)),
     };
     let wanted = Wanted::Exactly(net);
-    let page = speaker.routes(family(net), &wanted, &side, None, now);
+    let page = speaker.routes_in(vrf, family(net), &wanted, &side, None, now);
     let page = page.ok_or_else(|| unknown(&q.received))?;
     let mut found = page.paths.into_iter();
     match q.received.as_str() {

@@ -20,11 +20,12 @@ use net::VrfId;
 use tracing::{debug, info, warn};
 
 use super::labels::Source as Labels;
+use super::leaks::Leaks;
 use super::links::Links;
 use super::{LISTENERS, Listener, is_no_ipv6, net as socket};
 use crate::apply::translate;
 use crate::config::bgp::{Bgp, Origin, PolicyName};
-use crate::config::{LabelMode, Valid, VrfName};
+use crate::config::{self, LabelMode, Valid, VrfName};
 use crate::labels::{Fec, Manager, Owner};
 use crate::rib::spec::{Discard, Hop, LabelAction, LabelSpec, PathsSpec, Source, TtlMode};
 use crate::rib::{LabeledHop, Rib};
@@ -71,8 +72,10 @@ pub(super) struct Vpns {
     /// VRFs whose routes have a label each, with its TTL mode; and those labels.
     each: BTreeMap<VrfId, (VrfName, TtlMode)>,
     of_routes: HashMap<(VrfId, IpNet), (VrfName, net::Label)>,
-    /// Routes that stand on those that another VRF has of its own.
-    leaked: BTreeMap<(VrfId, IpNet), VrfId>,
+    /// Routes that stand on those that another table has of its own.
+    pub(super) leaks: Leaks,
+    /// What they are called.
+    names: BTreeMap<VrfId, VrfName>,
     pub(super) listeners: Vec<In>,
     /// There is one that no keys were set on yet.
     pub(super) opened: bool,
@@ -144,10 +147,12 @@ impl Vpns {
         let before = std::mem::take(&mut self.push);
         let mut each = BTreeMap::new();
         let mut telling = BTreeMap::new();
+        self.names.clear();
         for (name, conf) in &valid.vrfs {
             let Some(id) = links.vrf(Some(name)) else {
                 continue;
             };
+            self.names.insert(id, name.clone());
             let ttl = translate::ttl(conf.mpls_ttl.unwrap_or(valid.dataplane.mpls_ttl));
             let push = (ttl, conf.entropy);
             if self.push.insert(id, push).is_none() && before.get(&id).is_some_and(|b| *b != push) {
@@ -186,6 +191,10 @@ impl Vpns {
                 policy: VrfPolicies {
                     import: policy(&conf.import_policy),
                     export: policy(&conf.export_policy),
+                },
+                global: VrfPolicies {
+                    import: policy(&conf.import_global),
+                    export: policy(&conf.export_global),
                 },
                 label: label.and_then(|l| Label::new(l.get())),
                 each_its_own,
@@ -381,6 +390,14 @@ impl Vpns {
         }
     }
 
+    /// A table, as operators call it.
+    pub(super) fn name(&self, table: VrfNo) -> &str {
+        match table {
+            VrfNo::GLOBAL => config::GLOBAL,
+            vrf => self.names.get(&VrfId(vrf.0)).map_or("", |name| name),
+        }
+    }
+
     /// Puts a route that the speaker has chosen for a VRF into its table, or takes it out.
     pub(super) fn install(
         &mut self,
@@ -391,7 +408,6 @@ impl Vpns {
         rib: &mut Rib,
     ) {
         let id = VrfId(vrf.0);
-        self.leaked.remove(&(id, net));
         let source = by.first().and_then(|u| match (u.relation, u.table == vrf) {
             (Some(Relation::External), true) => Some(Source::Ebgp),
             (Some(_), _) => Some(Source::Ibgp),
@@ -406,22 +422,28 @@ impl Vpns {
                 Some(PathsSpec::single(Hop::Discard(Discard::Blackhole)))
             }
             (None, ..) | (_, _, None) => None,
-            (Some(_), false, _) => Some(rib.labeled_paths(&hops, ttl).with_entropy(entropy)),
-            // What another VRF has of its own: as it stands there.
+            (Some(_), false, _) => {
+                let mut spec = rib.labeled_paths(&hops, ttl);
+                // Who is at the end of what has leaked from the global table has not been asked for it.
+                let labelled = spec.paths.iter_mut().filter(|p| !p.labels.is_empty());
+                labelled.for_each(|p| p.entropy = entropy);
+                Some(spec)
+            }
+            // What another table has of its own: as it stands there.
             (Some(_), true, Some(u)) => {
-                let of = VrfId(u.table.0);
-                self.leaked.insert((id, net), of);
-                rib.own_paths(of, &net)
+                let paths = self.leaks.lead((id, net), VrfId(u.table.0), rib);
+                return put(rib, id, net, source.zip(paths));
             }
         };
+        self.leaks.end((id, net), rib);
         put(rib, id, net, source.zip(spec));
     }
 
     /// Takes up again what has leaked from routes of the router's own.
-    fn leak_again(&self, rib: &mut Rib) {
-        for ((id, net), of) in &self.leaked {
-            let spec = rib.own_paths(*of, net);
-            put(rib, *id, *net, spec.map(|s| (Source::Ibgp, s)));
+    fn leak_again(&mut self, rib: &mut Rib) {
+        for ((id, net), of) in self.leaks.all() {
+            let spec = self.leaks.lead((id, net), of, rib);
+            put(rib, id, net, spec.map(|s| (Source::Ibgp, s)));
         }
     }
 
@@ -439,6 +461,9 @@ impl Vpns {
         for ((_, net), (name, label)) in std::mem::take(&mut self.of_routes) {
             rib.set_label(label, None);
             manager.release(Owner::Vpn, &Fec::VrfPrefix(name.to_string(), net), now);
+        }
+        for (at, _) in self.leaks.all() {
+            self.leaks.end(at, rib);
         }
         self.stop_listening(registry);
         *self = Self::default();
@@ -462,7 +487,10 @@ fn end(label: net::Label, stays: bool, rib: &mut Rib) {
 
 fn put(rib: &mut Rib, id: VrfId, net: IpNet, route: Option<(Source, PathsSpec)>) {
     let route = route.map(|(source, spec)| (source, rib.paths(&spec)));
-    rib.set_bgp_in(id, net, route);
+    match id {
+        VrfId::GLOBAL => rib.set_bgp(net, route),
+        vrf => rib.set_bgp_in(vrf, net, route),
+    }
 }
 
 /// The VRFs that neighbours are in.

@@ -39,7 +39,7 @@ pub use model::{
 pub use save::SaveError;
 pub use store::{Next, Saved, Staged, Store};
 pub(crate) use terms::LOOPBACK;
-pub use vrf::{Dest, GLOBAL, LabelMode, RouteTarget, Vrf, VrfName};
+pub use vrf::{Dest, EXPORT_GLOBAL, GLOBAL, IMPORT_GLOBAL, LabelMode, RouteTarget, Vrf, VrfName};
 pub(crate) use vrf::{distinguisher, exists as vrf_exists};
 
 #[cfg(test)]

@@ -111,6 +111,8 @@ impl Candidate {
             let bgp = bgp::validate(draft, &around, &mut log);
             vrf::matchable(&valid.vrfs, &vrf_places, &bgp, &mut log);
             valid.bgp = Some(Arc::new(bgp));
+        } else {
+            vrf::without_bgp(&valid.vrfs, &vrf_places, &mut log);
         }
         if let Some(draft) = self.ldp {
             let around = ldp::Around {

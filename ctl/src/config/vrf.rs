@@ -31,6 +31,11 @@ pub type VrfName = Arc<str>;
 /// The global table, where a table is named.
 pub const GLOBAL: &str = "global";
 
+/// The keys of the policies by which routes of BGP go between a VRF and the global table.
+pub const IMPORT_GLOBAL: &str = "import-global";
+/// See [`IMPORT_GLOBAL`].
+pub const EXPORT_GLOBAL: &str = "export-global";
+
 /// What a static route is to: a prefix in a table. Ordered by table, the global one first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dest {
@@ -167,6 +172,10 @@ pub struct Vrf {
     pub import_policy: Option<PolicyName>,
     /// See [`Vrf::import_policy`].
     pub export_policy: Option<PolicyName>,
+    /// Routes of the global table's BGP that this policy accepts come in.
+    pub import_global: Option<PolicyName>,
+    /// Its own, of CEs and those that `redistribute` names, go to the global table as far as this accepts them.
+    pub export_global: Option<PolicyName>,
     /// Which of its routes are told beside those of CEs; left out: connected and static ones.
     pub redistribute: Option<BTreeSet<Origin>>,
     /// Of labels that lead into it, and of labels that its routes push; left out: `dataplane.mpls-ttl`.
@@ -217,11 +226,13 @@ impl Vrf {
 
     /// Its policies, with their keys.
     fn policies(&self) -> impl Iterator<Item = (&'static str, &PolicyName)> {
-        let both = [
+        let all = [
             ("import-policy", &self.import_policy),
             ("export-policy", &self.export_policy),
+            (IMPORT_GLOBAL, &self.import_global),
+            (EXPORT_GLOBAL, &self.export_global),
         ];
-        both.into_iter()
+        all.into_iter()
             .filter_map(|(key, p)| Some((key, p.as_ref()?)))
     }
 
@@ -290,6 +301,23 @@ pub(super) fn with_policies(
             };
             let at = places.get(name).copied().unwrap_or_default();
             log.at(at, format!("vrf.{name}.{key}"), message);
+        }
+    }
+}
+
+/// Routes that go between a VRF and the global table are BGP's: without it such a policy is a mistake.
+pub(super) fn without_bgp(
+    vrfs: &BTreeMap<VrfName, Vrf>,
+    places: &HashMap<VrfName, usize>,
+    log: &mut Log<'_>,
+) {
+    for (name, vrf) in vrfs {
+        for (key, _) in vrf.policies() {
+            if [IMPORT_GLOBAL, EXPORT_GLOBAL].contains(&key) {
+                let at = places.get(name).copied().unwrap_or_default();
+                let message = "it is about routes of BGP, and there is no [bgp]; add that, or write a [[route]] with via-table";
+                log.at(at, format!("vrf.{name}.{key}"), message);
+            }
         }
     }
 }
@@ -376,6 +404,8 @@ pub(super) fn sections(root: &Table<'_>, log: &mut Log<'_>) -> Vec<At<(VrfName, 
             "export",
             "import-policy",
             "export-policy",
+            IMPORT_GLOBAL,
+            EXPORT_GLOBAL,
             "redistribute",
             "mpls-ttl",
             "label-mode",
@@ -388,6 +418,8 @@ pub(super) fn sections(root: &Table<'_>, log: &mut Log<'_>) -> Vec<At<(VrfName, 
             export: targets(&table, "export", log),
             import_policy: policy(&table, "import-policy", log),
             export_policy: policy(&table, "export-policy", log),
+            import_global: policy(&table, IMPORT_GLOBAL, log),
+            export_global: policy(&table, EXPORT_GLOBAL, log),
             redistribute: redistribute(&table, log),
             mpls_ttl: table.read("mpls-ttl", log, terms::ttl).map(|t| t.value),
             label_mode: (table.read("label-mode", log, LabelMode::read))

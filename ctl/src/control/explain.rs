@@ -19,6 +19,7 @@ use net::{IfaceId, Label, Lse, MacAddr, VrfId};
 
 use super::router::Router;
 use super::show::is_shown;
+use crate::config;
 use crate::request::{BgpRouteQuery, BgpSide, Page, Refused, RouteMatch};
 use crate::rib::RouteView;
 use crate::rib::spec::Source;
@@ -438,28 +439,22 @@ impl Router {
                 why,
             });
         }
+        if used.source == Source::Neighbor {
+            return self.why_neighbor(vrf, &routes, answer, notes, now);
+        }
         if !used.source.is_bgp() {
             return;
         }
-        let family = match (used.prefix, used.source.is_labeled()) {
-            (IpNet::V4(_), false) => Family::Ipv4Unicast,
-            (IpNet::V6(_), false) => Family::Ipv6Unicast,
-            (IpNet::V4(_), true) => Family::Ipv4Labeled,
-            (IpNet::V6(_), true) => Family::Ipv6Labeled,
-        };
-        let query = BgpRouteQuery {
-            matching: RouteMatch::Exact(used.prefix),
-            families: vec![family],
-            side: BgpSide::Table,
-            vrf: String::new(),
-        };
-        match self.bgp_routes(vrf, &query, None, now) {
-            Ok(page) => answer.bgp = page.rows,
+        match self.paths_of_bgp(vrf, &used, now) {
+            Ok(rows) => answer.bgp = rows,
             Err(e) => notes.push(e.to_string()),
         }
         let Some(best) = answer.bgp.iter().find(|r| r.best).cloned() else {
             return;
         };
+        if !best.leaked_from.is_empty() {
+            self.why_leaked((vrf, used.prefix), &best, answer, notes, now);
+        }
         let Some(policy) = self.bgp.import_policy(&best.neighbor, now) else {
             return;
         };
@@ -471,6 +466,104 @@ impl Router {
         };
         match self.bgp.try_policy(&query, &self.running, now) {
             Ok(test) => answer.policy = Some(test),
+            Err(e) => notes.push(e.to_string()),
+        }
+    }
+
+    /// What BGP has of the prefix of a route of its.
+    fn paths_of_bgp(
+        &mut self,
+        vrf: VrfId,
+        of: &RouteView,
+        now: Instant,
+    ) -> Result<Vec<api::BgpRoute>, Refused> {
+        let family = match (of.prefix, of.source.is_labeled()) {
+            (IpNet::V4(_), false) => Family::Ipv4Unicast,
+            (IpNet::V6(_), false) => Family::Ipv6Unicast,
+            (IpNet::V4(_), true) => Family::Ipv4Labeled,
+            (IpNet::V6(_), true) => Family::Ipv6Labeled,
+        };
+        let query = BgpRouteQuery {
+            matching: RouteMatch::Exact(of.prefix),
+            families: vec![family],
+            side: BgpSide::Table,
+            vrf: String::new(),
+        };
+        let page = self.bgp_routes(vrf, &query, None, now)?;
+        Ok(page.rows)
+    }
+
+    /// A neighbour is there for the sake of the subnet that it is in, which may have leaked.
+    fn why_neighbor(
+        &mut self,
+        vrf: VrfId,
+        routes: &[RouteView],
+        answer: &mut api::Explanation,
+        notes: &mut Vec<String>,
+        now: Instant,
+    ) {
+        let mut others = routes.iter().filter(|r| r.source != Source::Neighbor);
+        let Some(subnet) = others.find(|r| r.installed && r.source.is_bgp()) else {
+            return;
+        };
+        let rows = self.paths_of_bgp(vrf, subnet, now).unwrap_or_default();
+        let leaked = |r: &&api::BgpRoute| r.best && !r.leaked_from.is_empty();
+        if let Some(best) = rows.iter().find(leaked) {
+            self.why_leaked((vrf, subnet.prefix), best, answer, notes, now);
+        }
+    }
+
+    /// A route of BGP's is from another table: by what, and what that means for its next hop.
+    fn why_leaked(
+        &mut self,
+        (vrf, prefix): (VrfId, IpNet),
+        best: &api::BgpRoute,
+        answer: &mut api::Explanation,
+        notes: &mut Vec<String>,
+        now: Instant,
+    ) {
+        let from = Some(best.leaked_from.as_str()).filter(|f| *f != config::GLOBAL);
+        let of = match from {
+            Some(name) => name,
+            None => self.vrf_name(vrf),
+        };
+        let conf = self.running.vrfs.get(of);
+        let (key, policy) = match from {
+            Some(_) => (
+                config::EXPORT_GLOBAL,
+                conf.and_then(|v| v.export_global.clone()),
+            ),
+            None => (
+                config::IMPORT_GLOBAL,
+                conf.and_then(|v| v.import_global.clone()),
+            ),
+        };
+        let table = match from {
+            Some(name) => format!("VRF {name}"),
+            None => "the global table".into(),
+        };
+        let hop = match best.next_hop.as_str() {
+            "" => "goes as the route does that is there".to_owned(),
+            hop => format!("its next hop {hop} is looked up there"),
+        };
+        let by = policy
+            .as_ref()
+            .map(|p| format!(" {:?}", p.0))
+            .unwrap_or_default();
+        let text = format!("{prefix} has leaked from {table}, by {key}{by} of VRF {of}: {hop}");
+        let at = answer.steps.iter().rposition(|s| s.what == "lookup");
+        let at = at.map_or(answer.steps.len(), |n| n + 1);
+        answer.steps.insert(at, step("leak", text));
+        let Some(policy) = policy else { return };
+        let query = api::BgpPolicyQuery {
+            policy: policy.0,
+            prefix: prefix.to_string(),
+            best: true,
+            ..api::BgpPolicyQuery::default()
+        };
+        let table = self.vrf_id(from);
+        match self.bgp.try_policy_in(table, &query, &self.running, now) {
+            Ok(test) => answer.leak_policy = Some(test),
             Err(e) => notes.push(e.to_string()),
         }
     }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use net::{IfaceId, Label, VrfId};
 
 use super::router::{Iface, Router};
+use crate::config::bgp::PolicyName;
 use crate::config::{GLOBAL, RouteTarget, Vrf, VrfName};
 use crate::labels::{Fec, Owner, Usage};
 use crate::request::{BgpCursor, BgpRouteQuery, Page, Protocol, Refused, RouteMatch, RouteQuery};
@@ -408,6 +409,8 @@ impl Router {
             let (ipv4, ipv6) = self.dp.as_mut().map_or((0, 0), |dp| dp.fib().len_vrf(id));
             let here = self.ifaces.values().filter(|i| i.vrf == id);
             let netns = self.host.as_ref().and_then(|h| h.namespace(id));
+            let policy =
+                |p: &Option<PolicyName>| p.as_ref().map(|p| p.0.clone()).unwrap_or_default();
             api::Vrf {
                 name: name.to_string(),
                 rd: conf.rd.map(|rd| rd.to_string()).unwrap_or_default(),
@@ -424,6 +427,8 @@ impl Router {
                 unmatched_export: unmatched(&running.vrfs, name, &conf.export, &heard, |v| {
                     &v.import
                 }),
+                import_global: policy(&conf.import_global),
+                export_global: policy(&conf.export_global),
             }
         };
         Ok(chosen.map(row).collect())

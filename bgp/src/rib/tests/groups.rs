@@ -251,7 +251,8 @@ impl World {
         let Some(best) = decide(&all, o).into_iter().next() else {
             return Vec::new();
         };
-        let external = |c: &Contender| c.info.relation == Relation::External || c.info.local;
+        let external =
+            |c: &Contender| c.info.relation == Relation::External || c.info.local || c.info.leaked;
         match GROUPS[usize::from(g)] {
             Advertise::Best => vec![best],
             Advertise::BestExternal => {

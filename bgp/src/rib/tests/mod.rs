@@ -111,8 +111,8 @@ pub(super) fn spec() -> impl Strategy<Value = Spec> {
         )
 }
 
-/// Six neighbours: two eBGP, two iBGP, one of the confederation, and the router itself.
-pub(super) const PEERS: u16 = 6;
+/// Seven neighbours: two eBGP, two iBGP, one of the confederation, the router itself, and another table of its.
+pub(super) const PEERS: u16 = 7;
 
 pub(super) fn peer(n: u16) -> PeerInfo {
     let relation = match n {
@@ -121,12 +121,13 @@ pub(super) fn peer(n: u16) -> PeerInfo {
         _ => Relation::Internal,
     };
     // Ids and addresses in different orders, and one id twice.
-    let id = [3, 2, 2, 1, 5, 9][usize::from(n)];
+    let id = [3, 2, 2, 1, 5, 9, 9][usize::from(n)];
     PeerInfo {
         relation,
         local: n == 5,
+        leaked: n == 6,
         client: false,
         router_id: RouterId::new(Ipv4Addr::from_bits(id)).unwrap(),
-        address: IpAddr::from([10, 0, 0, [4, 5, 9, 1, 2, 3][usize::from(n)]]),
+        address: IpAddr::from([10, 0, 0, [4, 5, 9, 1, 2, 3, 3][usize::from(n)]]),
     }
 }

@@ -51,8 +51,14 @@ pub(super) fn decide(all: &[Contender], o: &Options) -> Vec<Contender> {
             .iter()
             .any(|d| (o.always_compare_med || near(d) == near(c)) && med(d) < med(c))
     });
-    keep(&mut s, |c| !external(c));
-    keep(&mut s, |c| c.metric);
+    keep(&mut s, |c| c.info.leaked);
+    keep(&mut s, |c| !external(c) && !c.info.leaked);
+    // What has leaked was chosen where it is from.
+    let stood_by = |c: &Contender| u32::from(c.path_id % 2 == 1);
+    keep(&mut s, |c| match c.info.leaked {
+        true => stood_by(c),
+        false => c.metric,
+    });
     let id = |c: &Contender| {
         let own = c.info.router_id.number();
         c.attrs.view().originator_id().map_or(own, u32::from)
@@ -69,7 +75,9 @@ pub(super) fn decide(all: &[Contender], o: &Options) -> Vec<Contender> {
     let Some(best) = s.first().cloned() else {
         return s;
     };
-    let most = if external(&best) {
+    let most = if best.info.leaked {
+        o.paths_external.max(o.paths_internal)
+    } else if external(&best) {
         o.paths_external
     } else {
         o.paths_internal
@@ -107,6 +115,8 @@ pub(super) fn plausible(fate: Fate, loser: &Contender, best: &Contender, o: &Opt
         Fate::Lost(Step::External) => {
             best.info.relation == Relation::External && loser.info.relation != Relation::External
         }
+        Fate::Lost(Step::Learned) => loser.info.leaked && !best.info.leaked,
+        Fate::Lost(Step::Metric) if best.info.leaked => loser.path_id % 2 > best.path_id % 2,
         Fate::Lost(Step::Metric) => loser.metric > best.metric,
         Fate::Lost(Step::Oldest) => o.prefer_oldest && loser.learnt > best.learnt,
         _ => true,

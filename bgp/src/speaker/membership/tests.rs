@@ -48,6 +48,7 @@ fn vrfs(w: &mut World, id: u8, import: &[u8], own: &[u8]) {
         import: import.contains(n).then(|| target(*n)).into_iter().collect(),
         export: own.contains(n).then(|| target(*n)).into_iter().collect(),
         policy: Default::default(),
+        global: Default::default(),
         label: Label::new(1000 + u32::from(*n)),
         each_its_own: false,
     };

@@ -35,7 +35,7 @@ fn label(n: u32) -> Label {
 
 /// Where PE number `n` is among the neighbours.
 fn slot(n: u8) -> PeerId {
-    PeerId(LEAK.0 + u16::from(n))
+    PeerId(ACROSS.0 + u16::from(n))
 }
 
 /// A VRF that is told by distinguisher and label of its number.
@@ -46,6 +46,7 @@ fn vrf(n: u8, import: &[u8], export: &[u8]) -> Vrf {
         import: import.iter().map(|t| target(*t)).collect(),
         export: export.iter().map(|t| target(*t)).collect(),
         policy: Default::default(),
+        global: Default::default(),
         label: Some(label(1000 + u32::from(n))),
         each_its_own: n == 9,
     }
@@ -125,6 +126,7 @@ impl Bed {
                     _ => Relation::Internal,
                 },
                 local: false,
+                leaked: false,
                 client: false,
                 router_id: RouterId::new(id.into()).unwrap(),
                 address: IpAddr::from(id),
@@ -443,6 +445,7 @@ fn ce(b: &mut Bed, n: u8, withdrawn: bool) {
     let info = PeerInfo {
         relation: Relation::External,
         local: false,
+        leaked: false,
         client: false,
         router_id: RouterId::new([10, 0, n, 2].into()).unwrap(),
         address: [10, 0, n, 2].into(),

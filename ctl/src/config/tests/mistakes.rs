@@ -116,6 +116,21 @@ const CASES: &[(&str, &str, &str)] = &[
         "no other VRF here exports it",
     ),
     (
+        "[system]\nrouter-id = \"1.1.1.1\"\n[bgp]\nas = 1\n[policy.some]\n[vrf.blue]\nimport-global = \"smoe\"\n",
+        "11: vrf.blue.import-global: there is no policy \"smoe\"",
+        "did you mean \"some\"?",
+    ),
+    (
+        "[vrf.blue]\nexport-global = \"\"\n",
+        "7: vrf.blue.export-global: the name of a [policy.NAME] is wanted",
+        "",
+    ),
+    (
+        "[vrf.blue]\nexport-global = \"accept-all\"\n",
+        "6: vrf.blue.export-global: it is about routes of BGP, and there is no [bgp]",
+        "a [[route]] with via-table",
+    ),
+    (
         "[policy.some]\n[vrf.blue]\nexport-policy = \"smoe\"\n",
         "7: vrf.blue.export-policy: there is no policy \"smoe\"",
         "did you mean \"some\"?",

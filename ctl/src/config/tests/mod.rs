@@ -145,6 +145,21 @@ fn a_default_route_has_the_family_of_its_next_hop() {
     }
 }
 
+#[test]
+fn policies_between_a_vrf_and_the_global_table_are_kept() {
+    let vrf = "[vrf.blue]\nimport-global = \"accept-all\"\nexport-global = \"reject-all\"\n";
+    let text = format!("[system]\nrouter-id = \"192.0.2.1\"\n[bgp]\nas = 1\n{vrf}");
+    let config = valid(&text).unwrap();
+    let blue = &config.vrfs["blue"];
+    assert_eq!(
+        format!("[vrf.blue]\n{}", blue.to_table()),
+        vrf,
+        "as it is written"
+    );
+    let said = " import-global accept-all export-global reject-all";
+    assert_eq!(blue.to_string(), said);
+}
+
 /// The blocks of a kind in the page that users read.
 fn documented(kind: &str) -> Vec<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
@@ -200,6 +215,7 @@ fn every_key_is_documented() {
         "[[neighbor.static]]",
         "[label-range]",
         "[ldp]",
+        "[vrf.a]",
         "[bgp]",
         "[bgp.group.g]",
         "[bgp.neighbor.\"192.0.2.9\"]",
