@@ -10,6 +10,7 @@
 //! ```
 
 pub mod edges;
+pub mod global;
 pub mod hostile;
 pub mod inter_as;
 pub mod label_lost;

@@ -166,6 +166,11 @@ pub const ALL: &[Scenario] = &[
         l3vpn::edges::edges,
     ),
     quick(
+        "l3vpn/leak-global",
+        "routes of BGP between two VRFs and the global table: a CE and an upstream reach each other by them; policies change, either takes its route back, a VRF goes",
+        l3vpn::global::global,
+    ),
+    quick(
         "l3vpn/refusals",
         "one distinguisher twice, an interface in two VRFs, a label out of its range, a target nobody can match, a loop through a leak: each by name",
         l3vpn::refusals::refusals,
