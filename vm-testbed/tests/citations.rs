@@ -35,7 +35,12 @@ struct Tests {
 
 /// Where the tests of the pages are.
 const BGP: &[&str] = &["bgp/src", "bgp/tests", "ctl/src/bgp", "hugepages/src"];
-const LDP: &[&str] = &["bgp/ldp/src", "ctl/src/ldp", "ctl/src/rib/tests"];
+const LDP: &[&str] = &[
+    "bgp/ldp/src",
+    "ctl/src/ldp",
+    "ctl/src/lsp",
+    "ctl/src/rib/tests",
+];
 
 impl Tests {
     fn read(dirs: &[&str]) -> Self {
