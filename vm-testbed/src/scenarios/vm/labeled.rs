@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::frr::{self, Router, family, neighbor};
-use super::neighbour::{heard, listen, ping, port, within};
+use super::neighbour::{heard, listen, ping, port, serve};
 use super::{start_beside, told_beside};
 use crate::lab::wait::{eventually, secs, until};
 use crate::lab::{Appliance, Config, Driver, Flavor, Host, Lab, Netns};
@@ -229,7 +229,7 @@ fn story(vm: &mut Vm, h0: &Netns, a: &Appliance, b: &Appliance) -> Result<()> {
     for (i, ask) in [(0, "ICMP echo request"), (1, "ICMP6, echo request")] {
         frames(vm, h0, (a, b), (i, ask))?;
     }
-    within(vm, "n2", "iperf3 -s -1 -D --forceflush")?;
+    serve(vm, "n2", 5201)?;
     let line = format!(
         "iperf3 -J -c {} -t 1 -M 1300 --bidir --connect-timeout 10000",
         N2[0]

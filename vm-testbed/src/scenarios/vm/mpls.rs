@@ -11,7 +11,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::neighbour::{heard, listen, ping, port, within};
+use super::neighbour::{heard, listen, ping, port, serve, within};
 use super::{start_beside, told_beside};
 use crate::lab::{Appliance, Driver, Flavor, Host, Lab, Netns};
 use crate::scenarios::{self, pages};
@@ -246,7 +246,7 @@ fn traced(vm: &mut Vm) -> Result<()> {
 
 /// TCP from the host to the guest, labelled both ways: pings alone would not show a wrong checksum.
 fn tcp(vm: &mut Vm, h3: &Netns) -> Result<()> {
-    within(vm, "pe1", "iperf3 -s -1 -D --forceflush")?;
+    serve(vm, "pe1", 5201)?;
     let said = h3.run("iperf3 -J -c 198.51.100.1 -t 1 -M 1400 --connect-timeout 10000")?;
     let said: serde_json::Value = serde_json::from_str(&said)?;
     let bytes = said["end"]["sum_received"]["bytes"].as_u64();

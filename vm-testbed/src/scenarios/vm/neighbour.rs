@@ -37,6 +37,19 @@ pub fn within(vm: &mut Vm, ns: &str, line: &str) -> Result<String> {
     vm.guest.run(&format!("{}{line}", inside(ns)))
 }
 
+/// Starts iperf3 for one test in a namespace of the guest, and waits until it listens. Each test wants a port of its own: the
+/// server of the one before may not have ended yet, and who can't listen says nothing of it.
+///
+/// # Errors
+/// When it does not listen.
+pub fn serve(vm: &mut Vm, ns: &str, port: u16) -> Result<()> {
+    within(vm, ns, &format!("iperf3 -s -1 -D -p {port} --forceflush"))?;
+    let at = format!(":{port:04X} ");
+    until(&format!("iperf3 listens on port {port}"), secs(20), || {
+        Ok(within(vm, ns, "cat /proc/net/tcp6 /proc/net/tcp")?.contains(&at))
+    })
+}
+
 /// Pings from a namespace of the guest until an answer comes, then ten times, all to be answered.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 
+use super::neighbour::serve;
 use super::record;
 use crate::lab::Faults;
 use crate::lab::wait::{secs, until};
@@ -67,7 +68,7 @@ const RATE: u64 = 400;
 fn slow(made: &crate::topology::Made) -> Result<()> {
     made.fault("fg-r1", format!("rate-kbit={RATE}").parse()?)?;
     let mut vm = made.guest("fg")?;
-    vm.guest.run("iperf3 -s -1 -D --forceflush")?;
+    serve(&mut vm, "", 5201)?;
     drop(vm);
     let send = "iperf3 -J -c 10.0.2.1 -t 4 -O 1 -M 1200 --connect-timeout 20000";
     let said = made.guest("h1")?.guest.run(send)?;

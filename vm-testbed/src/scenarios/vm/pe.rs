@@ -21,7 +21,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use super::frr::{self, Router, family, neighbor};
-use super::neighbour::{THROUGH, heard, listen, ping, port, within};
+use super::neighbour::{THROUGH, heard, listen, ping, port, serve};
 use super::{start_beside, told_beside};
 use crate::lab::wait::{eventually, secs, until};
 use crate::lab::{Appliance, Config, Driver, Flavor, Host, Lab, Netns};
@@ -440,13 +440,14 @@ fn reach(from: &Netns, to: &str) -> Result<()> {
 
 /// TCP between h1 and what is behind ce, both ways at once, in both families.
 fn tcp(vm: &mut Vm, bed: &Bed) -> Result<()> {
-    for to in FAR {
-        within(vm, "ce", "iperf3 -s -1 -D --forceflush")?;
-        let line = format!("iperf3 -J -c {to} -t 1 -M 1300 --bidir --connect-timeout 10000");
+    for (to, port) in FAR.iter().zip(5201..) {
+        serve(vm, "ce", port)?;
+        let line =
+            format!("iperf3 -J -c {to} -p {port} -t 1 -M 1300 --bidir --connect-timeout 10000");
         let said: Value = serde_json::from_str(&bed.h1.run(&line)?)?;
         let mbps = |what: &str| -> Result<f64> {
             let rate = said["end"][what]["bits_per_second"].as_f64();
-            let rate = rate.with_context(|| format!("iperf3 gave no {what}: {}", said["end"]))?;
+            let rate = rate.with_context(|| format!("iperf3 gave no {what}: {said}"))?;
             ensure!(
                 rate > 200_000.0,
                 "TCP with {to}, {what}: {rate} bit/s: {}",

@@ -7,7 +7,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::neighbour::{ping, within};
+use super::neighbour::{ping, serve, within};
 use super::{start_beside, told_beside};
 use crate::lab::wait::{secs, until};
 use crate::lab::{Appliance, Lab};
@@ -93,10 +93,12 @@ fn story(one: &mut Vm, two: &mut Vm, a: &Appliance) -> Result<()> {
         a.json("interface show guest1")?,
         a.json("interface show guest2")?,
     );
-    within(two, "g", "iperf3 -s -D --forceflush")?;
-    let tcp = transfer(one, "10.0.2.2", "-t 2")?;
-    let tcp6 = transfer(one, "2001:db8:2::2", "-t 2 -R")?;
-    let udp = transfer(one, "10.0.2.2", "-u -b 5M -l 1000 -t 2")?;
+    for port in 5201..=5203 {
+        serve(two, "g", port)?;
+    }
+    let tcp = transfer(one, "10.0.2.2", "-p 5201 -t 2")?;
+    let tcp6 = transfer(one, "2001:db8:2::2", "-p 5202 -t 2 -R")?;
+    let udp = transfer(one, "10.0.2.2", "-p 5203 -u -b 5M -l 1000 -t 2")?;
     progress::note(&format!(
         "between the guests: {tcp:.0} Mbit/s of TCP, {tcp6:.0} back by IPv6, {udp:.1} of UDP"
     ));
