@@ -239,6 +239,8 @@ pub fn label_lost(o: &Options) -> Result<()> {
     })?;
     ensure!(bed.problem("192.0.2.2")?.is_empty());
     none(&bed)?;
+    // The way back has a label of its own, whose wait began when pe3 got it.
+    reach(&bed.near, INSIDE)?;
     ping(&bed.near, INSIDE, 20)?;
     for r in bed.pes.into_iter().chain([bed.p]) {
         r.law()?;
