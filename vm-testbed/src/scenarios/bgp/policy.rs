@@ -85,13 +85,13 @@ fn frr() -> Setup {
         .fold(s, |s, p| s.announce(crate::peers::Announce::new(p)))
 }
 
-/// When FRR's session came up, and when BIRD's did.
+/// How many sessions FRR has had, and when BIRD's came up. FRR reckons the time of its own anew, to the second, each time.
 fn since(p1: &Frr, p2: &Bird) -> Result<(String, String)> {
     let v = p1.json("show bgp neighbors 10.0.1.1 json")?;
-    let up = v["10.0.1.1"]["bgpTimerUpEstablishedEpoch"].to_string();
+    let had = v["10.0.1.1"]["connectionsEstablished"].to_string();
     let text = p2.cli("show protocols p")?;
     let line = text.lines().find(|l| l.starts_with("p "));
-    Ok((up, line.context("no protocol")?.to_owned()))
+    Ok((had, line.context("no protocol")?.to_owned()))
 }
 
 fn path(rest: &str) -> String {
@@ -115,7 +115,10 @@ pub fn policy(o: &Options) -> Result<()> {
     at_first(&lab, &p2)?;
     tried(&lab)?;
     let up = since(&p1, &p2)?;
-    ensure!(up.0 != "null", "FRR does not say since when");
+    ensure!(
+        up.0 != "null",
+        "FRR does not say how many sessions it has had"
+    );
     changed(&lab, &p2)?;
     let now = since(&p1, &p2)?;
     ensure!(now == up, "a session was reset: {now:?}, was {up:?}");
