@@ -94,6 +94,27 @@ const CE: &str = "[global.config]\nas = 65001\nrouter-id = \"10.77.0.1\"\nport =
     [neighbors.timers.config]\nconnect-retry = 1\nidle-hold-time-after-reset = 1\n\
     [[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"ipv4-unicast\"\n";
 
+/// The customer's hosts: one behind pe1, and one with [`SITE`] behind pe2 and pe3.
+pub(super) fn sites(lab: &mut Lab, [pe1, pe2, pe3]: [&Netns; 3]) -> Result<(Netns, Netns)> {
+    let near = Host::new("near", &["10.0.1.2/24"]).gateway("10.0.1.1");
+    let near = lab.host(&near, pe1, "red")?;
+    let far = lab.host(&Host::new("far", &["10.0.2.2/24"]), pe2, "red")?;
+    lab.join((&far, "eth1"), (pe3, "red"))?;
+    far.sysctl("ipv4/conf/all/rp_filter", "0")?;
+    far.sysctl("ipv4/conf/eth0/rp_filter", "0")?;
+    for line in [
+        "link set eth1 arp on",
+        "link set lo up",
+        "addr add 10.0.3.2/24 dev eth1",
+        "addr add 10.77.0.1/24 dev lo",
+        // Answers go by the PE that nothing befalls.
+        "route add default via 10.0.3.1",
+    ] {
+        far.ip(line)?;
+    }
+    Ok((near, far))
+}
+
 /// The three PEs, and the site.
 struct Bed {
     pes: Vec<Appliance>,
@@ -115,22 +136,7 @@ impl Bed {
             let at = |n: u8| &spaces[usize::from(n) - 1];
             lab.join((at(a), &near), (at(b), &far))?;
         }
-        let near = Host::new("near", &["10.0.1.2/24"]).gateway("10.0.1.1");
-        let near = lab.host(&near, &spaces[0], "red")?;
-        let far = lab.host(&Host::new("far", &["10.0.2.2/24"]), &spaces[1], "red")?;
-        lab.join((&far, "eth1"), (&spaces[2], "red"))?;
-        far.sysctl("ipv4/conf/all/rp_filter", "0")?;
-        far.sysctl("ipv4/conf/eth0/rp_filter", "0")?;
-        for line in [
-            "link set eth1 arp on",
-            "link set lo up",
-            "addr add 10.0.3.2/24 dev eth1",
-            "addr add 10.77.0.1/24 dev lo",
-            // Answers go by the PE that nothing befalls.
-            "route add default via 10.0.3.1",
-        ] {
-            far.ip(line)?;
-        }
+        let (near, far) = sites(&mut lab, [&spaces[0], &spaces[1], &spaces[2]])?;
         let start = |n: u8| {
             let ns = &spaces[usize::from(n) - 1];
             lab.start(&format!("pe{n}"), ns, &edge(&o.flavor, n))

@@ -10,11 +10,11 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::super::pic::{INSIDE, SITE, Steady, ways};
+use super::super::pic::{INSIDE, SITE, Steady, sites, ways};
 use super::super::{pages, ping, reach};
 use super::established;
 use crate::lab::wait::{secs, until};
-use crate::lab::{Appliance, Config, Flavor, Host, Lab, Netns};
+use crate::lab::{Appliance, Config, Flavor, Lab, Netns};
 use crate::progress;
 use crate::suite::Options;
 
@@ -111,22 +111,7 @@ impl Bed {
         lab.join((one, "core0"), (p, "left"))?;
         lab.join((p, "right"), (two, "core0"))?;
         lab.join((one, "core3"), (three, "core0"))?;
-        let near = Host::new("near", &["10.0.1.2/24"]).gateway("10.0.1.1");
-        let near = lab.host(&near, one, "red")?;
-        let far = lab.host(&Host::new("far", &["10.0.2.2/24"]), two, "red")?;
-        lab.join((&far, "eth1"), (three, "red"))?;
-        far.sysctl("ipv4/conf/all/rp_filter", "0")?;
-        far.sysctl("ipv4/conf/eth0/rp_filter", "0")?;
-        for line in [
-            "link set eth1 arp on",
-            "link set lo up",
-            "addr add 10.0.3.2/24 dev eth1",
-            "addr add 10.77.0.1/24 dev lo",
-            // Answers go by the PE that nothing befalls.
-            "route add default via 10.0.3.1",
-        ] {
-            far.ip(line)?;
-        }
+        let (near, _) = sites(&mut lab, [one, two, three])?;
         let start = |n: u8, name: &str, ns: &Netns| {
             lab.start(name, ns, &router(&o.flavor, n, &all_links(n)))
         };
