@@ -446,6 +446,9 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
         let mut rest = &mut all[..];
         while !rest.is_empty() && out.len() < most {
             decision::choose(rest, store, peers, options);
+            if rest[0].is_last_resort() {
+                break;
+            }
             let (first, others) = rest.split_at_mut(1);
             if let Some(c) = self.table.slab.cell(e, first[0].at as usize)
                 && !out.iter().any(|o| sent_id(o) == sent_id(&c))
@@ -498,6 +501,10 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
             };
             let stale = Staleness::from(self.table.status(&cell));
             let key = self.table.slab.get(item.entry).key;
+            if self.is_held(&item) {
+                self.refused(c, &item, &cell, key);
+                continue;
+            }
             let result = match last {
                 Some((was, result)) if !by_prefix && was == stale => result,
                 _ => {
@@ -526,6 +533,15 @@ impl<K: Key, E: Export<K>, S: Sink<K>> Turn<'_, K, E, S> {
             run.clear();
         }
         n
+    }
+
+    /// Is a path the last resort? Others may have a better way than that, and are not told. What is decided is what counts, so that all
+    /// who are told of the best path are told the same.
+    fn is_held(&self, i: &Item) -> bool {
+        match self.mode {
+            Advertise::Best => !self.table.held.is_empty() && self.table.held.contains(i.entry),
+            _ => self.common.store.is_last_resort(AttrId(i.attr)),
+        }
     }
 
     /// Who is not told of what that neighbour has sent: it, mostly. Slot 0 is nobody's.

@@ -4,13 +4,14 @@
 //! came, and MEDs are compared within the neighbouring AS only among those that got so far ("deterministic MED" is all
 //! there is). Steps of 9.1.2.2 that are left out: none. Added, as everybody has them: routes of the router's own go
 //! before learnt ones, those that have leaked from another table behind what is as good up to MED (distances in one table say
-//! nothing in another), and a last step by path identifier, so that one always remains.
+//! nothing in another), behind all others those by a next hop that may not get all packets on yet ([`Reach::last_resort`]), and a
+//! last step by path identifier, so that one always remains.
 //!
 //! Graceful shutdown (RFC 8326) is policy; AIGP (RFC 7311) is not compared.
 
 use std::fmt;
 
-use super::hops::NextHopId;
+use super::hops::{NextHopId, Reach};
 use super::key::Key;
 use super::peers::{Peers, Status};
 use super::store::{AttrId, Store};
@@ -83,6 +84,8 @@ impl Backups {
 /// A step of the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
+    /// Not the last resort: see [`Reach::last_resort`].
+    Settled,
     /// Not stale for long: RFC 9494 4.3.
     LongLivedStale,
     /// The higher LOCAL_PREF: RFC 4271 9.1.1.
@@ -115,7 +118,8 @@ pub enum Step {
 
 impl Step {
     /// In the order in which they are taken.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
+        Self::Settled,
         Self::LongLivedStale,
         Self::LocalPref,
         Self::Local,
@@ -136,6 +140,7 @@ impl Step {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Settled => "label there for longer",
             Self::LongLivedStale => "not long-lived stale",
             Self::LocalPref => "higher local-pref",
             Self::Local => "local route",
@@ -193,7 +198,7 @@ pub(super) struct Input {
 pub(super) struct Candidate {
     /// Where its path stands.
     pub(super) at: u32,
-    /// Long-lived stale, LOCAL_PREF, own, length, origin; the less, the better.
+    /// Last resort, long-lived stale, LOCAL_PREF, own, length, origin; the less, the better.
     early: u64,
     /// Among those with the same number MEDs are compared.
     neighbor: u32,
@@ -221,13 +226,17 @@ impl Candidate {
             return Err(Fate::Rejected);
         };
         let h = *store.header(post);
-        let metric = store.hops.look(h.hop()).ok_or(Fate::Unreachable)?;
+        let Reach {
+            metric,
+            last_resort,
+        } = store.hops.look(h.hop()).ok_or(Fate::Unreachable)?;
         let peer = peers.get(input.peer);
         let stale = input.status == Status::LongLived || h.llgr_stale();
         let pref = !h.local_pref().unwrap_or(o.local_pref);
         let own = peer.is_some_and(|p| p.local);
         let hops = if o.ignore_path_length { 0 } else { h.hops };
-        let early = u64::from(stale) << 51
+        let early = u64::from(last_resort) << 52
+            | u64::from(stale) << 51
             | u64::from(pref) << 19
             | u64::from(!own) << 18
             | u64::from(hops) << 2
@@ -282,9 +291,14 @@ impl Candidate {
         (age, id, h.clusters, address, path, slot)
     }
 
-    /// Is it out before MEDs are compared, so that it can have no influence at all while `best` is there?
+    /// Is it out before MEDs are compared, so that it can have no influence at all while `best` is there? What is the last resort
+    /// now may have been compared before it was.
     pub(super) const fn far_behind(&self, best: &Self) -> bool {
-        self.early > best.early
+        self.early > best.early && !self.is_last_resort()
+    }
+
+    pub(super) const fn is_last_resort(&self) -> bool {
+        self.early >> 52 != 0
     }
 
     /// Can it not become the best by being added where `best` is the best?
@@ -411,7 +425,8 @@ pub(super) fn explain(all: &[Candidate], store: &Store, peers: &Peers, o: &Optio
         let value = |c: &Candidate| -> u128 {
             let last = c.last(store, peers, o);
             match step {
-                Step::LongLivedStale => (c.early >> 51).into(),
+                Step::Settled => c.is_last_resort().into(),
+                Step::LongLivedStale => (c.early >> 51 & 1).into(),
                 Step::LocalPref => (c.early >> 19 & 0xffff_ffff).into(),
                 Step::Local => (c.early >> 18 & 1).into(),
                 Step::PathLength => (c.early >> 2 & 0xffff).into(),

@@ -34,15 +34,34 @@ pub struct Lookup {
     pub labeled: bool,
 }
 
+/// How a next hop is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The IGP metric.
+    pub metric: u32,
+    /// It may not get all packets on yet: taken only where a prefix has no other way, and nobody else is told of that.
+    pub last_resort: bool,
+}
+
+impl Reach {
+    /// There is nothing against it.
+    pub const fn at(metric: u32) -> Self {
+        Self {
+            metric,
+            last_resort: false,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Hop {
     hop: NextHop,
     lookup: Lookup,
     /// Sets of attributes with it.
     refs: u32,
-    /// IGP metric; `None`: not reachable.
-    metric: Option<u32>,
-    /// A decision looked at the metric: if it changes, prefixes have to be looked at again.
+    /// `None`: not reachable.
+    reach: Option<Reach>,
+    /// A decision looked at it: if it changes, prefixes have to be looked at again.
     looked: bool,
 }
 
@@ -55,6 +74,8 @@ pub struct NextHops {
     /// Most UPDATEs have the next hop of the one before.
     last: Option<(NextHop, Lookup, NextHopId)>,
     events: VecDeque<HopEvent>,
+    /// How many are a last resort. Mostly none is.
+    last_resorts: usize,
 }
 
 impl NextHops {
@@ -74,7 +95,7 @@ impl NextHops {
                 hop,
                 lookup,
                 refs: 0,
-                metric: None,
+                reach: None,
                 looked: false,
             };
             if let Some(n) = self.free.pop() {
@@ -106,6 +127,8 @@ impl NextHops {
             self.events
                 .push_back(HopEvent::Unwanted(id, h.hop, h.lookup));
             self.by_hop.remove(&(h.lookup, h.hop));
+            let last = h.reach.take().is_some_and(|r| r.last_resort);
+            self.last_resorts -= usize::from(last);
             self.free.push(id.0);
             self.last = None;
         }
@@ -128,31 +151,45 @@ impl NextHops {
     #[inline]
     pub fn metric(&self, id: NextHopId) -> Option<u32> {
         match self.hops.get(id.0 as usize) {
-            Some(h) => h.metric,
+            Some(h) => h.reach.map(|r| r.metric),
             None => Some(0),
         }
     }
 
-    /// As [`NextHops::metric`], and remembers that somebody depends on it.
+    /// Is it a last resort?
+    pub(super) fn is_last_resort(&self, id: NextHopId) -> bool {
+        let hop = self.hops.get(id.0 as usize);
+        hop.and_then(|h| h.reach).is_some_and(|r| r.last_resort)
+    }
+
+    /// Is any?
     #[inline]
-    pub(super) fn look(&mut self, id: NextHopId) -> Option<u32> {
+    pub(super) const fn any_last_resort(&self) -> bool {
+        self.last_resorts > 0
+    }
+
+    /// How it is reached; remembers that somebody depends on it.
+    #[inline]
+    pub(super) fn look(&mut self, id: NextHopId) -> Option<Reach> {
         match self.hops.get_mut(id.0 as usize) {
             Some(h) => {
                 h.looked = true;
-                h.metric
+                h.reach
             }
-            None => Some(0),
+            None => Some(Reach::at(0)),
         }
     }
 
-    /// Sets the metric; must prefixes be looked at again?
-    pub(super) fn set(&mut self, id: NextHopId, metric: Option<u32>) -> bool {
-        let Some(h) = self.hops.get_mut(id.0 as usize) else {
+    /// Sets how it is reached; must prefixes be looked at again?
+    pub(super) fn set(&mut self, id: NextHopId, reach: Option<Reach>) -> bool {
+        let hop = self.hops.get_mut(id.0 as usize);
+        let Some(h) = hop.filter(|h| h.refs > 0) else {
             return false;
         };
-        let changed = h.metric != metric;
-        h.metric = metric;
-        changed && h.looked
+        let was = std::mem::replace(&mut h.reach, reach);
+        let last = |r: Option<Reach>| usize::from(r.is_some_and(|r| r.last_resort));
+        self.last_resorts = self.last_resorts + last(reach) - last(was);
+        was != reach && h.looked
     }
 
     /// How many are in use.

@@ -42,7 +42,7 @@ mod view;
 pub use advertise::{Audience, Export, Room, Sink};
 pub use decision::{Backups, Fate, Options, Step};
 pub use group::{Advertise, GroupId};
-pub use hops::{HopEvent, Lookup, NextHopId, NextHops};
+pub use hops::{HopEvent, Lookup, NextHopId, NextHops, Reach};
 pub use key::{Key, L4, L6, Labeled, V4, V6, V6Slot};
 pub use key_target::Membership;
 pub use key_vpn::{Scoped, Space, Vpn4, Vpn6, Vrf4, Vrf6};
@@ -87,7 +87,12 @@ impl Rib {
     /// Says how a next hop is reached: its IGP metric, or not at all. Prefixes it matters to are decided again by
     /// [`Table::work`] and [`Table::drain`].
     pub fn set_next_hop(&mut self, id: NextHopId, metric: Option<u32>) {
-        if self.common.store.hops.set(id, metric) {
+        self.set_reach(id, metric.map(Reach::at));
+    }
+
+    /// The same with more to say of it.
+    pub fn set_reach(&mut self, id: NextHopId, reach: Option<Reach>) {
+        if self.common.store.hops.set(id, reach) {
             self.v4.next_hop_changed(id);
             self.v6.next_hop_changed(id);
             self.l4.next_hop_changed(id);

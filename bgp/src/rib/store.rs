@@ -292,6 +292,13 @@ impl Store {
             .map(|id| self.view(AttrId(id)))
     }
 
+    /// Is the next hop of a set a last resort?
+    #[must_use]
+    #[inline]
+    pub fn is_last_resort(&self, id: AttrId) -> bool {
+        self.hops.any_last_resort() && self.hops.is_last_resort(self.headers.get(id.0).hop())
+    }
+
     /// The next hop of a set.
     #[must_use]
     #[inline]

@@ -116,6 +116,8 @@ pub struct Table<K: Key> {
     pub(super) slab: Slab<K>,
     pub(super) tree: Tree<K>,
     pub(super) dirty: BitSet,
+    /// Prefixes whose best path is a last resort, as the last decision had it: nobody is told of them.
+    pub(super) held: BitSet,
     /// Where the last drain stopped.
     drained: u32,
     pub(super) peers: Vec<PeerState>,
@@ -147,6 +149,7 @@ impl<K: Key> Table<K> {
             slab: Slab::new(),
             tree: Tree::new(),
             dirty: BitSet::new(),
+            held: BitSet::new(),
             drained: 0,
             peers: Vec::new(),
             scan: Scan::default(),
@@ -517,17 +520,19 @@ impl<K: Key> Table<K> {
         let (key, flags) = (entry.key, entry.flags);
         let had = flags & TOLD != 0;
         entry.flags &= !(TOLD | CHANGED | MOVED);
-        let usable = self.candidate(common, 0, c).is_ok();
+        let candidate = self.candidate(common, 0, c);
+        let usable = candidate.is_ok();
+        let other = self.hold(e, candidate.is_ok_and(|c| c.is_last_resort())) || had != usable;
         if usable {
             self.slab.get_mut(e).flags |= TOLD;
         }
         self.chosen = self.chosen + usize::from(usable) - usize::from(had);
-        if had != usable || flags & (CHANGED | MOVED) != 0 {
+        if other || flags & (CHANGED | MOVED) != 0 {
             let path = self.path(c);
             let change = Change {
                 key,
                 had,
-                moved: had != usable || flags & MOVED != 0,
+                moved: other || flags & MOVED != 0,
                 best: std::slice::from_ref(&path)
                     .get(..usize::from(usable))
                     .unwrap_or_default(),
@@ -535,7 +540,15 @@ impl<K: Key> Table<K> {
             };
             consumer(common, &change);
         }
-        self.mark_decided(e, had != usable || flags & CHANGED != 0);
+        self.mark_decided(e, other || flags & CHANGED != 0);
+    }
+
+    /// Notes whether the best path is a last resort; was it not, or was it?
+    fn hold(&mut self, e: u32, last: bool) -> bool {
+        match last {
+            true => self.held.insert(e),
+            false => !self.held.is_empty() && self.held.remove(e),
+        }
     }
 
     /// Marks a prefix for the groups: all of them if its best path is another, else those that are told of more.
@@ -568,7 +581,10 @@ impl<K: Key> Table<K> {
             ),
             false => None,
         };
+        let last = all[..used].first().is_some_and(Candidate::is_last_resort);
+        let held = self.hold(e, last);
         let (other, moved) = self.settle(common, e, &all[..used]);
+        let (other, moved) = (other || held, moved || held);
         // What was first has changed places with the best.
         let best_at = all.first().map(|c| c.at as usize);
         let backup = backup.map(|at| best_at.filter(|_| at == 0).unwrap_or(at));
@@ -752,6 +768,6 @@ impl<K: Key> Table<K> {
     #[must_use]
     pub fn memory(&self) -> usize {
         let groups: usize = self.groups.iter().flatten().map(Group::memory).sum();
-        self.slab.memory() + self.tree.memory() + self.dirty.memory() + groups
+        self.slab.memory() + self.tree.memory() + self.dirty.memory() + self.held.memory() + groups
     }
 }

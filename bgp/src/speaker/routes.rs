@@ -14,7 +14,7 @@ use super::{Core, Speaker};
 use crate::attrs::{AttrBuf, LabelStack, Origin, Srgb};
 use crate::policy::{Input, Peer, Policy, Protocol};
 use crate::rib::{
-    Announce, AttrId, Change, Common, HopEvent, Import, Key, L4, L6, NextHopId, Path, V4, V6,
+    Announce, AttrId, Change, Common, HopEvent, Import, Key, L4, L6, NextHopId, Path, Reach, V4, V6,
 };
 use crate::rpki::{RoaTable, Validity};
 use crate::session::graceful::Step;
@@ -79,6 +79,8 @@ pub struct Use<'a> {
     pub backup: bool,
     /// The label index of the prefix (RFC 8669), where the route is a labelled one and has it.
     pub index: Option<u32>,
+    /// The next hop is a last resort ([`Reach::last_resort`]): other routes for the prefix are better, whatever they are.
+    pub last_resort: bool,
 }
 
 /// Hears which routes are best.
@@ -134,6 +136,11 @@ impl Speaker {
     /// How a next hop is reached: its IGP metric, or not at all.
     pub fn set_next_hop(&mut self, id: NextHopId, metric: Option<u32>) {
         self.core.rib.set_next_hop(id, metric);
+    }
+
+    /// The same with more to say of it.
+    pub fn set_reach(&mut self, id: NextHopId, reach: Option<Reach>) {
+        self.core.rib.set_reach(id, reach);
     }
 
     /// Which addresses are the router's: routes with such a next hop are not used.
@@ -430,6 +437,7 @@ pub(super) fn uses<'s, K: Key>(
             table,
             backup,
             index,
+            last_resort: common.store.is_last_resort(path.post?),
         })
     }));
 }

@@ -328,6 +328,9 @@ fn route(out: &mut dyn Write, r: &BgpRoute) -> io::Result<()> {
     if !r.problem.is_empty() {
         tail += &format!(" ({})", r.problem);
     }
+    if let Some(left) = r.counts_in_s {
+        tail += &format!(" ({})", label_is_back(left));
+    }
     if !r.label.is_empty() {
         tail += &format!(" label {}", stack(&r.label));
     }
@@ -339,6 +342,11 @@ fn route(out: &mut dyn Write, r: &BgpRoute) -> io::Result<()> {
         tail.trim()
     );
     writeln!(out, "{}", line.trim_end())
+}
+
+/// What that means for a path.
+pub(crate) fn label_is_back(left: f64) -> String {
+    format!("its label is back, and counts in full in {left:.0} s")
 }
 
 /// Labels as they are written, outermost first.

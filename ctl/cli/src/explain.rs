@@ -120,10 +120,13 @@ fn path(out: &mut dyn Write, p: &BgpRoute) -> io::Result<()> {
         "" => "the router itself",
         name => name,
     };
-    let what = match (p.fate.as_str(), p.problem.as_str()) {
-        (fate, "") => fate,
-        (_, problem) => problem,
+    let mut what = match (p.fate.as_str(), p.problem.as_str()) {
+        (fate, "") => fate.to_owned(),
+        (_, problem) => problem.to_owned(),
     };
+    if let Some(left) = p.counts_in_s {
+        what += &format!("; {}", crate::bgp::label_is_back(left));
+    }
     let table = match p.leaked_from.as_str() {
         "" => String::new(),
         table => format!(" in {table}"),

@@ -58,7 +58,7 @@ pub(crate) use links::Links;
 use net::Wire;
 use routes::{Hops, Own};
 use rpki::Caches;
-pub(crate) use show::unreached;
+pub(crate) use show::{is_unreached, next_hop};
 use translate::RESTART_TIME;
 
 /// How long routes are chosen between two looks at everything else.
@@ -616,7 +616,7 @@ impl Driver {
         }
     }
 
-    /// How long it takes until a next hop that is back is used again.
+    /// How long it takes until a next hop that is back counts in full.
     pub(crate) fn counts_in(&self, hop: &FollowedHop, now: Instant) -> Option<Duration> {
         self.hops.counts_in(hop, now)
     }

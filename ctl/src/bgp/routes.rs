@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bgp::policy::{self, Policy, Protocol};
-use bgp::rib::{HopEvent, NextHopId};
+use bgp::rib::{HopEvent, NextHopId, Reach};
 use bgp::speaker::{self, Best, Speaker, Use};
 use bgp::types::{Label, NextHop, Rd, Relation, VrfNo};
 use ipnet::IpNet;
@@ -32,7 +32,8 @@ pub(super) struct Hops {
     pub(super) install: bool,
     /// What the speaker was told last.
     pub(super) last: Option<speaker::Config>,
-    /// A label that was lost and is back counts after so long: who told it may not have those of the others behind it yet.
+    /// A label that was lost and is back counts in full after so long: who told it may not have those of the others behind it yet.
+    /// Until then it is a last resort.
     pub(super) delay: Duration,
     /// Packets go by such routes here, so they need labels on the way. A reflector only tells of them.
     labels: bool,
@@ -52,16 +53,23 @@ struct Followed {
     metric: Option<u32>,
     /// It was reached before.
     known: bool,
-    /// It is reached again, so far away, and counts from then on.
-    back: Option<(Instant, u32)>,
+    /// It is reached again, and counts in full from then on.
+    back: Option<Instant>,
 }
 
 impl Followed {
+    fn reach(&self) -> Option<Reach> {
+        self.metric.map(|metric| Reach {
+            metric,
+            last_resort: self.back.is_some(),
+        })
+    }
+
     fn tell(&mut self, metric: Option<u32>, speaker: &mut Speaker) {
         self.metric = metric;
         self.known |= metric.is_some();
         for id in &self.ids {
-            speaker.set_next_hop(*id, metric);
+            speaker.set_reach(*id, self.reach());
         }
     }
 }
@@ -125,7 +133,7 @@ impl Hops {
         one.ids.push(id);
         match one.ids.len() {
             1 => rib.follow(hop),
-            _ => speaker.set_next_hop(id, one.metric),
+            _ => speaker.set_reach(id, one.reach()),
         }
     }
 
@@ -136,7 +144,7 @@ impl Hops {
         if let Some(one) = self.followed.get_mut(&hop) {
             one.ids.retain(|i| *i != id);
             if one.ids.is_empty() {
-                if let Some((at, _)) = one.back {
+                if let Some(at) = one.back {
                     self.waiting.remove(&(at, hop));
                 }
                 self.followed.remove(&hop);
@@ -153,34 +161,33 @@ impl Hops {
             let Some(one) = self.followed.get_mut(&hop) else {
                 continue;
             };
-            if let Some((at, _)) = one.back.take() {
+            // What is on the link needs no label.
+            let on_link = hop.labeled && rib.is_on_link(hop);
+            if (metric.is_none() || on_link)
+                && let Some(at) = one.back.take()
+            {
                 self.waiting.remove(&(at, hop));
             }
-            // What is on the link needs no label.
             let returns = hop.labeled && one.known && one.metric.is_none();
-            let waits = returns && !self.delay.is_zero() && !rib.is_on_link(hop);
-            match metric.filter(|_| waits) {
-                Some(metric) => {
-                    let at = now + self.delay;
-                    one.back = Some((at, metric));
-                    self.waiting.insert((at, hop));
-                }
-                None => one.tell(metric, speaker),
+            if returns && metric.is_some() && !self.delay.is_zero() && !on_link {
+                let at = now + self.delay;
+                one.back = Some(at);
+                self.waiting.insert((at, hop));
             }
+            one.tell(metric, speaker);
         }
         any
     }
 
-    /// Those that are back for long enough count again.
+    /// Those that are back for long enough count in full.
     pub(super) fn returned(&mut self, speaker: &mut Speaker, now: Instant) {
         while let Some((at, hop)) = self.waiting.first().copied()
             && at <= now
         {
             self.waiting.pop_first();
-            if let Some(one) = self.followed.get_mut(&hop)
-                && let Some((_, metric)) = one.back.take()
-            {
-                one.tell(Some(metric), speaker);
+            if let Some(one) = self.followed.get_mut(&hop) {
+                one.back = None;
+                one.tell(one.metric, speaker);
             }
         }
     }
@@ -190,9 +197,9 @@ impl Hops {
         self.waiting.first().map(|(at, _)| *at)
     }
 
-    /// Seconds until a next hop that is back counts.
+    /// How long it takes until a next hop that is back counts in full.
     pub(super) fn counts_in(&self, hop: &FollowedHop, now: Instant) -> Option<Duration> {
-        let (at, _) = self.followed.get(hop)?.back?;
+        let at = self.followed.get(hop)?.back?;
         Some(at.saturating_duration_since(now))
     }
 
@@ -375,9 +382,12 @@ impl Best for ToRib<'_, '_> {
         if !self.install {
             return None;
         }
-        let source = by.first().and_then(|u| u.relation).map(|r| match r {
-            Relation::External => Source::LabeledEbgp,
-            Relation::Internal | Relation::Confederation => Source::LabeledIbgp,
+        let source = by.first().and_then(|u| Some((u.relation?, u.last_resort)));
+        let source = source.map(|of| match of {
+            // Those without labels are another table of the speaker's.
+            (_, true) => Source::LabeledBack,
+            (Relation::External, false) => Source::LabeledEbgp,
+            (Relation::Internal | Relation::Confederation, false) => Source::LabeledIbgp,
         });
         let paths = source.and_then(|_| self.labeled_paths(by));
         let rib = &mut *self.labels.rib;

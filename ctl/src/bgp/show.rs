@@ -27,12 +27,16 @@ pub(super) const NOT_SPOKEN: &str = "BGP is not spoken; [bgp] in the configurati
 /// What is wrong with a route whose next hop is not known how to be reached.
 const UNREACHABLE: &str = "its next hop can't be reached";
 
-/// The next hop of a route in this table that can't be reached for that.
-pub(crate) fn unreached(vrf: VrfId, row: &api::BgpRoute) -> Option<FollowedHop> {
+/// Is that what is wrong with it?
+pub(crate) fn is_unreached(row: &api::BgpRoute) -> bool {
+    row.problem == UNREACHABLE
+}
+
+/// The next hop of a route in this table, as the RIB follows it.
+pub(crate) fn next_hop(vrf: VrfId, row: &api::BgpRoute) -> Option<FollowedHop> {
     let labeled = !row.label.is_empty();
-    let address = row.next_hop.parse().ok()?;
-    (row.problem == UNREACHABLE).then_some(FollowedHop {
-        address,
+    Some(FollowedHop {
+        address: row.next_hop.parse().ok()?,
         dev: None,
         // Those with labels are routers of the core.
         vrf: if labeled { VrfId::GLOBAL } else { vrf },
@@ -439,6 +443,7 @@ pub(super) fn route(p: &PathView, family: Family) -> api::BgpRoute {
         originator_srgb: v.originator_srgb().map(|s| block(&s)).collect(),
         label_index_problem: String::new(),
         leaked_from: String::new(),
+        counts_in_s: None,
     }
 }
 

@@ -314,7 +314,11 @@ pub(super) fn is_shown(source: Source, only: Option<Protocol>) -> bool {
         Source::Connected => Protocol::Connected,
         Source::Ldp => Protocol::Ldp,
         Source::Static => Protocol::Static,
-        Source::LabeledEbgp | Source::Ebgp | Source::LabeledIbgp | Source::Ibgp => Protocol::Bgp,
+        Source::LabeledEbgp
+        | Source::Ebgp
+        | Source::LabeledIbgp
+        | Source::Ibgp
+        | Source::LabeledBack => Protocol::Bgp,
         Source::Neighbor => return false,
     };
     only.is_none_or(|o| o == protocol)
@@ -372,7 +376,8 @@ impl Router {
         self.bgp_routes(self.vrf_id(name), query, after, now)
     }
 
-    /// The same of a table by its number. Of routes that lack a label to their next hop that is said.
+    /// The same of a table by its number. Of routes that lack a label to their next hop that is said, and how long it takes until one
+    /// that is back counts in full.
     pub(super) fn bgp_routes(
         &mut self,
         vrf: VrfId,
@@ -382,16 +387,15 @@ impl Router {
     ) -> Result<Page<api::BgpRoute, BgpCursor>, Refused> {
         let mut page = self.bgp.show_routes(vrf, query, after, now)?;
         for row in &mut page.rows {
-            let Some(hop) = crate::bgp::unreached(vrf, row) else {
+            let Some(hop) = crate::bgp::next_hop(vrf, row) else {
                 continue;
             };
-            match (self.rib.hop_problem(hop), self.bgp.counts_in(&hop, now)) {
-                (Some(why @ Problem::NoLabel(_)), _) => row.problem = self.problem(why),
-                (None, Some(left)) => {
-                    let (to, left) = (hop.address, left.as_secs_f64().ceil());
-                    row.problem = format!("the label to {to} is back, and used in {left} s");
-                }
-                _ => {}
+            let left = self.bgp.counts_in(&hop, now);
+            row.counts_in_s = left.map(|left| left.as_secs_f64());
+            if crate::bgp::is_unreached(row)
+                && let Some(why @ Problem::NoLabel(_)) = self.rib.hop_problem(hop)
+            {
+                row.problem = self.problem(why);
             }
         }
         Ok(page)

@@ -104,7 +104,7 @@ impl Rib {
             // As far as the route whose next hops it has.
             Source::Ldp | Source::Static => 1,
             Source::LabeledEbgp | Source::Ebgp => self.distances.ebgp,
-            Source::LabeledIbgp | Source::Ibgp => self.distances.ibgp,
+            Source::LabeledIbgp | Source::Ibgp | Source::LabeledBack => self.distances.ibgp,
             Source::Neighbor => 255,
         }
     }

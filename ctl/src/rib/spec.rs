@@ -24,6 +24,8 @@ pub enum Source {
     LabeledIbgp,
     /// BGP, from within the AS.
     Ibgp,
+    /// BGP, with a label that was lost and is just back: only where there is nothing else of BGP's.
+    LabeledBack,
     /// A resolved neighbour: shortens the way past the glean of its connected prefix, and never overrides a route.
     Neighbor,
 }
@@ -44,7 +46,10 @@ impl Source {
     /// Of BGP, with labels (RFC 8277)? Likewise.
     #[must_use]
     pub fn is_labeled(self) -> bool {
-        matches!(self, Self::LabeledEbgp | Self::LabeledIbgp)
+        matches!(
+            self,
+            Self::LabeledEbgp | Self::LabeledIbgp | Self::LabeledBack
+        )
     }
 
     /// Its name in the API.
@@ -55,7 +60,9 @@ impl Source {
             Self::Connected => "connected",
             Self::Ldp => "ldp",
             Self::Static => "static",
-            Self::LabeledEbgp | Self::Ebgp | Self::LabeledIbgp | Self::Ibgp => "bgp",
+            Self::LabeledEbgp | Self::Ebgp | Self::LabeledIbgp | Self::Ibgp | Self::LabeledBack => {
+                "bgp"
+            }
             Self::Neighbor => "neighbor",
         }
     }

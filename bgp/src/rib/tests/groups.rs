@@ -246,6 +246,13 @@ impl World {
 
     /// The paths that a group should be told of.
     fn wanted(&self, g: u16, k: u8) -> Vec<Contender> {
+        let mut all = self.chosen(g, k);
+        all.retain(|c| !c.last_resort);
+        all
+    }
+
+    /// The same, with those that it does not hear of for now.
+    fn chosen(&self, g: u16, k: u8) -> Vec<Contender> {
         let o = &self.pair.rib.common.options;
         let all = self.pair.contenders(k);
         let Some(best) = decide(&all, o).into_iter().next() else {

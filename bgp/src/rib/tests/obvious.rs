@@ -13,6 +13,7 @@ pub(super) struct Contender {
     pub(super) info: PeerInfo,
     pub(super) attrs: AttrBuf,
     pub(super) metric: u32,
+    pub(super) last_resort: bool,
     pub(super) long_lived: bool,
     pub(super) learnt: u32,
 }
@@ -27,6 +28,7 @@ fn keep<T: Ord>(set: &mut Vec<Contender>, value: impl Fn(&Contender) -> T) {
 pub(super) fn decide(all: &[Contender], o: &Options) -> Vec<Contender> {
     let mut s = all.to_vec();
     let external = |c: &Contender| c.info.relation == Relation::External;
+    keep(&mut s, |c| c.last_resort);
     keep(&mut s, |c| {
         c.long_lived
             || c.attrs
@@ -106,6 +108,7 @@ pub(super) fn backup(all: &[Contender], used: &[Contender], o: &Options) -> Opti
 pub(super) fn plausible(fate: Fate, loser: &Contender, best: &Contender, o: &Options) -> bool {
     let (l, b) = (loser.attrs.view(), best.attrs.view());
     match fate {
+        Fate::Lost(Step::Settled) => loser.last_resort && !best.last_resort,
         Fate::Lost(Step::LocalPref) => {
             l.local_pref().unwrap_or(o.local_pref) < b.local_pref().unwrap_or(o.local_pref)
         }

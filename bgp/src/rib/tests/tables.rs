@@ -19,10 +19,18 @@ pub(super) enum Op {
     LongLived(u16),
     RefreshBegin(u16),
     RefreshEnd(u16),
-    Hop(u8, Option<u32>),
+    Hop(u8, Option<Reach>),
     Policy(u16),
     Work(usize),
     Drain(usize),
+}
+
+fn reach() -> impl Strategy<Value = Reach> {
+    let last = prop::bool::weighted(0.3);
+    (0u32..3, last).prop_map(|(metric, last_resort)| Reach {
+        metric,
+        last_resort,
+    })
 }
 
 pub(super) fn op() -> impl Strategy<Value = Op> {
@@ -37,7 +45,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         1 => p().prop_map(Op::LongLived),
         1 => p().prop_map(Op::RefreshBegin),
         1 => p().prop_map(Op::RefreshEnd),
-        2 => (0u8..4, prop::option::weighted(0.7, 0u32..3)).prop_map(|(h, m)| Op::Hop(h, m)),
+        3 => (0u8..4, prop::option::weighted(0.7, reach())).prop_map(|(h, r)| Op::Hop(h, r)),
         1 => p().prop_map(Op::Policy),
         3 => (1usize..6).prop_map(Op::Work),
         6 => (1usize..12).prop_map(Op::Drain),
@@ -79,7 +87,7 @@ pub(super) struct Pair {
     pub(super) rib: Rib,
     /// Of a key, of a neighbour and identifier.
     pub(super) model: BTreeMap<(u8, u16, u32), Known>,
-    metrics: [Option<u32>; 4],
+    hops: [Option<Reach>; 4],
     policy: [bool; PEERS as usize],
     pub(super) told: BTreeMap<u8, Vec<(u16, u32)>>,
     /// The one that stands by, of those that have one.
@@ -114,7 +122,7 @@ impl Pair {
         Self {
             rib,
             model: BTreeMap::new(),
-            metrics: [Some(1); 4],
+            hops: [Some(Reach::at(1)); 4],
             policy: [false; PEERS as usize],
             told: BTreeMap::new(),
             backups: BTreeMap::new(),
@@ -127,7 +135,7 @@ impl Pair {
         for e in all {
             if let HopEvent::Wanted(id, h, _) = e {
                 let n = (0..4).find(|n| hop(*n) == h).unwrap();
-                self.rib.set_next_hop(id, self.metrics[usize::from(n)]);
+                self.rib.set_reach(id, self.hops[usize::from(n)]);
             }
         }
     }
@@ -238,13 +246,13 @@ impl Pair {
                 self.rib.v4.refresh_end(PeerId(p));
                 self.each(p, |k| !k.refreshing);
             }
-            Op::Hop(h, metric) => {
-                self.metrics[usize::from(h)] = metric;
+            Op::Hop(h, reach) => {
+                self.hops[usize::from(h)] = reach;
                 let id = (0..16)
                     .map(NextHopId)
                     .find(|i| self.rib.common.store.hops.get(*i) == Some(hop(h)));
                 if let Some(id) = id {
-                    self.rib.set_next_hop(id, metric);
+                    self.rib.set_reach(id, reach);
                 }
             }
             Op::Policy(p) => {
@@ -303,12 +311,14 @@ impl Pair {
         let paths = self.model.range((k, 0, 0)..(k + 1, 0, 0));
         let usable = paths.filter_map(|((_, p, id), known)| {
             let spec = import(self.policy[usize::from(*p)], k, &known.spec)?;
+            let reach = self.hops[usize::from(spec.hop)]?;
             Some(Contender {
                 peer: *p,
                 path_id: *id,
                 info: peer(*p),
                 attrs: spec.attrs(),
-                metric: self.metrics[usize::from(spec.hop)]?,
+                metric: reach.metric,
+                last_resort: reach.last_resort,
                 long_lived: known.stale == Staleness::LongLived,
                 learnt: known.learnt,
             })

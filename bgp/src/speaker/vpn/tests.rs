@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::attrs::{Origin, SegmentKind};
-use crate::rib::{Backups, HopEvent, Options, PeerInfo};
+use crate::rib::{Backups, HopEvent, NextHopId, Options, PeerInfo, Reach};
 use crate::rpki::{CacheId, Changes, Vrp};
 use crate::session::{FamilyConfig, SessionConfig};
 use crate::speaker::{Config, Local, PeerKey, Side, Wanted};
@@ -207,6 +207,24 @@ impl Bed {
         rib.common.store.release(id);
     }
 
+    /// How a PE is reached from now on, if at all: as a last resort?
+    fn reach(&mut self, peer: u8, last_resort: Option<bool>) {
+        let hop = NextHop::V4(Ipv4Addr::new(192, 0, 2, 10 + peer));
+        let hops = &self.s.core.rib.common.store.hops;
+        let ids: Vec<NextHopId> = (0..16)
+            .map(NextHopId)
+            .filter(|id| hops.get(*id) == Some(hop))
+            .collect();
+        assert!(!ids.is_empty());
+        let reach = |last_resort| Reach {
+            metric: 1,
+            last_resort,
+        };
+        for id in ids {
+            self.s.set_reach(id, last_resort.map(reach));
+        }
+    }
+
     fn withdraw(&mut self, peer: u8, r: u8, n: u8) {
         let rib = &mut self.s.core.rib;
         let key = Vpn4::of(rd(r), net(n)).unwrap();
@@ -375,6 +393,77 @@ fn another_pe_stands_by_for_a_ce() {
         b.settle();
         assert_eq!(b.ways(1, 7), [ce, None]);
     }
+}
+
+/// Routes by a last resort are behind all others, and are used where there is none: see [`Reach::last_resort`].
+#[test]
+fn a_last_resort_stands_by_or_is_all_there_is() {
+    let mut b = Bed::new(vec![vrf(1, &[1], &[])]);
+    b.with_backups(true);
+    b.announce(1, 50, 7, 200, &[1]);
+    b.announce(2, 51, 7, 100, &[1]);
+    b.announce(1, 50, 8, 200, &[1]);
+    let way = |n: u8| Some((n, Some(100 + u32::from(n)), 0));
+    b.settle();
+    assert_eq!(b.ways(1, 7), [way(1), way(2)]);
+    b.reach(1, None);
+    b.settle();
+    assert_eq!((b.ways(1, 7), b.ways(1, 8)), ([way(2), None], [None, None]));
+    b.reach(1, Some(true));
+    b.settle();
+    assert_eq!(b.ways(1, 7), [way(2), way(1)]);
+    assert_eq!(b.ways(1, 8), [way(1), None]);
+    // The other goes, and is another last resort: then they are alike.
+    b.reach(2, None);
+    b.settle();
+    assert_eq!(b.ways(1, 7), [way(1), None]);
+    b.reach(2, Some(true));
+    b.settle();
+    assert_eq!(b.ways(1, 7), [way(1), way(2)]);
+    b.reach(2, Some(false));
+    b.settle();
+    assert_eq!(b.ways(1, 7), [way(2), way(1)]);
+    b.reach(1, Some(false));
+    b.settle();
+    assert_eq!(b.ways(1, 7), [way(1), way(2)]);
+}
+
+/// Whoever installs a labelled route hears that its next hop is a last resort, and when it is no more: those without labels are
+/// chosen apart.
+#[test]
+fn it_is_said_of_a_route_that_its_next_hop_is_a_last_resort() {
+    struct Said(Vec<bool>);
+    impl Best for Said {
+        fn best(&mut self, _: IpNet, _: &[super::super::Use<'_>]) {}
+        fn labeled(&mut self, _: IpNet, by: &[super::super::Use<'_>], _: bool) -> Option<Label> {
+            self.0.extend(by.iter().map(|u| u.last_resort));
+            None
+        }
+    }
+    let mut b = Bed::new(Vec::new());
+    let mut buf = AttrBuf::new();
+    buf.set_origin(Origin::Igp);
+    buf.set_as_path([(SegmentKind::Sequence, &[][..])]);
+    buf.next_hop = Some(NextHop::V4([192, 0, 2, 11].into()));
+    buf.set_labels(&[label(100)]);
+    let rib = &mut b.s.core.rib;
+    let id = rib.common.store.intern(buf.view());
+    let a = Announce {
+        peer: slot(1),
+        path_id: 0,
+        pre: id,
+        post: Some(id),
+        now: 0,
+    };
+    let IpNet::V4(n) = net(7) else { unreachable!() };
+    rib.l4
+        .announce(&mut rib.common, crate::rib::Labeled(V4::from(n)), a);
+    let mut said = Said(Vec::new());
+    for last in [true, false, true] {
+        b.reach(1, Some(last));
+        while b.s.work(3, &mut said, b.now) {}
+    }
+    assert_eq!(said.0, [true, false, true]);
 }
 
 #[test]

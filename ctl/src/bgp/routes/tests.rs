@@ -37,6 +37,7 @@ fn by(n: u8, label: Option<u32>) -> Use<'static> {
         table: VrfNo(if label.is_some() { 0 } else { 2 }),
         backup: false,
         index: None,
+        last_resort: false,
     }
 }
 
@@ -250,4 +251,156 @@ fn a_label_index_makes_the_label() {
     let plain = lab.labeled(&[with(None)]).unwrap();
     assert_eq!(lab.is_given(plain), Some(Owner::LabeledUnicast));
     assert_eq!(lab.is_given(16_007), None);
+}
+
+/// A label that was lost and is back: a last resort for the delay, and told at once if it is all there is.
+mod returning {
+    use bgp::speaker::{Config, Local};
+    use bgp::types::{Asn, RouterId};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::rib::spec::PathSpec;
+
+    const DELAY: Duration = Duration::from_secs(4);
+
+    struct Bed {
+        hops: Hops,
+        speaker: Speaker,
+        rib: Rib,
+        now: Instant,
+    }
+
+    fn hop(labeled: bool) -> FollowedHop {
+        FollowedHop {
+            address: [192, 0, 2, 9].into(),
+            dev: None,
+            vrf: VrfId::GLOBAL,
+            labeled,
+        }
+    }
+
+    impl Bed {
+        fn new(labeled: bool) -> Self {
+            let now = Instant::now();
+            let config = Config {
+                local: Local {
+                    asn: Asn(64512),
+                    router_id: RouterId::new([192, 0, 2, 1].into()).unwrap(),
+                    cluster_id: None,
+                    confederation: None,
+                },
+                options: Default::default(),
+                neighbors: Vec::new(),
+                dynamic: Vec::new(),
+            };
+            let mut bed = Self {
+                hops: Hops {
+                    delay: DELAY,
+                    ..Hops::default()
+                },
+                speaker: Speaker::new(config, 1, now),
+                rib: Rib::new(),
+                now,
+            };
+            let link = crate::rib::spec::IfaceSpec {
+                vrf: VrfId::GLOBAL,
+                port: ::net::PortId(1),
+                vlan: None,
+                mac: ::net::MacAddr([2, 0, 0, 0, 0, 1]),
+                mtu: 1500,
+                up: true,
+                addresses: vec!["10.0.1.1/24".parse().unwrap()],
+            };
+            bed.rib.set_interface(::net::IfaceId(1), link);
+            bed.hops.followed.insert(hop(labeled), Followed::default());
+            bed.rib.follow(hop(labeled));
+            bed
+        }
+
+        /// The label of the way to the next hop, so much later.
+        fn label(&mut self, label: Option<u32>, after: Duration) {
+            self.now += after;
+            let address = std::net::IpAddr::from([10, 0, 1, 2]);
+            let via = Hop::Via { address, dev: None };
+            let spec = label.map(|l| {
+                let mut path = PathSpec::new(via);
+                path.labels = ::net::Label::new(l).into_iter().collect();
+                PathsSpec {
+                    paths: vec![path],
+                    ttl: TtlMode::Uniform,
+                }
+            });
+            let to = net("192.0.2.9/32");
+            self.rib.set_static(VrfId::GLOBAL, to, spec);
+            self.rib.drain(&mut Any::default(), usize::MAX);
+            (self.hops).resolved(&mut self.speaker, &mut self.rib, self.now);
+            self.hops.returned(&mut self.speaker, self.now);
+        }
+
+        /// What the speaker was told: is it a last resort? And how long for.
+        fn told(&self, labeled: bool) -> (Option<bool>, Option<Duration>) {
+            let one = &self.hops.followed[&hop(labeled)];
+            let left = self.hops.counts_in(&hop(labeled), self.now);
+            (one.reach().map(|r| r.last_resort), left)
+        }
+    }
+
+    #[test]
+    fn it_waits_as_a_last_resort() {
+        let (second, zero) = (Duration::from_secs(1), Duration::ZERO);
+        let mut bed = Bed::new(true);
+        bed.label(Some(17), zero);
+        assert_eq!(bed.told(true), (Some(false), None), "it is new");
+        bed.label(None, second);
+        assert_eq!(bed.told(true), (None, None));
+        bed.label(Some(18), second);
+        assert_eq!(bed.told(true), (Some(true), Some(DELAY)));
+        // Another label meanwhile changes nothing.
+        bed.label(Some(19), second);
+        assert_eq!(bed.told(true), (Some(true), Some(DELAY - second)));
+        assert_eq!(bed.hops.poll_at(), Some(bed.now + DELAY - second));
+        // Lost once more, it waits anew.
+        bed.label(None, second);
+        assert_eq!((bed.told(true), bed.hops.poll_at()), ((None, None), None));
+        bed.label(Some(19), second);
+        assert_eq!(bed.told(true), (Some(true), Some(DELAY)));
+        bed.label(Some(19), DELAY);
+        assert_eq!(bed.told(true), (Some(false), None));
+        assert_eq!(bed.hops.poll_at(), None);
+    }
+
+    #[test]
+    fn what_needs_no_label_does_not_wait() {
+        for (labeled, delay) in [(false, DELAY), (true, Duration::ZERO)] {
+            let mut bed = Bed::new(labeled);
+            bed.hops.delay = delay;
+            for label in [Some(17), None, Some(17)] {
+                bed.label(label, Duration::from_secs(1));
+            }
+            assert_eq!(bed.told(labeled), (Some(false), None));
+        }
+    }
+
+    /// Of labelled routes those without labels know nothing, and the RIB chooses between them.
+    #[test]
+    fn behind_it_stands_what_has_no_label() {
+        let mut lab = Lab::new();
+        let last = |last_resort| Use {
+            last_resort,
+            ..by(1, Some(100))
+        };
+        let plain = Use {
+            table: VrfNo::GLOBAL,
+            ..by(2, None)
+        };
+        let with = vec![way(1, 100, false)];
+        lab.labeled(&[last(true)]);
+        assert_eq!(lab.route(VrfNo::GLOBAL, P), Some(with.clone()));
+        lab.with(|to| to.best(net(P), &[plain]));
+        let without = vec![("192.0.2.2".to_owned(), vec![], false)];
+        assert_eq!(lab.route(VrfNo::GLOBAL, P), Some(without));
+        lab.labeled(&[last(false)]);
+        assert_eq!(lab.route(VrfNo::GLOBAL, P), Some(with));
+    }
 }

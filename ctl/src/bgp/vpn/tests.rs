@@ -25,6 +25,7 @@ fn of(table: u16) -> Use<'static> {
         table: VrfNo(table),
         backup: false,
         index: None,
+        last_resort: false,
     }
 }
 

@@ -77,7 +77,7 @@ pub struct Speaker {
     pub multipath: Multipath,
     /// Of which routes a second way is kept ready.
     pub backup: Backup,
-    /// Seconds after which a label to a next hop that was lost and is back is used again.
+    /// Seconds after which a label to a next hop that was lost and is back counts in full; until then it is a last resort.
     pub label_delay: u32,
     /// How MULTI_EXIT_DISC is compared.
     pub med: Med,

@@ -157,12 +157,17 @@ impl Bed {
         })
     }
 
-    /// What BGP of pe1 says of the site by that PE.
-    fn problem(&self, pe: &str) -> Result<String> {
-        let all = self.pes[0].json(&format!("bgp route {SITE} family vpnv4"))?;
+    /// What BGP of pe1 says of the site by that PE, in that table.
+    fn path(&self, pe: &str, table: &str) -> Result<Value> {
+        let all = self.pes[0].json(&format!("bgp route {SITE} {table}"))?;
         let mut all = all.as_array().into_iter().flatten();
         let one = all.find(|r| r["next_hop"] == pe).context("it has gone")?;
-        Ok(one["problem"].as_str().unwrap_or_default().to_owned())
+        Ok(one.clone())
+    }
+
+    /// Seconds until the label to that PE counts in full, if it is just back.
+    fn left(&self, pe: &str) -> Result<Option<f64>> {
+        Ok(self.path(pe, "family vpnv4")?["counts_in_s"].as_f64())
     }
 
     /// Frames that p had no entry for.
@@ -215,14 +220,23 @@ pub fn label_lost(o: &Options) -> Result<()> {
     bed.while_flowing("the session is back", 4, || {
         bed.ldp(P, &all_links(P))?;
         until("the label is back, and waits", secs(40), || {
-            Ok(bed
-                .problem("192.0.2.2")?
-                .starts_with("the label to 192.0.2.2 is back, and used in "))
+            Ok(bed.left("192.0.2.2")?.is_some())
         })?;
-        bed.takes("not at once", "192.0.2.3", false)?;
+        bed.takes("it stands by meanwhile", "192.0.2.3", true)?;
+        let waits = bed.path("192.0.2.2", "vrf red")?;
+        ensure!(
+            waits["fate"] == "backup, lost by label there for longer"
+                && waits["problem"] == ""
+                && bed.left("192.0.2.2")?.is_some(),
+            "{waits}"
+        );
         bed.takes("pe2 is in use again", "192.0.2.2", true)
     })?;
-    ensure!(bed.problem("192.0.2.2")?.is_empty());
+    let path = bed.path("192.0.2.2", "vrf red")?;
+    ensure!(
+        path["counts_in_s"].is_null() && path["fate"] == "best",
+        "{path}"
+    );
     none(&bed)?;
     // The way back has a label of its own, whose wait began when pe3 got it.
     reach(&bed.near, INSIDE)?;
@@ -237,8 +251,8 @@ pub fn label_lost(o: &Options) -> Result<()> {
 /// Why pe2 is not in use; all that is not labelled goes there as before.
 fn lost(bed: &Bed) -> Result<()> {
     let pe1 = &bed.pes[0];
-    let why = bed.problem("192.0.2.2")?;
-    ensure!(why == "no label to 192.0.2.2", "{why:?}");
+    let path = bed.path("192.0.2.2", "family vpnv4")?;
+    ensure!(path["problem"] == "no label to 192.0.2.2", "{path}");
     ensure!(
         established(pe1, "192.0.2.2")?,
         "it was BGP that noticed: the session with pe2 has gone"
@@ -276,6 +290,13 @@ fn none(bed: &Bed) -> Result<()> {
     pe1.must("route replace 192.0.2.3/32 via 10.3.0.3 label 3")?;
     pe3.must("route replace 192.0.2.1/32 via 10.3.0.1 label 3")?;
     bed.takes("pe3 by hand", "192.0.2.3", false)?;
+    // Not after the delay: there is no other way.
+    let told = pe1.must(&format!("explain {INSIDE} vrf red"))?;
+    ensure!(
+        bed.left("192.0.2.3")?.is_some_and(|left| left > 0.5)
+            && told.contains("; its label is back, and counts in full in "),
+        "{told}"
+    );
     reach(&bed.near, INSIDE)?;
     pe3.must("route replace 192.0.2.1/32 via 10.3.0.1")?;
     bed.ldp(1, &all_links(1))?;
