@@ -90,6 +90,8 @@ pub enum LabelAct {
     PopEntropy,
     /// The group says where to.
     Forward(GroupId),
+    /// It is taken off, and the group says where the IP packet under it goes.
+    PopForward(GroupId),
     /// It is not looked up: the one above leads into a VRF, or was to be the last.
     Buried,
     /// Nothing: it is not ours.
@@ -215,8 +217,8 @@ impl Way<'_> {
         }
         match (arrival.labelled, under(arrival.packet)) {
             (true, _) => self.labelled(arrival.packet),
-            (false, Under::Ip6) => self.ip6(arrival.packet, u8::MAX),
-            (false, _) => self.ip4(arrival.packet, u8::MAX),
+            (false, Under::Ip6) => self.ip6(arrival.packet, u8::MAX, None),
+            (false, _) => self.ip4(arrival.packet, u8::MAX, None),
         }
     }
 
@@ -231,6 +233,14 @@ impl Way<'_> {
         let bare = || udp4::has_alert(packet) && self.ifaces.get(from).is_some_and(|i| i.mpls);
         let asks = udp4::is_echo_request(packet) && (labels > 0 || bare());
         asks.then_some(End::Local(from))
+    }
+
+    fn looked_up(&mut self, destination: IpAddr, group: GroupId) {
+        self.steps.push(Step::Lookup {
+            vrf: self.vrf,
+            destination,
+            group,
+        });
     }
 
     /// The path that a flow takes out of a group.
@@ -264,8 +274,8 @@ impl Way<'_> {
         };
         let payload = &packet[stack.len()..];
         let (mut at, mut cap, mut alert, mut named) = (0, u8::MAX, None, None);
-        // Whether a label led into a VRF: no other is looked up then.
-        let mut inside = false;
+        // Whether a label led into a VRF: no other is looked up then; and where the packet goes, if a label says it.
+        let (mut inside, mut along) = (false, None);
         while let Some(lse) = stack.entries.get(at) {
             let lse = lse.with_ttl(lse.ttl().min(cap));
             let (act, mode, says) = match inside && !lse.label().is_reserved() {
@@ -276,6 +286,20 @@ impl Way<'_> {
             match act {
                 LabelAct::Pop(Some(vrf)) => (self.vrf, inside) = (vrf, vrf != VrfId::GLOBAL),
                 LabelAct::PopLast => (self.vrf, inside) = (VrfId::GLOBAL, true),
+                LabelAct::PopForward(group) => {
+                    let Some(path) = self.choose(group, || flow::hash_mpls(packet)) else {
+                        return dropped(Drop::UnknownLabel);
+                    };
+                    let iface = match path.target {
+                        Target::Adjacency(id) => self.fib.adj(id).map(|adj| adj.iface),
+                        Target::Glean(i) | Target::Local(i) => Some(i),
+                        Target::Discard(kind) => return dropped(discarded(kind)),
+                    };
+                    let Some(vrf) = iface.and_then(|i| self.ifaces.vrf_of(i)) else {
+                        return dropped(Drop::NoAdjacency);
+                    };
+                    (self.vrf, inside, along) = (vrf, true, Some(path));
+                }
                 _ => {}
             }
             let mut pop = |n: usize, mode| {
@@ -295,7 +319,7 @@ impl Way<'_> {
                 }
                 LabelAct::Refuse => return dropped(Drop::UnknownLabel),
                 LabelAct::Buried => return dropped(Drop::VrfLabelNotLast),
-                LabelAct::Pop(_) | LabelAct::PopLast => pop(1, mode)?,
+                LabelAct::Pop(_) | LabelAct::PopLast | LabelAct::PopForward(_) => pop(1, mode)?,
                 LabelAct::PopEntropy => pop(2, mode)?,
                 LabelAct::PassOver => {
                     (cap, alert) = (lse.ttl(), Some(lse));
@@ -332,8 +356,8 @@ impl Way<'_> {
         }
         match named.unwrap_or(under(payload)) {
             _ if payload.is_empty() => dropped(Drop::MplsTruncated),
-            Under::Ip4 => self.ip4(payload, cap),
-            Under::Ip6 => self.ip6(payload, cap),
+            Under::Ip4 => self.ip4(payload, cap, along),
+            Under::Ip6 => self.ip6(payload, cap, along),
             Under::Other => dropped(Drop::MplsUnknownPayload),
         }
     }
@@ -356,6 +380,7 @@ impl Way<'_> {
                     }
                     LabelOp::PopLookup => LabelAct::Pop(Some(entry.vrf())),
                     LabelOp::Forward => LabelAct::Forward(entry.group()),
+                    LabelOp::PopForward => LabelAct::PopForward(entry.group()),
                 };
                 (act, entry.ttl(), None)
             }
@@ -420,7 +445,8 @@ impl Way<'_> {
 
     // ---- IP: RFC 1812 5.2, RFC 8200 ----
 
-    fn ip4(&mut self, packet: &[u8], cap: u8) -> Done {
+    /// `along`: a label has said where it goes.
+    fn ip4(&mut self, packet: &[u8], cap: u8, along: Option<Path>) -> Done {
         let Ok(p) = ip4::check(packet) else {
             return dropped(if under(packet) == Under::Ip4 {
                 Drop::Ip4BadLength
@@ -439,13 +465,11 @@ impl Way<'_> {
             }
         }
         let destination = IpAddr::V4(h.dst());
-        let group = self.fib.lookup4_in(self.vrf, h.dst_bits());
-        self.steps.push(Step::Lookup {
-            vrf: self.vrf,
-            destination,
-            group,
+        let path = along.or_else(|| {
+            let group = self.fib.lookup4_in(self.vrf, h.dst_bits());
+            self.looked_up(destination, group);
+            self.choose(group, || flow::hash_ip4(&packet))
         });
-        let path = self.choose(group, || flow::hash_ip4(&packet));
         let path = usable(path)?;
         let own = self.ifaces.own4(self.vrf, h.dst_bits());
         match (path.target, own) {
@@ -486,7 +510,7 @@ impl Way<'_> {
         self.sent(hop, &labels, IPV4, &packet)
     }
 
-    fn ip6(&mut self, packet: &[u8], cap: u8) -> Done {
+    fn ip6(&mut self, packet: &[u8], cap: u8, along: Option<Path>) -> Done {
         let Ok(p) = ip6::check(packet) else {
             return dropped(if under(packet) == Under::Ip6 {
                 Drop::Ip6BadLength
@@ -515,13 +539,11 @@ impl Way<'_> {
             }
         }
         let destination = IpAddr::V6(h.dst());
-        let group = self.fib.lookup6_in(self.vrf, h.dst_bits());
-        self.steps.push(Step::Lookup {
-            vrf: self.vrf,
-            destination,
-            group,
+        let path = along.or_else(|| {
+            let group = self.fib.lookup6_in(self.vrf, h.dst_bits());
+            self.looked_up(destination, group);
+            self.choose(group, || flow::hash_ip6(&packet))
         });
-        let path = self.choose(group, || flow::hash_ip6(&packet));
         let path = usable(path)?;
         if let Target::Local(i) = path.target {
             return Err(End::Local(i));

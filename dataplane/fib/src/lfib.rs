@@ -28,6 +28,8 @@ pub enum LabelOp {
     /// Pop it, then look up what is under it: the next label, or at the bottom of the stack the IP packet, in the table of
     /// [`LabelEntry::vrf`].
     PopLookup,
+    /// Pop it, the last, and send the IP packet under it the way of the group, without a look-up: to one CE (RFC 4364 4.3.2).
+    PopForward,
 }
 
 /// An entry, packed: the operation, the TTL model of the label that ends here, and the group or the VRF. 0 is "unknown".
@@ -42,6 +44,11 @@ impl LabelEntry {
     /// [`LabelOp::Forward`] to a group.
     pub const fn forward(group: GroupId, ttl: TtlMode) -> Self {
         Self(1 << OP_SHIFT | pipe(ttl) | group.0 & GROUP)
+    }
+
+    /// [`LabelOp::PopForward`] to a group.
+    pub const fn pop_forward(group: GroupId, ttl: TtlMode) -> Self {
+        Self(3 << OP_SHIFT | pipe(ttl) | group.0 & GROUP)
     }
 
     /// [`LabelOp::PopLookup`] in the global table.
@@ -59,10 +66,14 @@ impl LabelEntry {
         Self(Self::pop_lookup(ttl).0 | LAST)
     }
 
-    /// Is a label under one for [`LabelOp::PopLookup`] somebody else's? One that leads into a VRF is the last (RFC 4364 5).
+    /// Is a label under one that is popped somebody else's? One that leads into a VRF is the last (RFC 4364 5).
     #[inline]
     pub const fn is_last(self) -> bool {
-        self.vrf().0 != VrfId::GLOBAL.0 || self.0 & LAST != 0
+        match self.op() {
+            LabelOp::PopLookup => self.vrf().0 != VrfId::GLOBAL.0 || self.0 & LAST != 0,
+            LabelOp::PopForward => true,
+            LabelOp::Unknown | LabelOp::Forward => false,
+        }
     }
 
     /// What to do.
@@ -71,16 +82,25 @@ impl LabelEntry {
         match self.0 >> OP_SHIFT {
             1 => LabelOp::Forward,
             2 => LabelOp::PopLookup,
+            3 => LabelOp::PopForward,
             _ => LabelOp::Unknown,
         }
     }
 
-    /// Where to, for [`LabelOp::Forward`]; else [`GroupId::NONE`].
+    /// Where to, for [`LabelOp::Forward`] and [`LabelOp::PopForward`]; else [`GroupId::NONE`].
     #[inline]
     pub const fn group(self) -> GroupId {
         match self.op() {
-            LabelOp::Forward => GroupId(self.0 & GROUP),
-            _ => GroupId::NONE,
+            LabelOp::Forward | LabelOp::PopForward => GroupId(self.0 & GROUP),
+            LabelOp::Unknown | LabelOp::PopLookup => GroupId::NONE,
+        }
+    }
+
+    /// The group that it names, if its operation needs one.
+    pub(crate) const fn named(self) -> Option<GroupId> {
+        match self.op() {
+            LabelOp::Forward | LabelOp::PopForward => Some(self.group()),
+            LabelOp::Unknown | LabelOp::PopLookup => None,
         }
     }
 
@@ -240,10 +260,11 @@ mod tests {
     #[test]
     fn a_burst_is_as_one_by_one() {
         let t = Lfib::new(None).unwrap();
-        let entry = |i: u32| match i % 4 {
+        let entry = |i: u32| match i % 5 {
             0 => LabelEntry::forward(GroupId(i + 1), TtlMode::Uniform),
             1 => LabelEntry::forward(GroupId(i + 1), TtlMode::Pipe),
             2 => LabelEntry::pop_lookup_in(VrfId(i as u16), TtlMode::Pipe),
+            3 => LabelEntry::pop_forward(GroupId(i + 1), TtlMode::Pipe),
             _ => LabelEntry::UNKNOWN,
         };
         let label = |i: u32| Label::new((i * 40_009) & Label::MAX.get()).unwrap();
@@ -256,7 +277,7 @@ mod tests {
             assert_eq!(pipe & which, t.lookup_each(&tops, which, &mut each));
             assert_eq!(all, each);
             for i in 0..64 {
-                let found = match i % 4 {
+                let found = match i % 5 {
                     0 | 1 => GroupId(i as u32 + 1),
                     _ => GroupId::NONE,
                 };
@@ -278,6 +299,18 @@ mod tests {
                 (e.op(), e.group(), e.ttl()),
                 (LabelOp::Forward, GroupId(65_535), ttl)
             );
+            assert!(!e.is_last());
+            let e = LabelEntry::pop_forward(GroupId(0x0f00_0001), ttl);
+            assert_eq!(
+                (e.op(), e.group(), e.ttl(), e.vrf()),
+                (
+                    LabelOp::PopForward,
+                    GroupId(0x0f00_0001),
+                    ttl,
+                    VrfId::GLOBAL
+                )
+            );
+            assert!(e.is_last());
             let e = LabelEntry::pop_lookup(ttl);
             assert_eq!(
                 (e.op(), e.group(), e.ttl()),

@@ -46,21 +46,33 @@ enum Verdict {
 
 /// Stage: checks each packet, cuts padding off, and leaves in `go` what is to be looked up.
 pub(super) fn input<O: Output>(cx: &mut Cx<'_, O>, frames: &mut Frames, go: &mut Frames) {
-    for mut f in frames.drain(..) {
-        match judge(cx, &mut f) {
-            Verdict::Go => go.push(f),
-            Verdict::Local(owner) => local(cx, f, owner),
-            Verdict::Echo => {
-                let labelled = f.popped > 0;
-                punt::echo(cx, f, labelled);
-            }
-            Verdict::Drop(why) => cx.drop(f, why),
-            Verdict::BadOption(at) => {
-                error::ip4(cx, &mut f, Cause::Parameter(at));
-                cx.drop(f, Drop::Ip4BadOptions);
-            }
+    go.extend(frames.drain(..).filter_map(|f| passed(cx, f)));
+}
+
+/// A packet whose label has said where it goes: judged as the others, and not looked up.
+pub(super) fn along<O: Output>(cx: &mut Cx<'_, O>, f: Frame, path: &Path) {
+    if let Some(f) = passed(cx, f) {
+        forward(cx, f, Some(path));
+    }
+}
+
+/// The packet, if it is to be forwarded.
+#[inline]
+fn passed<O: Output>(cx: &mut Cx<'_, O>, mut f: Frame) -> Option<Frame> {
+    match judge(cx, &mut f) {
+        Verdict::Go => return Some(f),
+        Verdict::Local(owner) => local(cx, f, owner),
+        Verdict::Echo => {
+            let labelled = f.popped > 0;
+            punt::echo(cx, f, labelled);
+        }
+        Verdict::Drop(why) => cx.drop(f, why),
+        Verdict::BadOption(at) => {
+            error::ip4(cx, &mut f, Cause::Parameter(at));
+            cx.drop(f, Drop::Ip4BadOptions);
         }
     }
+    None
 }
 
 /// For the router itself: to the kernel by the TAP of `owner`.

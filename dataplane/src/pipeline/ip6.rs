@@ -38,16 +38,28 @@ enum Verdict {
 
 /// Stage: checks each packet, cuts padding off, and leaves in `go` what is to be looked up.
 pub(super) fn input<O: Output>(cx: &mut Cx<'_, O>, frames: &mut Frames, go: &mut Frames) {
-    for mut f in frames.drain(..) {
-        match judge(cx, &mut f) {
-            Verdict::Go => go.push(f),
-            Verdict::Local => {
-                let owner = f.iface;
-                local(cx, f, owner);
-            }
-            Verdict::Drop(why) => cx.drop(f, why),
-        }
+    go.extend(frames.drain(..).filter_map(|f| passed(cx, f)));
+}
+
+/// A packet whose label has said where it goes: judged as the others, and not looked up.
+pub(super) fn along<O: Output>(cx: &mut Cx<'_, O>, f: Frame, path: &Path) {
+    if let Some(f) = passed(cx, f) {
+        forward(cx, f, Some(path));
     }
+}
+
+/// The packet, if it is to be forwarded.
+#[inline]
+fn passed<O: Output>(cx: &mut Cx<'_, O>, mut f: Frame) -> Option<Frame> {
+    match judge(cx, &mut f) {
+        Verdict::Go => return Some(f),
+        Verdict::Local => {
+            let owner = f.iface;
+            local(cx, f, owner);
+        }
+        Verdict::Drop(why) => cx.drop(f, why),
+    }
+    None
 }
 
 #[inline]

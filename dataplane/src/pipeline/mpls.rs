@@ -14,6 +14,8 @@
 //! packet); 7 (entropy label indicator) is popped together with its label. 13, 14 and the others are dropped. Under a label that
 //! leads into a VRF these alone may lie: labels are the whole router's, and a customer's packet is not to choose among them.
 //!
+//! A VPN's label for one CE says where the packet goes: it is judged like any of that VRF, and not looked up.
+//!
 //! An echo request of LSP ping whose way ends here, by its labels or by its TTL, goes to the control thread as it came.
 //!
 //! An entropy label is put on where an IP packet gets its labels ([`super::send::imposed`]), never on a packet that comes with some.
@@ -39,15 +41,27 @@ enum Verdict<'a> {
     /// TTL; where the packet would have gone, if that was along a path; whose packet it is.
     Expired(Option<Next<'a>>, VrfId),
     /// All labels are popped: an IP packet for the router to look at.
-    Ip(Exposed),
+    Ip(Exposed<'a>),
     Forward(Next<'a>),
 }
 
 /// What a stack covered.
-struct Exposed {
+struct Exposed<'a> {
     what: Under,
     ttl_cap: u8,
     vrf: VrfId,
+    /// Where it goes, if a label said it.
+    path: Option<&'a Path>,
+}
+
+/// What lies under a label that ends here, as its entry has it.
+#[derive(Clone, Copy)]
+struct Inside<'a> {
+    /// Whose it is.
+    vrf: VrfId,
+    /// No other label is ours.
+    last: bool,
+    path: Option<&'a Path>,
 }
 
 /// A label operation.
@@ -100,10 +114,12 @@ pub(super) fn run<O: Output>(
                 f.popped = stack.len() as u8; // at most 16 entries
                 f.vrf = exposed.vrf;
                 f.ttl_cap = exposed.ttl_cap;
-                match exposed.what {
-                    Under::Ip4 => v4.push(f),
-                    Under::Ip6 => v6.push(f),
-                    Under::Other => cx.drop(f, Drop::MplsUnknownPayload),
+                match (exposed.what, exposed.path) {
+                    (Under::Ip4, None) => v4.push(f),
+                    (Under::Ip6, None) => v6.push(f),
+                    (Under::Ip4, Some(path)) => super::ip4::along(cx, f, path),
+                    (Under::Ip6, Some(path)) => super::ip6::along(cx, f, path),
+                    (Under::Other, _) => cx.drop(f, Drop::MplsUnknownPayload),
                 }
             }
         }
@@ -139,9 +155,8 @@ fn malformed(e: WireError) -> Drop {
 /// What one entry asks for.
 enum Step<'a> {
     Drop(Drop),
-    /// Take this many entries off and go on with what they covered; the explicit nulls say what that is, other labels in whose
-    /// table it is looked up, and whether they are the last of ours.
-    Pop(usize, TtlMode, Option<Under>, Option<(VrfId, bool)>),
+    /// Take this many entries off and go on with what they covered; the explicit nulls say what that is, other labels whose.
+    Pop(usize, TtlMode, Option<Under>, Option<Inside<'a>>),
     /// Go on with the next entry, but keep this one.
     Alert,
     Path(&'a Path, TtlMode),
@@ -152,10 +167,14 @@ enum Step<'a> {
 fn decide<'a>(env: &Scene<'a>, global: TtlMode, stack: &Stack, f: &Frame) -> Verdict<'a> {
     let (entries, packet) = (&stack.entries, f.m.data());
     let (mut at, mut cap, mut alert, mut what) = (0, u8::MAX, None, None);
-    let (mut vrf, mut last) = (f.vrf, false);
+    let mut inside = Inside {
+        vrf: f.vrf,
+        last: false,
+        path: None,
+    };
     while let Some(&lse) = entries.get(at) {
         let lse = lse.with_ttl(lse.ttl().min(cap));
-        if last && !lse.label().is_reserved() {
+        if inside.last && !lse.label().is_reserved() {
             return Verdict::Drop(Drop::VrfLabelNotLast);
         }
         match step(env, global, lse, packet) {
@@ -164,16 +183,14 @@ fn decide<'a>(env: &Scene<'a>, global: TtlMode, stack: &Stack, f: &Frame) -> Ver
                 (cap, alert) = (lse.ttl(), Some(lse));
                 at += 1;
             }
-            Step::Pop(n, mode, kind, table) => {
+            Step::Pop(n, mode, kind, beneath) => {
                 let left = lse.ttl();
-                if let Some(table) = table {
-                    (vrf, last) = table;
-                }
+                inside = beneath.unwrap_or(inside);
                 if at + n > entries.len() {
                     return Verdict::Drop(Drop::MplsReservedLabel); // an indicator of nothing
                 }
                 if left == 0 || left == 1 && mode == TtlMode::Pipe {
-                    return Verdict::Expired(None, vrf);
+                    return Verdict::Expired(None, inside.vrf);
                 }
                 cap = if mode == TtlMode::Uniform {
                     left
@@ -194,7 +211,7 @@ fn decide<'a>(env: &Scene<'a>, global: TtlMode, stack: &Stack, f: &Frame) -> Ver
                 return if alive {
                     Verdict::Forward(next)
                 } else {
-                    Verdict::Expired(Some(next), vrf)
+                    Verdict::Expired(Some(next), inside.vrf)
                 };
             }
         }
@@ -206,7 +223,8 @@ fn decide<'a>(env: &Scene<'a>, global: TtlMode, stack: &Stack, f: &Frame) -> Ver
     Verdict::Ip(Exposed {
         what: what.unwrap_or(under(payload)),
         ttl_cap: cap,
-        vrf,
+        vrf: inside.vrf,
+        path: inside.path,
     })
 }
 
@@ -222,24 +240,53 @@ fn step<'a>(env: &Scene<'a>, global: TtlMode, lse: Lse, packet: &[u8]) -> Step<'
             match entry.op() {
                 LabelOp::Unknown => Step::Drop(Drop::UnknownLabel),
                 LabelOp::PopLookup => {
-                    let table = (entry.vrf(), entry.is_last());
-                    Step::Pop(1, entry.ttl(), None, Some(table))
+                    let inside = Inside {
+                        vrf: entry.vrf(),
+                        last: entry.is_last(),
+                        path: None,
+                    };
+                    Step::Pop(1, entry.ttl(), None, Some(inside))
                 }
                 LabelOp::Forward => match pick(env, entry.group(), || flow::hash_mpls(packet)) {
                     None => Step::Drop(Drop::UnknownLabel),
                     Some(path) => match path.target {
                         Target::Local(i) => {
-                            let table = env.ifaces.vrf_of(i);
-                            let table = table.map(|vrf| (vrf, vrf != VrfId::GLOBAL));
-                            Step::Pop(1, entry.ttl(), None, table)
+                            let inside = env.ifaces.vrf_of(i).map(|vrf| Inside {
+                                vrf,
+                                last: vrf != VrfId::GLOBAL,
+                                path: None,
+                            });
+                            Step::Pop(1, entry.ttl(), None, inside)
                         }
                         Target::Discard(kind) => Step::Drop(discarded(kind)),
                         Target::Adjacency(_) | Target::Glean(_) => Step::Path(path, entry.ttl()),
                     },
                 },
+                LabelOp::PopForward => match pick(env, entry.group(), || flow::hash_mpls(packet)) {
+                    None => Step::Drop(Drop::UnknownLabel),
+                    Some(path) => match inside_of(env, path) {
+                        Ok(inside) => Step::Pop(1, entry.ttl(), None, Some(inside)),
+                        Err(why) => Step::Drop(why),
+                    },
+                },
             }
         }
     }
+}
+
+/// Whose a packet is that goes along this path when its last label is off: of the VRF whose interface it leaves by.
+fn inside_of<'a>(env: &Scene<'a>, path: &'a Path) -> Result<Inside<'a>, Drop> {
+    let iface = match path.target {
+        Target::Adjacency(id) => env.fib.adj(id).map(|adj| adj.iface),
+        Target::Glean(i) | Target::Local(i) => Some(i),
+        Target::Discard(kind) => return Err(discarded(kind)),
+    };
+    let vrf = iface.and_then(|i| env.ifaces.vrf_of(i));
+    Ok(Inside {
+        vrf: vrf.ok_or(Drop::NoAdjacency)?,
+        last: true,
+        path: Some(path),
+    })
 }
 
 /// A labelled packet is not answered: the route that says so is the label's, not its sender's.

@@ -3,8 +3,8 @@
 use super::FibWriter;
 use super::prefixes6::changes6;
 use super::vrfs::vrf_changes;
+use crate::FibError;
 use crate::batch::{BatchError, FibBatch, Op, Refused};
-use crate::{FibError, LabelOp};
 use net::VrfId;
 
 impl FibWriter {
@@ -84,9 +84,10 @@ impl FibWriter {
     fn check_op(&self, op: Op) -> Result<(), FibError> {
         match op {
             Op::Set4(_, group) | Op::Set6(_, group) => self.check_group_id(group).map(drop),
-            Op::SetLabel(_, entry) if entry.op() == LabelOp::Forward => {
-                self.check_group_id(entry.group()).map(drop)
-            }
+            Op::SetLabel(_, entry) => match entry.named() {
+                Some(group) => self.check_group_id(group).map(drop),
+                None => Ok(()),
+            },
             Op::SetVrf4(VrfId::GLOBAL, ..)
             | Op::DelVrf4(VrfId::GLOBAL, _)
             | Op::SetVrf6(VrfId::GLOBAL, ..)
@@ -94,12 +95,9 @@ impl FibWriter {
             Op::SetVrf4(_, _, group) | Op::SetVrf6(_, _, group) => {
                 self.check_group_id(group).map(drop)
             }
-            Op::SetLabel(..)
-            | Op::Del4(_)
-            | Op::Del6(_)
-            | Op::DelVrf4(..)
-            | Op::DelVrf6(..)
-            | Op::DelLabel(_) => Ok(()),
+            Op::Del4(_) | Op::Del6(_) | Op::DelVrf4(..) | Op::DelVrf6(..) | Op::DelLabel(_) => {
+                Ok(())
+            }
         }
     }
 }

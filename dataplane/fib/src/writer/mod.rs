@@ -17,7 +17,7 @@ use crate::ahead::Pages;
 use crate::slots::Slots;
 use crate::v4::{self, Writer4};
 use crate::v6::{self, VrfWriter, Writer6};
-use crate::{Adjacency, FibError, Group, LabelEntry, LabelOp, NewError, Sizes, Tables};
+use crate::{Adjacency, FibError, Group, LabelEntry, NewError, Sizes, Tables};
 
 /// Not given out, or removed.
 const DEAD: u32 = u32::MAX;
@@ -182,8 +182,7 @@ impl FibWriter {
     /// # Errors
     /// No such group.
     pub fn set_label(&mut self, label: Label, entry: LabelEntry) -> Result<(), FibError> {
-        let group_of = |e: LabelEntry| Some(e.group()).filter(|_| e.op() == LabelOp::Forward);
-        if let Some(group) = group_of(entry) {
+        if let Some(group) = entry.named() {
             self.check_group_id(group)?;
         }
         let old = self.get_label(label);
@@ -192,7 +191,7 @@ impl FibWriter {
             .for_each(|t| t.labels.set(label, entry));
         self.labels += usize::from(entry != LabelEntry::UNKNOWN);
         self.labels -= usize::from(old != LabelEntry::UNKNOWN);
-        self.move_user(group_of(old), group_of(entry));
+        self.move_user(old.named(), entry.named());
         Ok(())
     }
 

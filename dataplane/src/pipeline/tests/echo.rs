@@ -4,7 +4,7 @@ use super::packets::*;
 use super::rig::*;
 use crate::drops::Drop;
 use crate::punt::PuntReason;
-use fib::{LabelEntry, TtlMode};
+use fib::{Discard, LabelEntry, Path, Target, TtlMode};
 use net::VrfId;
 use net::udp4::{Datagram, LSP_PING};
 
@@ -33,6 +33,12 @@ fn from_core(kind: u16, packet: &[u8]) -> Vec<u8> {
 fn those_that_end_here_come_as_they_were() {
     let mut rig = Rig::new();
     rig.label(700, LabelEntry::pop_lookup_in(VrfId(1), TtlMode::Pipe));
+    let ce = rig.neighbour(LAN, "10.0.0.7", HOST_MAC);
+    let dead = Target::Discard(Discard::Unreachable);
+    for (label, to) in [(710, ce), (711, dead)] {
+        let group = rig.group(&[(Path::to(to), 1)]);
+        rig.label(label, LabelEntry::pop_forward(group, TtlMode::Uniform));
+    }
     let ping = request(true, LSP_PING, "127.0.0.1");
     for labels in [
         vec![(300, 0, 1)],              // swap
@@ -49,6 +55,9 @@ fn those_that_end_here_come_as_they_were() {
         vec![(309, 0, 9)],              // its next hop has gone
         vec![(700, 0, 9)],              // into a VRF
         vec![(700, 0, 9), (300, 0, 9)], // into a VRF, and on
+        vec![(710, 0, 9)],              // to a CE
+        vec![(710, 0, 9), (300, 0, 9)], // to a CE, and on
+        vec![(711, 0, 9)],              // to a CE that has gone
     ] {
         let packet = labelled(&labels, &ping);
         rig.now += 1_000_000_000; // the bucket is full

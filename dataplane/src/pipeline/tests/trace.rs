@@ -44,6 +44,7 @@ enum Entry {
     /// Looked up in that one of [`VRFS`].
     Pop(usize, TtlMode),
     Forward(prop::sample::Index, TtlMode),
+    PopForward(prop::sample::Index, TtlMode),
 }
 
 /// A path: the number of its end, the labels it pushes, and how; below how many of them an entropy label goes.
@@ -75,6 +76,7 @@ fn tables() -> impl Strategy<Value = Tables> {
     let entry = prop_oneof![
         (0..=VRFS.len(), mode()).prop_map(|(v, t)| Entry::Pop(v, t)),
         (any::<prop::sample::Index>(), mode()).prop_map(|(g, t)| Entry::Forward(g, t)),
+        (any::<prop::sample::Index>(), mode()).prop_map(|(g, t)| Entry::PopForward(g, t)),
     ];
     let index = any::<prop::sample::Index>;
     (
@@ -236,6 +238,7 @@ fn fill(rig: &mut Rig, t: &Tables, ends: &[Target]) {
                 None => LabelEntry::pop_last(*ttl),
             },
             Entry::Forward(g, ttl) => LabelEntry::forward(*g.get(&groups), *ttl),
+            Entry::PopForward(g, ttl) => LabelEntry::pop_forward(*g.get(&groups), *ttl),
         };
         rig.label(*label, e);
     }

@@ -179,6 +179,80 @@ fn the_label_of_a_vrf_is_the_last() {
     assert_eq!(seen.only_dropped(), Drop::VrfLabelNotLast);
 }
 
+/// A label for one CE: the packet goes there whatever the VRF has for its destination, and is one of the VRF's all the same.
+#[test]
+fn a_label_leads_to_a_ce() {
+    let mut rig = rig();
+    let host = rig.neighbour(LAN, HOST, HOST_MAC);
+    let groups = [host, Target::Glean(IfaceId(77))].map(|t| rig.group(&[(Path::to(t), 1)]));
+    let dead = Path::to(Target::Discard(Discard::Unreachable));
+    let dead = rig.group(&[(dead, 1)]);
+    let [group, nowhere] = groups;
+    rig.label(710, LabelEntry::pop_forward(group, TtlMode::Uniform));
+    rig.label(711, LabelEntry::pop_forward(group, TtlMode::Pipe));
+    rig.label(712, LabelEntry::pop_forward(dead, TtlMode::Uniform));
+    rig.label(713, LabelEntry::pop_forward(nowhere, TtlMode::Uniform));
+    // The VRF has nothing for either.
+    let ip = udp4("10.7.0.1", "203.0.113.7", 64, 20);
+    let six = udp6("2001:db8:7::1", "2001:db8:ff::7", 64, 20);
+    let seen = rig.one(2, &from_core(&[(700, 0, 9)], &ip));
+    assert_eq!(seen.dropped(), Drop::NoRoute);
+    for (label, left) in [(710, 8), (711, 63)] {
+        let sent = rig.one(2, &from_core(&[(label, 0, 9)], &ip)).only_sent();
+        assert_eq!(sent.frame, eth(HOST_MAC, LAN_MAC, IPV4, &ttl4(&ip, left)));
+        let sent = rig.one(2, &from_core(&[(label, 0, 9)], &six)).only_sent();
+        assert_eq!(sent.frame, eth(HOST_MAC, LAN_MAC, IPV6, &hops6(&six, left)));
+    }
+    // Entropy and an explicit null may lie beneath; other labels are not to reach the customer, nor to be ours.
+    let stack = [
+        (304, 0, 9),
+        (711, 0, 9),
+        (7, 0, 9),
+        (5000, 0, 0),
+        (0, 0, 64),
+    ];
+    let sent = rig.one(2, &from_core(&stack, &ip)).only_sent();
+    assert_eq!(sent.frame, eth(HOST_MAC, LAN_MAC, IPV4, &ttl4(&ip, 8)));
+    for under in [300, 304, 711, 999] {
+        let seen = rig.one(2, &from_core(&[(710, 0, 9), (under, 0, 9)], &ip));
+        assert_eq!(seen.only_dropped(), Drop::VrfLabelNotLast, "{under}");
+    }
+    // It is judged: no packet has an address of the VRF's router as its source, none is for 127/8.
+    let own = udp4("10.9.0.1", "203.0.113.7", 64, 20);
+    let seen = rig.one(2, &from_core(&[(710, 0, 9)], &own));
+    assert_eq!(seen.only_dropped(), Drop::MartianSource);
+    let own = udp6("2001:db8:9::1", "2001:db8:ff::7", 64, 20);
+    let seen = rig.one(2, &from_core(&[(710, 0, 9)], &own));
+    assert_eq!(seen.only_dropped(), Drop::MartianSource);
+    let local = udp4("10.7.0.1", "127.0.0.1", 64, 20);
+    let seen = rig.one(2, &from_core(&[(710, 0, 9)], &local));
+    assert_eq!(seen.only_dropped(), Drop::MartianDestination);
+    // Answers are those of the VRF: to what has no TTL left, with either model.
+    for (labels, ttl, why) in [
+        ([(710, 0, 1)], 9, Drop::TtlExpired),
+        ([(711, 0, 9)], 1, Drop::TtlExpired),
+        ([(711, 0, 1)], 9, Drop::MplsTtlExpired),
+    ] {
+        let expired = udp4(FAR, "203.0.113.7", ttl, 20);
+        let seen = rig.one(2, &from_core(&labels, &expired));
+        assert_eq!(seen.dropped(), why, "{labels:?}");
+        let sent = seen.one_sent();
+        assert_eq!(sent.frame[..12], [HOST_MAC.0, LAN_MAC.0].concat());
+    }
+    // A CE that is gone; an interface that is none.
+    for (label, why) in [(712, Drop::Unreachable), (713, Drop::NoAdjacency)] {
+        let seen = rig.one(2, &from_core(&[(label, 0, 9)], &ip));
+        assert_eq!(seen.only_dropped(), why);
+    }
+    // A host that has not answered yet is asked for in the VRF.
+    let silent = fib::Adjacency::incomplete(LAN, net::PortId(0), 1500, "10.9.0.5".parse().unwrap());
+    let silent = Target::Adjacency(rig.fib.add_adj(silent).unwrap());
+    let group = rig.group(&[(Path::to(silent), 1)]);
+    rig.label(714, LabelEntry::pop_forward(group, TtlMode::Uniform));
+    let up = rig.one(2, &from_core(&[(714, 0, 9)], &ip)).only_up();
+    assert_eq!((up.reason, up.iface), (PuntReason::Incomplete, LAN));
+}
+
 /// L3VPN: a customer's packet leaves under the VPN's label and the transport's.
 #[test]
 fn a_vrf_pushes_labels_towards_the_core() {
