@@ -291,7 +291,7 @@ mod tests {
             (Some(LabelAction::Forward(_)), true) => "swap, leaving",
             (Some(LabelAction::PopLookup(_)), false) => "pop",
             (Some(LabelAction::PopLookup(_)), true) => "pop, leaving",
-            (Some(LabelAction::PopLast), _) => "pop the last",
+            (Some(LabelAction::PopLast | LabelAction::PopForward(..)), _) => "pop the last",
             (None, false) => "",
             (None, true) => "left behind",
         }

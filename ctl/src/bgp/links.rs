@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use bgp::speaker::OwnAddresses;
+use ipnet::IpNet;
 use net::{IfaceId, VrfId};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_indextoname;
@@ -109,6 +110,13 @@ impl Links<'_> {
         let here = self.ifaces.values().filter(|i| i.vrf == vrf);
         let own = here.flat_map(|i| i.conf.addresses.iter().map(|a| a.addr()));
         own.collect()
+    }
+
+    /// The interfaces of a VRF: what they are called, and their addresses.
+    pub(crate) fn links_in(&self, vrf: VrfId) -> BTreeMap<IfaceId, (String, Vec<IpNet>)> {
+        let here = self.ifaces.iter().filter(|(_, i)| i.vrf == vrf);
+        let one = |(name, i): (&String, &Iface)| (i.id, (name.clone(), i.conf.addresses.clone()));
+        here.map(one).collect()
     }
 
     /// The number of a VRF; that of the global table for `None`. `None`: there is no such VRF.

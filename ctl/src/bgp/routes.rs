@@ -418,11 +418,10 @@ impl Best for ToRib<'_, '_> {
             return None;
         }
         let hops = self.labeled_hops(by);
-        self.vpns.install(vrf, net, by, hops, self.labels.rib);
-        let label = self
-            .vpns
-            .label_of(vrf, net, by, self.labels.from, self.labels.rib)?;
-        Label::new(label.get())
+        let (from, rib) = (&mut *self.labels.from, &mut *self.labels.rib);
+        let label = self.vpns.label_of((vrf, net), by, &hops, from, rib);
+        self.vpns.install(vrf, net, by, hops, rib);
+        Label::new(label?.get())
     }
 }
 

@@ -1,10 +1,12 @@
-//! VRFs, as BGP has them: RFC 4364. Each has a label of its own (one for all of its routes, 4.3.2), or one for each of its routes,
-//! under which packets of other PEs are looked up in it; sockets in its namespace, for its CEs; and routes of the router's own, connected and static.
+//! VRFs, as BGP has them: RFC 4364. Each has labels ([`labels`]) under which packets of other PEs come into it; sockets in its
+//! namespace, for its CEs; and routes of the router's own, connected and static.
 //!
-//! What comes in and goes out by route targets is the speaker's (`bgp::speaker`, `vpn`). Left out: a label for each CE, and one
-//! that leads to a CE without a lookup: LSP pings end here with any label; sockets for VRFs that have no interface.
+//! What comes in and goes out by route targets is the speaker's (`bgp::speaker`, `vpn`). Left out: sockets for VRFs that have no
+//! interface.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod labels;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -17,7 +19,7 @@ use ipnet::IpNet;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use net::VrfId;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
 use super::labels::Source as Labels;
 use super::leaks::Leaks;
@@ -26,9 +28,10 @@ use super::{LISTENERS, Listener, is_no_ipv6, net as socket};
 use crate::apply::translate;
 use crate::config::bgp::{Bgp, Origin, PolicyName};
 use crate::config::{self, LabelMode, Valid, VrfName};
-use crate::labels::{Fec, Manager, Owner};
-use crate::rib::spec::{Discard, Hop, LabelAction, LabelSpec, PathsSpec, Source, TtlMode};
+use crate::labels::Manager;
+use crate::rib::spec::{Discard, Hop, PathsSpec, Source, TtlMode};
 use crate::rib::{LabeledHop, Rib};
+use labels::{Bound, Mode, VrfLabels};
 
 /// The tokens of sockets that listen in VRFs begin here.
 pub(super) const FIRST: usize = LISTENERS + (1 << 17);
@@ -46,14 +49,6 @@ pub(super) struct In {
     pub(super) listener: Listener,
 }
 
-/// A label that leads into a VRF.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Bound {
-    vrf: VrfName,
-    label: net::Label,
-    ttl: TtlMode,
-}
-
 /// The VRFs.
 #[derive(Default)]
 pub(super) struct Vpns {
@@ -61,17 +56,12 @@ pub(super) struct Vpns {
     stale: bool,
     /// What the speaker was told.
     told: Vec<Vrf>,
-    labels: BTreeMap<VrfId, Bound>,
-    /// The VRFs that tell their routes: labels that lead into them leave, those into others go at once.
-    telling: BTreeMap<VrfId, VrfName>,
+    labels: VrfLabels,
     /// How labels that routes of a VRF push deal with the TTL, and whether an entropy label goes below them.
     push: BTreeMap<VrfId, (TtlMode, bool)>,
     own: BTreeMap<(VrfId, IpNet), Protocol>,
     /// Those that the speaker is still to hear of.
     queue: VecDeque<(VrfId, IpNet)>,
-    /// VRFs whose routes have a label each, with its TTL mode; and those labels.
-    each: BTreeMap<VrfId, (VrfName, TtlMode)>,
-    of_routes: HashMap<(VrfId, IpNet), (VrfName, net::Label)>,
     /// Routes that stand on those that another table has of its own.
     pub(super) leaks: Leaks,
     /// What they are called.
@@ -142,10 +132,10 @@ impl Vpns {
         valid: &Valid,
         links: &Links<'_>,
     ) {
-        let mut labels = BTreeMap::new();
+        let mut whole = BTreeMap::new();
         let mut told = Vec::new();
         let before = std::mem::take(&mut self.push);
-        let mut each = BTreeMap::new();
+        let mut modes = BTreeMap::new();
         let mut telling = BTreeMap::new();
         self.names.clear();
         for (name, conf) in &valid.vrfs {
@@ -162,24 +152,26 @@ impl Vpns {
             if exports {
                 telling.insert(id, name.clone());
             }
-            let each_its_own = exports && conf.label_mode == LabelMode::PerPrefix;
-            if each_its_own {
-                each.insert(id, (name.clone(), ttl));
-            }
-            let fec = Fec::Vrf(name.to_string());
-            let whole = exports && !each_its_own;
-            let label = whole.then(|| from.manager.allocate(Owner::Vpn, &fec));
-            let label = match label {
-                Some(Ok(label)) => Some(label),
-                Some(Err(why)) => {
-                    warn!(vrf = %name, "its routes are not told: {why}");
-                    None
-                }
-                None => None,
-            };
+            let per = conf.label_mode;
+            let has_whole = exports && per != LabelMode::PerPrefix;
+            let label = has_whole
+                .then(|| labels::of_vrf(name, from.manager))
+                .flatten();
+            let vrf = || name.clone();
             if let Some(label) = label {
-                let vrf = name.clone();
-                labels.insert(id, Bound { vrf, label, ttl });
+                let vrf = vrf();
+                whole.insert(id, Bound { vrf, label, ttl });
+            }
+            let each_its_own = exports && per != LabelMode::PerVrf;
+            if each_its_own {
+                let mode = Mode {
+                    vrf: vrf(),
+                    ttl,
+                    per,
+                    whole: label,
+                    links: links.links_in(id),
+                };
+                modes.insert(id, mode);
             }
             let target = |t: &crate::config::RouteTarget| ExtCommunity(t.0);
             let policy = |p: &Option<PolicyName>| p.as_ref().and_then(|n| valid.policy(&n.0));
@@ -201,119 +193,26 @@ impl Vpns {
             });
             speaker.set_own_addresses_in(VrfNo(id.0), links.addresses_in(id));
         }
-        let before = std::mem::replace(&mut self.telling, telling);
-        rib.end_leaving_into(|vrf| {
-            vrf == VrfId::GLOBAL || self.telling.get(&vrf) == before.get(&vrf)
-        });
-        self.bind(labels, from.manager, rib, from.now);
-        let before = std::mem::replace(&mut self.each, each);
+        let with = (&mut *from.manager, from.now);
+        self.labels.set_whole(telling, whole, with, rib);
         if self.told != told {
             self.told.clone_from(&told);
             speaker.set_vrfs(told);
         }
-        self.each_again(&before, speaker, from, rib);
+        let with = (&mut *from.manager, from.now);
+        self.labels.set_modes(modes, speaker, with, rib);
     }
 
-    /// Routes have labels of their own in other VRFs than before, or with another TTL mode.
-    fn each_again(
-        &mut self,
-        before: &BTreeMap<VrfId, (VrfName, TtlMode)>,
-        speaker: &mut Speaker,
-        from: &mut Labels<'_>,
-        rib: &mut Rib,
-    ) {
-        let other = |id: &&VrfId| self.each.get(id) != before.get(id);
-        let changed: BTreeSet<VrfId> = before
-            .keys()
-            .chain(self.each.keys())
-            .filter(other)
-            .copied()
-            .collect();
-        if changed.is_empty() {
-            return;
-        }
-        for ((id, net), (name, label)) in &self.of_routes {
-            match self.each.get(id) {
-                _ if !changed.contains(id) => {}
-                Some((now, ttl)) if now == name => {
-                    let action = LabelAction::PopLookup(*id);
-                    rib.set_label(*label, Some(LabelSpec { action, ttl: *ttl }));
-                }
-                _ => {
-                    end(*label, self.telling.get(id) == Some(name), rib);
-                    let fec = Fec::VrfPrefix(name.to_string(), *net);
-                    from.manager.release(Owner::Vpn, &fec, from.now);
-                }
-            }
-        }
-        let each = &self.each;
-        self.of_routes
-            .retain(|(id, _), (name, _)| each.get(id).is_some_and(|e| e.0 == *name));
-        for id in changed {
-            speaker.tell_again_in(VrfNo(id.0));
-        }
-    }
-
-    /// The label of a route that is told from a VRF whose routes have one each. Packets that come with it are looked up in the VRF
-    /// like those under the label of a whole one.
+    /// The label of a route that is told from a VRF whose routes have not all the same. `hops`: those that packets take.
     pub(super) fn label_of(
         &mut self,
-        vrf: VrfNo,
-        net: IpNet,
+        (vrf, net): (VrfNo, IpNet),
         by: &[Use<'_>],
+        hops: &[LabeledHop],
         from: &mut Labels<'_>,
         rib: &mut Rib,
     ) -> Option<net::Label> {
-        let id = VrfId(vrf.0);
-        let told = by.first().is_some_and(|u| u.table == vrf);
-        let Some((name, ttl)) = self.each.get(&id).filter(|_| told) else {
-            if let Some((name, label)) = self.of_routes.remove(&(id, net)) {
-                end(label, self.telling.get(&id) == Some(&name), rib);
-                let fec = Fec::VrfPrefix(name.to_string(), net);
-                from.manager.release(Owner::Vpn, &fec, from.now);
-            }
-            return None;
-        };
-        if let Some((_, label)) = self.of_routes.get(&(id, net)) {
-            return Some(*label);
-        }
-        let fec = Fec::VrfPrefix(name.to_string(), net);
-        let label = match from.manager.allocate(Owner::Vpn, &fec) {
-            Ok(label) => label,
-            Err(why) => {
-                debug!(%fec, "bgp: it is not told: {why}");
-                return None;
-            }
-        };
-        let (action, ttl) = (LabelAction::PopLookup(id), *ttl);
-        rib.set_label(label, Some(LabelSpec { action, ttl }));
-        self.of_routes.insert((id, net), (name.clone(), label));
-        Some(label)
-    }
-
-    /// Brings the label table in line.
-    fn bind(
-        &mut self,
-        next: BTreeMap<VrfId, Bound>,
-        manager: &mut Manager,
-        rib: &mut Rib,
-        now: Instant,
-    ) {
-        for (id, old) in &self.labels {
-            if next.get(id).map(|b| b.label) != Some(old.label) {
-                end(old.label, self.telling.get(id) == Some(&old.vrf), rib);
-                manager.release(Owner::Vpn, &Fec::Vrf(old.vrf.to_string()), now);
-            }
-        }
-        for (id, new) in &next {
-            if self.labels.get(id) != Some(new) {
-                info!(vrf = %new.vrf, "label {} leads into it", new.label);
-                let action = LabelAction::PopLookup(*id);
-                let ttl = new.ttl;
-                rib.set_label(new.label, Some(LabelSpec { action, ttl }));
-            }
-        }
-        self.labels = next;
+        self.labels.label_of((vrf, net), by, hops, from, rib)
     }
 
     /// Has a socket in each VRF that has a CE and an interface.
@@ -455,13 +354,7 @@ impl Vpns {
         registry: &Registry,
         now: Instant,
     ) {
-        self.telling.clear();
-        self.bind(BTreeMap::new(), manager, rib, now);
-        rib.end_leaving_into(|vrf| vrf == VrfId::GLOBAL);
-        for ((_, net), (name, label)) in std::mem::take(&mut self.of_routes) {
-            rib.set_label(label, None);
-            manager.release(Owner::Vpn, &Fec::VrfPrefix(name.to_string(), net), now);
-        }
+        self.labels.clear((manager, now), rib);
         for (at, _) in self.leaks.all() {
             self.leaks.end(at, rib);
         }
@@ -474,14 +367,6 @@ impl Vpns {
             let fd = l.listener.socket.as_raw_fd();
             let _ = registry.deregister(&mut SourceFd(&fd));
         }
-    }
-}
-
-/// Nobody is told a label any more. Frames under way are still looked up in the VRF that it leads into, if that stays.
-fn end(label: net::Label, stays: bool, rib: &mut Rib) {
-    match stays {
-        true => rib.leave_label(label),
-        false => rib.set_label(label, None),
     }
 }
 

@@ -142,6 +142,8 @@ pub enum LabelMode {
     PerVrf,
     /// One each.
     PerPrefix,
+    /// One for each next hop, and one for what has none, or several.
+    PerNextHop,
 }
 
 impl LabelMode {
@@ -149,13 +151,16 @@ impl LabelMode {
         match self {
             Self::PerVrf => "per-vrf",
             Self::PerPrefix => "per-prefix",
+            Self::PerNextHop => "per-next-hop",
         }
     }
 
     fn read(text: &str) -> Result<Self, String> {
-        let all = [Self::PerVrf, Self::PerPrefix];
+        let all = [Self::PerVrf, Self::PerPrefix, Self::PerNextHop];
         let found = all.into_iter().find(|m| m.name() == text);
-        found.ok_or_else(|| format!("{text:?} is not \"per-vrf\" or \"per-prefix\""))
+        found.ok_or_else(|| {
+            format!("{text:?} is not \"per-vrf\", \"per-prefix\", or \"per-next-hop\"")
+        })
     }
 }
 

@@ -678,6 +678,9 @@ fn told(act: LabelAct) -> &'static str {
         LabelAct::PopLast => "taken off, and the IP packet under it is looked at",
         LabelAct::PassOver => "the router alert, passed over",
         LabelAct::PopEntropy => "taken off, with the entropy label after it",
+        LabelAct::PopForward(_) => {
+            "taken off, and the IP packet under it goes to a CE without a look-up"
+        }
         LabelAct::Forward(_) => "switched",
         LabelAct::Buried => "not looked up: the label above it is to be the last of ours",
         LabelAct::Refuse => "nobody has asked for it here",

@@ -15,7 +15,7 @@ use crate::config::{GLOBAL, RouteTarget, Vrf, VrfName};
 use crate::labels::{Fec, Owner, Usage};
 use crate::request::{BgpCursor, BgpRouteQuery, Page, Protocol, Refused, RouteMatch, RouteQuery};
 use crate::rib::resolve::{Resolved, Target};
-use crate::rib::spec::{self, Hop, LabelAction, PathSpec, PathsSpec, Problem, Source, TtlMode};
+use crate::rib::spec::{self, Hop, PathSpec, PathsSpec, Problem, Source, TtlMode};
 use crate::rib::{LabelView, RouteView};
 
 /// Prefixes looked at for one page, whether they are shown or not.
@@ -243,20 +243,15 @@ impl Router {
     }
 
     fn label(&self, v: &LabelView) -> api::LabelRoute {
-        let vrf = match v.spec.action {
-            LabelAction::PopLookup(vrf) => vrf,
-            LabelAction::PopLast | LabelAction::Forward(_) => VrfId::GLOBAL,
+        let vrf = v.spec.action.vrf().unwrap_or(VrfId::GLOBAL);
+        let along = v.spec.action.paths();
+        let mut paths = along.into_iter().flat_map(|p| &p.paths);
+        let action = match paths.any(|p| p.pushed().next().is_some()) {
+            true => "swap",
+            false => "pop",
         };
-        let (action, via) = match &v.spec.action {
-            LabelAction::PopLookup(_) | LabelAction::PopLast => ("pop", Vec::new()),
-            LabelAction::Forward(p) => {
-                let swaps = p.paths.iter().any(|p| p.pushed().next().is_some());
-                (
-                    if swaps { "swap" } else { "pop" },
-                    self.next_hops((VrfId::GLOBAL, p), &v.paths, &v.active, v.installed),
-                )
-            }
-        };
+        let via = along.map(|p| self.next_hops((vrf, p), &v.paths, &v.active, v.installed));
+        let via = via.unwrap_or_default();
         let failed = v
             .paths
             .iter()

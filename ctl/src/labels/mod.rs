@@ -73,10 +73,10 @@ pub enum Fec {
     Label(Label),
     /// A prefix of the global table.
     Prefix(IpNet),
-    /// All that goes to this next hop.
-    NextHop(IpAddr),
     /// All of a VRF.
     Vrf(String),
+    /// All of a VRF that goes to this next hop, on that interface.
+    VrfNextHop(String, IpAddr, String),
     /// A prefix of a VRF.
     VrfPrefix(String, IpNet),
     /// A prefix of a VPN of others, by its distinguisher.
@@ -88,8 +88,8 @@ impl fmt::Display for Fec {
         match self {
             Self::Label(l) => write!(f, "label {l}"),
             Self::Prefix(p) => p.fmt(f),
-            Self::NextHop(a) => write!(f, "via {a}"),
             Self::Vrf(name) => write!(f, "vrf {name}"),
+            Self::VrfNextHop(name, a, dev) => write!(f, "via {a} dev {dev} vrf {name}"),
             Self::VrfPrefix(name, p) => write!(f, "{p} vrf {name}"),
             Self::VpnPrefix(rd, p) => write!(f, "{p} rd {rd}"),
         }

@@ -179,8 +179,8 @@ fn word(fec: &Fec) -> String {
     match fec {
         Fec::Label(l) => format!("label {l}"),
         Fec::Prefix(p) => format!("prefix {p}"),
-        Fec::NextHop(a) => format!("next-hop {a}"),
         Fec::Vrf(name) => format!("vrf {name}"),
+        Fec::VrfNextHop(name, a, dev) => format!("vrf-next-hop {a} {dev} {name}"),
         Fec::VrfPrefix(name, p) => format!("vrf-prefix {p} {name}"),
         Fec::VpnPrefix(rd, p) => format!("vpn-prefix {p} {:016x}", u64::from_be_bytes(rd.0)),
     }
@@ -194,8 +194,12 @@ fn read(line: &str) -> Option<(Label, Owner, Fec)> {
     let (kind, rest) = (words.next()?, words.next()?);
     let fec = match kind {
         "prefix" => Fec::Prefix(rest.parse().ok()?),
-        "next-hop" => Fec::NextHop(rest.parse().ok()?),
         "vrf" => Fec::Vrf(rest.to_owned()),
+        "vrf-next-hop" => {
+            let mut words = rest.splitn(3, ' ');
+            let (address, dev) = (words.next()?.parse().ok()?, words.next()?);
+            Fec::VrfNextHop(words.next()?.to_owned(), address, dev.to_owned())
+        }
         "vrf-prefix" => {
             let (p, name) = rest.split_once(' ')?;
             Fec::VrfPrefix(name.to_owned(), p.parse().ok()?)

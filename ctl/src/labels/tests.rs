@@ -76,8 +76,8 @@ fn ranges_are_for_their_uses() {
     });
     let vrf = Fec::Vrf("blue".into());
     assert_eq!(m.allocate(Owner::Vpn, &vrf), Ok(label(200)));
-    let hop = Fec::NextHop([192, 0, 2, 1].into());
-    assert_eq!(m.allocate(Owner::LabeledUnicast, &hop), Ok(label(100)));
+    let hop = Fec::VrfNextHop("blue".into(), [192, 0, 2, 1].into(), "ce0".into());
+    assert_eq!(m.allocate(Owner::Vpn, &hop), Ok(label(100)));
     let sr = Owner::SegmentRouting;
     assert_eq!(m.segment(&prefix(7), 7, t0), Ok(label(16_007)));
     assert_eq!(m.user(label(16_007)), Some((sr, &prefix(7))));
@@ -129,7 +129,10 @@ fn a_restart_gives_the_same_labels() {
             Owner::Vpn,
             Fec::VrfPrefix("blue red".into(), "2001:db8::/32".parse().unwrap()),
         ),
-        (Owner::LabeledUnicast, Fec::NextHop([192, 0, 2, 1].into())),
+        (
+            Owner::Vpn,
+            Fec::VrfNextHop("blue red".into(), [192, 0, 2, 1].into(), "ce0.7".into()),
+        ),
         (
             Owner::Vpn,
             Fec::VpnPrefix(

@@ -107,8 +107,11 @@ impl respond::Router for Here<'_> {
         let Some(v) = label.and_then(|l| self.router.rib.label(l)) else {
             return Entry::Unknown;
         };
-        if let LabelAction::PopLookup(_) | LabelAction::PopLast = v.spec.action {
-            return Entry::Pop;
+        match v.spec.action {
+            LabelAction::PopLookup(_) | LabelAction::PopLast | LabelAction::PopForward(..) => {
+                return Entry::Pop;
+            }
+            LabelAction::Forward(_) => {}
         }
         let given = protocol(self.router.labels.user(v.label).map(|u| u.0));
         let paths = v.paths.iter().zip(&v.active).filter(|(_, active)| **active);

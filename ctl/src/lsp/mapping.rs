@@ -1,7 +1,7 @@
 //! Which label this router has given for a FEC (RFC 8029 4.4.1): what the label manager and the RIB know of it.
 //!
 //! A prefix of BGP has the label that was allocated for it, or that of its label index in the SRGB (RFC 8669 4.1); one of a VPN that
-//! of its VRF or one of its own, or, where it is passed on with labels of ours (a border of an AS, a reflector that is the next hop),
+//! of its VRF, of the CE that packets to it go to, or one of its own, or, where it is passed on with labels of ours (a border of an AS, a reflector that is the next hop),
 //! the one that was allocated for it and its distinguisher. A label by hand stands for no FEC: where it is taken off, any prefix is
 //! right that the table there leads to; where it goes on, any is.
 
@@ -10,8 +10,8 @@ use bgp::types::Rd;
 use ipnet::IpNet;
 
 use crate::labels::{Fec, Manager, Owner};
-use crate::rib::Rib;
-use crate::rib::spec::LabelAction;
+use crate::rib::resolve::Resolved;
+use crate::rib::{LabelView, Rib};
 
 /// Who is asked.
 #[derive(Clone, Copy)]
@@ -32,13 +32,27 @@ impl Tables<'_> {
         all.any(|r| r.installed && r.prefix.contains(p))
     }
 
-    /// The table that a label leads into.
-    fn table(&self, label: Label) -> Option<VrfId> {
-        match self.rib.label(label)?.spec.action {
-            LabelAction::PopLookup(vrf) => Some(vrf),
-            LabelAction::PopLast => Some(VrfId::GLOBAL),
-            LabelAction::Forward(_) => None,
-        }
+    /// The table that a label leads into, and whether that is right for packets to a prefix: with one for a CE they go there.
+    fn table(&self, label: Label, p: &IpNet) -> Option<(VrfId, bool)> {
+        let v = self.rib.label(label)?;
+        let vrf = v.spec.action.vrf()?;
+        let by_ce = v.spec.action.paths().is_some();
+        let right = self.leads(vrf, p) && (!by_ce || self.goes(vrf, p, &v));
+        Some((vrf, right))
+    }
+
+    /// Do packets to a prefix go where those with that label go?
+    fn goes(&self, vrf: VrfId, p: &IpNet, label: &LabelView) -> bool {
+        let all = self.rib.covering(vrf, p.network());
+        let mut all = all.filter(|r| r.installed && r.prefix.contains(p));
+        let to = |r: &Resolved| (r.target, r.labels.clone());
+        let ends = label.paths.iter().flatten().flatten().map(to);
+        let ends: Vec<_> = ends.collect();
+        let found = all.next();
+        let ways = found
+            .iter()
+            .flat_map(|r| r.paths.iter().flatten().flatten());
+        ways.map(to).any(|way| ends.contains(&way))
     }
 
     /// Whoever gave it, whatever sort of FEC is asked about.
@@ -53,8 +67,8 @@ impl Tables<'_> {
                 let of = |owner| self.labels.used(owner, &Fec::Prefix(*p));
                 all.into_iter().find_map(of)
             }
-            _ => match self.table(given) {
-                Some(vrf) => self.leads(vrf, p).then_some(given),
+            _ => match self.table(given, p) {
+                Some((_, right)) => right.then_some(given),
                 // It goes on, or is nobody's.
                 None => self.rib.label(given).map(|_| given),
             },
@@ -95,7 +109,7 @@ impl Tables<'_> {
         let own = own.filter(|(_, vrf)| self.leads(*vrf, &p));
         let own = own.and_then(|(name, vrf)| {
             of(Fec::VrfPrefix(name.to_owned(), p))
-                .or_else(|| (self.table(given) == Some(vrf)).then_some(given))
+                .or_else(|| (self.table(given, &p) == Some((vrf, true))).then_some(given))
                 .or_else(|| of(Fec::Vrf(name.to_owned())))
         });
         own.or(passed_on)

@@ -341,25 +341,20 @@ impl Rib {
         let group = entry
             .set
             .and_then(|id| Some((id, self.sets.get(id)?.group?)));
-        let wanted = match (&entry.spec, group) {
-            (
-                Some(LabelSpec {
-                    action: LabelAction::PopLookup(vrf),
-                    ttl,
-                }),
-                _,
-            ) => Some((OutLabel::PopLookup(*vrf, *ttl), None)),
-            (
-                Some(LabelSpec {
-                    action: LabelAction::PopLast,
-                    ttl,
-                }),
-                _,
-            ) => Some((OutLabel::PopLast(*ttl), None)),
-            (Some(spec), Some((id, group))) => Some((OutLabel::Forward(group, spec.ttl), Some(id))),
-            // The group is still to be made: the set's own refresh brings the label here again.
-            (Some(_), None) => return,
-            (None, _) => None,
+        let wanted = match &entry.spec {
+            None => None,
+            Some(LabelSpec { action, ttl }) => match (action, group) {
+                (LabelAction::PopLookup(vrf), _) => Some((OutLabel::PopLookup(*vrf, *ttl), None)),
+                (LabelAction::PopLast, _) => Some((OutLabel::PopLast(*ttl), None)),
+                (LabelAction::PopForward(..), Some((id, group))) => {
+                    Some((OutLabel::PopForward(group, *ttl), Some(id)))
+                }
+                (LabelAction::Forward(_), Some((id, group))) => {
+                    Some((OutLabel::Forward(group, *ttl), Some(id)))
+                }
+                // The group is still to be made: the set's own refresh brings the label here again.
+                (LabelAction::PopForward(..) | LabelAction::Forward(_), None) => return,
+            },
         };
         match wanted {
             _ if wanted == entry.installed => {}

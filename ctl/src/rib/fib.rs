@@ -106,6 +106,9 @@ pub(crate) fn op(change: Change) -> Option<Op> {
         Change::SetLabel(label, OutLabel::PopLast(t)) => {
             Op::SetLabel(label, LabelEntry::pop_last(ttl(t)))
         }
+        Change::SetLabel(label, OutLabel::PopForward(group, t)) => {
+            Op::SetLabel(label, LabelEntry::pop_forward(group, ttl(t)))
+        }
         Change::SetLabel(label, OutLabel::Forward(group, t)) => {
             Op::SetLabel(label, LabelEntry::forward(group, ttl(t)))
         }

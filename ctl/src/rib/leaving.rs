@@ -56,7 +56,8 @@ impl Rib {
         let labels = &self.labels;
         let goes = |l: &&Label| {
             let spec = labels.get(*l).and_then(|e| e.spec.as_ref());
-            spec.is_some_and(|s| matches!(s.action, LabelAction::PopLookup(vrf) if !stays(vrf)))
+            let into = spec.and_then(|s| s.action.vrf());
+            into.is_some_and(|vrf| !stays(vrf))
         };
         let all: Vec<Label> = self.leaving.iter().filter(goes).copied().collect();
         for label in all {

@@ -8,7 +8,7 @@ use net::{AdjId, IfaceId, Label, MacAddr, VrfId};
 
 use super::resolve::{self, Resolved, Resolver, Target, View};
 use super::sets::{self, SetId};
-use super::spec::{LabelAction, LabelSpec, PathSpec, PathsSpec, Problem, Source};
+use super::spec::{LabelSpec, PathSpec, PathsSpec, Problem, Source};
 use super::{Entry, FollowedHop, LabelEntry, Rib, Sizes};
 
 /// A route as it is shown.
@@ -93,6 +93,20 @@ impl Rib {
         resolve::is_on_link(self, hop.vrf, hop.address)
     }
 
+    /// The interface of the next hop's own table that it is on, if packets go straight there, without labels and no other way.
+    #[must_use]
+    pub fn link_of(&self, hop: FollowedHop) -> Option<IfaceId> {
+        let spec = PathsSpec::single_in(hop.vrf, self.bgp_hop(hop));
+        let ways = self.explain(&spec).into_iter().flatten().flatten();
+        let [one] = <[Resolved; 1]>::try_from(ways.collect::<Vec<_>>()).ok()?;
+        match one.target {
+            Target::Neighbor(i, a) if a == hop.address && one.labels.is_empty() => {
+                (self.vrf_of(i) == hop.vrf).then_some(i)
+            }
+            _ => None,
+        }
+    }
+
     /// Why a next hop that BGP follows can't be reached now.
     #[must_use]
     pub fn hop_problem(&self, hop: FollowedHop) -> Option<Problem> {
@@ -145,7 +159,7 @@ impl Rib {
     /// The labels that lead into a VRF.
     pub fn labels_into(&self, vrf: VrfId) -> impl Iterator<Item = Label> {
         let into = move |e: &LabelEntry| match &e.spec {
-            Some(spec) => spec.action == LabelAction::PopLookup(vrf),
+            Some(spec) => spec.action.vrf() == Some(vrf),
             None => false,
         };
         self.labels
@@ -189,10 +203,8 @@ impl Rib {
 
     fn label_view(&self, label: Label, e: &LabelEntry) -> Option<LabelView> {
         let spec = e.spec.clone()?;
-        let paths = match &spec.action {
-            LabelAction::Forward(p) => self.explain(p),
-            LabelAction::PopLookup(_) | LabelAction::PopLast => Vec::new(),
-        };
+        let paths = spec.action.paths();
+        let paths = paths.map(|p| self.explain(p)).unwrap_or_default();
         let live = e
             .set
             .is_none_or(|id| self.sets.get(id).is_some_and(sets::Set::live));

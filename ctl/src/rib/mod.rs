@@ -46,7 +46,7 @@ use resolve::View;
 pub use sets::SetId;
 use sets::Sets;
 use sink::OutLabel;
-use spec::{Hop, IfaceSpec, LabelAction, LabelSpec, PathSpec, PathsSpec, Source};
+use spec::{Hop, IfaceSpec, LabelSpec, PathSpec, PathsSpec, Source};
 use table::{Slot, Table, host, prefix};
 
 /// A route: where it comes from, and its paths.
@@ -357,20 +357,14 @@ impl Rib {
         if self.labels.get(&label).map(|e| &e.spec) == Some(&spec) {
             return;
         }
-        let set = match &spec {
-            Some(LabelSpec {
-                action: LabelAction::Forward(paths),
-                ..
-            }) => {
-                let id = self.sets.intern(paths);
-                self.sets.hold(id);
-                if let Some(s) = self.sets.get_mut(id) {
-                    s.labels.insert(label);
-                }
-                Some(id)
+        let set = spec.as_ref().and_then(|s| s.action.paths()).map(|paths| {
+            let id = self.sets.intern(paths);
+            self.sets.hold(id);
+            if let Some(s) = self.sets.get_mut(id) {
+                s.labels.insert(label);
             }
-            _ => None,
-        };
+            id
+        });
         if spec.is_none() && !self.labels.contains_key(&label) {
             return;
         }

@@ -68,6 +68,8 @@ pub enum OutLabel {
     PopLookup(VrfId, TtlMode),
     /// Pop and look up the IP packet under it in the global table.
     PopLast(TtlMode),
+    /// Pop and forward the IP packet under it by that group.
+    PopForward(GroupId, TtlMode),
     /// Pop and forward by that group.
     Forward(GroupId, TtlMode),
 }

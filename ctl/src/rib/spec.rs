@@ -205,8 +205,32 @@ pub enum LabelAction {
     PopLookup(VrfId),
     /// Popped, and the IP packet under it looked up in the global table; with another label under it, dropped.
     PopLast,
+    /// Popped, and the IP packet under it, which is one of that table's, sent along without a look-up; with another label under it,
+    /// dropped.
+    PopForward(VrfId, PathsSpec),
     /// Popped, the labels of the path pushed (none: penultimate hop popping), and sent on.
     Forward(PathsSpec),
+}
+
+impl LabelAction {
+    /// The table that it leads into, if that is known.
+    #[must_use]
+    pub fn vrf(&self) -> Option<VrfId> {
+        match self {
+            Self::PopLookup(vrf) | Self::PopForward(vrf, _) => Some(*vrf),
+            Self::PopLast => Some(VrfId::GLOBAL),
+            Self::Forward(_) => None,
+        }
+    }
+
+    /// The paths that frames take without a look-up.
+    #[must_use]
+    pub fn paths(&self) -> Option<&PathsSpec> {
+        match self {
+            Self::PopForward(_, paths) | Self::Forward(paths) => Some(paths),
+            Self::PopLookup(_) | Self::PopLast => None,
+        }
+    }
 }
 
 /// A label's entry.

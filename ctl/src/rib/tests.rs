@@ -9,7 +9,7 @@ mod vrf;
 use super::resolve::Target;
 use super::sink::{Change, Full, OutPath, OutTarget, Sink};
 use super::spec::{Discard, TtlMode};
-use super::spec::{IfaceSpec, Problem};
+use super::spec::{IfaceSpec, LabelAction, Problem};
 use super::*;
 use net::{AdjId, GroupId, LabelStack, PortId};
 use proptest::prelude::*;
@@ -110,12 +110,9 @@ impl Sink for Mirror {
                 .any(|g| *g == id),
             "a prefix still names the group"
         );
-        assert!(
-            !self
-                .labels
-                .values()
-                .any(|l| matches!(l, OutLabel::Forward(g, _) if *g == id))
-        );
+        assert!(!self.labels.values().any(
+            |l| matches!(l, OutLabel::Forward(g, _) | OutLabel::PopForward(g, _) if *g == id)
+        ));
     }
     fn add_adjacency(&mut self, adj: &sink::OutAdjacency) -> Result<AdjId, Full> {
         self.next += 1;
@@ -163,7 +160,7 @@ impl Sink for Mirror {
                     assert!(self.vrfs.remove(&(vrf, prefix)).is_some());
                 }
                 Change::SetLabel(label, entry) => {
-                    if let OutLabel::Forward(g, _) = entry {
+                    if let OutLabel::Forward(g, _) | OutLabel::PopForward(g, _) = entry {
                         assert!(self.groups.contains_key(&g));
                     }
                     self.labels.insert(label, entry);

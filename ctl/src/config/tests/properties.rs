@@ -147,6 +147,7 @@ fn vrfs(n: u32) -> BTreeMap<VrfName, Vrf> {
             RouteTarget([0, 2, 0, 1, 0, 0, 0, n as u8]),
             RouteTarget([2, 2, 0, 1, 0, 0, 0, 1]),
         ],
+        label_mode: crate::config::LabelMode::PerNextHop,
         ..Vrf::default()
     };
     let blue = Vrf {

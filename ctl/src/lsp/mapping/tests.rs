@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::config::labels::{LabelRanges, Range};
 use crate::rib::sink::any::Any;
-use crate::rib::spec::{Discard, Hop, LabelSpec, PathsSpec, Source, TtlMode};
+use crate::rib::spec::{Discard, Hop, LabelAction, LabelSpec, PathsSpec, Source, TtlMode};
 
 const BLUE: VrfId = VrfId(1);
 const P: &str = "10.8.0.0/16";
@@ -142,6 +142,50 @@ fn a_vrf_has_one_label_or_one_for_each_prefix() {
     assert_eq!(lab.blue("10.10.0.0/16", label(700)), Some(label(700)));
     lab.entry(label(700), LabelAction::PopLookup(VrfId::GLOBAL));
     assert_eq!(lab.blue("10.10.0.0/16", label(700)), Some(whole));
+}
+
+/// A CE's label is right for what goes to that CE, and for nothing else.
+#[test]
+fn a_vrf_may_have_one_label_for_each_ce() {
+    let mut lab = Lab::new();
+    let ce = |n: u8| {
+        let (address, dev) = ([10, 0, 0, n].into(), Some(::net::IfaceId(1)));
+        PathsSpec::single_in(BLUE, Hop::Via { address, dev })
+    };
+    let port = crate::rib::spec::IfaceSpec {
+        vrf: BLUE,
+        port: ::net::PortId(1),
+        vlan: None,
+        mac: ::net::MacAddr([2, 0, 0, 0, 0, 1]),
+        mtu: 1500,
+        up: true,
+        addresses: vec![net("10.0.0.1/24")],
+    };
+    lab.rib.set_interface(::net::IfaceId(1), port);
+    for (p, n) in [(P, 2), (Q, 3)] {
+        lab.rib.set_static(BLUE, net(p), Some(ce(n)));
+    }
+    lab.rib.drain(&mut lab.sink, usize::MAX);
+    let into = LabelAction::PopLookup(BLUE);
+    let whole = lab.gives(Owner::Vpn, Fec::Vrf("blue".into()), into);
+    let [two, three] = [2, 3].map(|n: u8| {
+        let fec = Fec::VrfNextHop("blue".into(), [10, 0, 0, n].into(), "r0".into());
+        lab.gives(Owner::Vpn, fec, LabelAction::PopForward(BLUE, ce(n)))
+    });
+    lab.rib.drain(&mut lab.sink, usize::MAX);
+    assert_eq!(
+        (lab.blue(P, two), lab.blue(Q, three)),
+        (Some(two), Some(three))
+    );
+    assert_eq!(lab.blue(P, three), Some(whole), "another CE's");
+    assert_eq!(lab.blue("10.7.0.0/16", two), None, "nobody's prefix");
+    let generic = |p, given| lab.tables().generic(&net(p), given);
+    assert_eq!((generic(P, two), generic(P, three)), (Some(two), None));
+    assert_eq!(generic(P, whole), Some(whole));
+    // The link has gone: nothing goes there.
+    lab.rib.set_up(::net::IfaceId(1), false);
+    lab.rib.drain(&mut lab.sink, usize::MAX);
+    assert_eq!(lab.blue(P, two), None);
 }
 
 /// Two edges may have the same distinguisher, and one of them may pass on what the other tells.

@@ -235,3 +235,93 @@ fn a_label_leads_into_a_vrf() {
     );
     assert_eq!(r.labels_into(RED).count(), 0);
 }
+
+/// A label for a CE goes where the CE is, and leads into its VRF all the same.
+#[test]
+fn a_label_leads_to_a_ce() {
+    let (mut r, mut m) = three();
+    let label = Label::new(700).unwrap();
+    let ce = Hop::Via {
+        address: ip("10.0.1.2"),
+        dev: Some(IfaceId(1)),
+    };
+    let spec = LabelSpec {
+        action: LabelAction::PopForward(RED, PathsSpec::single_in(RED, ce)),
+        ttl: TtlMode::Pipe,
+    };
+    r.set_label(label, Some(spec.clone()));
+    settle(&mut r, &mut m);
+    let ways = |m: &Mirror| match m.labels[&label] {
+        OutLabel::PopForward(g, TtlMode::Pipe) => m.content(g),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ways(&m), [("10.0.1.2 on 1".to_owned(), vec![], 1)]);
+    let shown = r.label(label).unwrap();
+    assert_eq!((shown.installed, shown.paths.len()), (true, 1));
+    assert_eq!(r.labels_into(RED).collect::<Vec<_>>(), [label]);
+    r.set_up(IfaceId(1), false);
+    settle(&mut r, &mut m);
+    assert_eq!(ways(&m), [("Unreachable".to_owned(), vec![], 1)]);
+    assert!(!r.label(label).unwrap().installed);
+    r.set_up(IfaceId(1), true);
+    settle(&mut r, &mut m);
+    assert_eq!(ways(&m), [("10.0.1.2 on 1".to_owned(), vec![], 1)]);
+    // It leaves with its VRF.
+    r.leave_label(label);
+    r.end_leaving_into(|vrf| vrf == RED);
+    assert!(r.is_leaving(label));
+    r.end_leaving_into(|vrf| vrf != RED);
+    settle(&mut r, &mut m);
+    assert!(r.label(label).is_none() && m.labels.is_empty());
+}
+
+/// Where a next hop is, if it is nowhere else.
+#[test]
+fn a_next_hop_is_on_a_link_of_its_table_or_not() {
+    let (mut r, mut m) = three();
+    let hop = |vrf, address: &str| FollowedHop {
+        address: ip(address),
+        dev: None,
+        vrf,
+        labeled: false,
+    };
+    assert_eq!(r.link_of(hop(RED, "10.0.1.2")), Some(IfaceId(1)));
+    assert_eq!(r.link_of(hop(BLUE, "10.0.1.2")), Some(IfaceId(2)));
+    assert_eq!(r.link_of(hop(VrfId::GLOBAL, "10.0.1.2")), None);
+    assert_eq!(r.link_of(hop(RED, "10.0.1.1")), None, "our own");
+    // Behind another, by two ways, in another table, under a label.
+    let (near, far) = ("10.0.1.2", net("192.0.2.1/32"));
+    let all = [
+        vec![via_in(RED, near)],
+        vec![via_in(RED, near), via_in(RED, "10.0.1.3")],
+        vec![PathSpec {
+            vrf: RED,
+            ..via(near, &[400])
+        }],
+    ];
+    for ways in all {
+        r.set_static(RED, far, paths(&ways));
+        settle(&mut r, &mut m);
+        assert_eq!(r.link_of(hop(RED, "192.0.2.1")), None, "{ways:?}");
+    }
+    let on = |vrf, dev| FollowedHop {
+        dev: Some(IfaceId(dev)),
+        ..hop(vrf, "fe80::1")
+    };
+    assert_eq!(r.link_of(on(RED, 1)), Some(IfaceId(1)));
+    assert_eq!(r.link_of(on(BLUE, 1)), None, "an interface of another VRF");
+    let leaked = PathSpec {
+        hop: Hop::Dev(IfaceId(2)),
+        vrf: BLUE,
+        ..PathSpec::new(Hop::Dev(IfaceId(2)))
+    };
+    r.set_static(RED, net("10.9.9.0/24"), paths(&[leaked]));
+    settle(&mut r, &mut m);
+    assert_eq!(
+        r.link_of(hop(RED, "10.9.9.1")),
+        None,
+        "on a link of another VRF"
+    );
+    r.set_up(IfaceId(1), false);
+    assert_eq!(r.link_of(hop(RED, near)), None);
+}
