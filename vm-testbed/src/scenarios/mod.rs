@@ -196,6 +196,11 @@ pub const ALL: &[Scenario] = &[
         l3vpn_labels::labels,
     ),
     quick(
+        "l3vpn/ce-labels",
+        "a label for all routes of a CE, under which nothing is looked up: two CEs of GoBGP's, LSP pings, a restart, other modes while packets pass, a CE that goes",
+        l3vpn_labels::ce_labels,
+    ),
+    quick(
         "path/labels",
         "host - LER - LSR - LER - host; tcpdump and traceroute read the labels",
         path::labels,
