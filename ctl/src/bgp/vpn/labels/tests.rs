@@ -29,6 +29,7 @@ fn of(table: u16) -> Use<'static> {
         labels: LabelStack::from(AttrBuf::new().view().labels()),
         table: VrfNo(table),
         backup: false,
+        last_resort: false,
         index: None,
     }
 }
