@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use bgp::policy;
 use bgp::speaker::{Speaker, Use};
 use bgp::types::VrfNo;
 use ipnet::IpNet;
@@ -114,9 +113,7 @@ pub(super) fn of_vrf(vrf: &VrfName, manager: &mut Manager) -> Option<Label> {
 }
 
 /// The one CE that packets of a route go to, on a link of the VRF.
-fn ce(vrf: VrfId, by: &[Use<'_>], hops: &[LabeledHop], rib: &Rib) -> Option<Ce> {
-    let first = by.first().filter(|u| u.relation.is_some())?;
-    first.next_hop.filter(|h| !policy::is_discard(h))?;
+fn ce(vrf: VrfId, hops: &[LabeledHop], rib: &Rib) -> Option<Ce> {
     let mut all = hops.iter().filter(|h| !h.backup);
     let (Some(one), None) = (all.next(), all.next()) else {
         return None;
@@ -226,10 +223,7 @@ impl VrfLabels {
             _ if !told => None,
             LabelMode::PerVrf => None,
             LabelMode::PerPrefix => Some(Wanted::Own),
-            LabelMode::PerNextHop => {
-                let ce = ce(id, by, hops, rib).filter(|ce| mode.links.contains_key(&ce.dev));
-                ce.map(Wanted::Ce)
-            }
+            LabelMode::PerNextHop => ce(id, hops, rib).map(Wanted::Ce),
         };
         let whole = mode.whole.filter(|_| told);
         match (self.routes.get(&(id, net)), wanted) {
@@ -343,7 +337,6 @@ impl VrfLabels {
             rib.set_label(of.label, None);
             manager.release(Owner::Vpn, &of.fec, now);
         }
-        self.modes.clear();
         rib.end_leaving_into(|vrf| vrf == VrfId::GLOBAL);
     }
 }

@@ -182,6 +182,7 @@ fn a_vrf_may_have_one_label_for_each_ce() {
     let generic = |p, given| lab.tables().generic(&net(p), given);
     assert_eq!((generic(P, two), generic(P, three)), (Some(two), None));
     assert_eq!(generic(P, whole), Some(whole));
+    assert_eq!(generic("10.7.0.0/16", whole), None);
     // The link has gone: nothing goes there.
     lab.rib.set_up(::net::IfaceId(1), false);
     lab.rib.drain(&mut lab.sink, usize::MAX);

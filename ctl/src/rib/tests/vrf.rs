@@ -304,6 +304,19 @@ fn a_next_hop_is_on_a_link_of_its_table_or_not() {
         settle(&mut r, &mut m);
         assert_eq!(r.link_of(hop(RED, "192.0.2.1")), None, "{ways:?}");
     }
+    let itself = PathSpec {
+        hop: Hop::Via {
+            address: ip(near),
+            dev: Some(IfaceId(1)),
+        },
+        ..via(near, &[400])
+    };
+    r.set_static(RED, net("10.0.1.2/32"), paths(&[itself]));
+    settle(&mut r, &mut m);
+    assert_eq!(r.link_of(hop(RED, near)), None, "under a label");
+    r.set_static(RED, net("10.0.1.2/32"), None);
+    settle(&mut r, &mut m);
+    assert_eq!(r.link_of(hop(RED, near)), Some(IfaceId(1)));
     let on = |vrf, dev| FollowedHop {
         dev: Some(IfaceId(dev)),
         ..hop(vrf, "fe80::1")

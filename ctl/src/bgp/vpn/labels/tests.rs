@@ -240,12 +240,8 @@ fn what_no_ce_alone_has_is_looked_up() {
     let mut lab = Lab::new(LabelMode::PerNextHop);
     let whole = Label::new(999);
     let near = hop("192.0.2.1");
-    let connected = Use {
-        relation: None,
-        next_hop: None,
-        ..of(1)
-    };
-    assert_eq!(lab.label_by(P, &[connected], &[]), whole);
+    // A connected one.
+    assert_eq!(lab.label_by(P, &[of(1)], &[]), whole);
     let two = [near.clone(), hop("192.0.2.2")];
     assert_eq!(lab.label_by(P, &[of(1), of(1)], &two), whole);
     assert_eq!(lab.label_by(P, &[of(1)], &[hop("203.0.113.1")]), whole);
@@ -296,12 +292,53 @@ fn another_mode_gives_other_labels_one_by_one() {
     assert_eq!(lab.user(ce), None);
     lab.modes(&[mode("blue", LabelMode::PerNextHop, UNIFORM)]);
     assert_eq!(lab.label_of(P, &[of(1)]), Some(ce));
-    // The VRF tells nothing any more.
+    // Another VRF with its number: the CE there is another.
+    lab.telling("green");
+    lab.modes(&[mode("green", LabelMode::PerNextHop, UNIFORM)]);
+    assert_eq!((lab.entry(ce), lab.user(ce)), (None, None));
+    assert_eq!((lab.entry(q), lab.user(q)), (None, None));
+    let ce = lab.label_of(P, &[of(1)]).unwrap();
+    let fec = "via 192.0.2.1 dev ce0 vrf green";
+    assert_eq!(lab.user(ce).as_deref(), Some(fec));
+    // It tells nothing any more.
     let with = (&mut lab.manager, lab.now);
     (lab.labels).set_whole(BTreeMap::new(), BTreeMap::new(), with, &mut lab.rib);
     lab.modes(&[]);
     assert_eq!((lab.entry(ce), lab.user(ce)), (None, None));
-    assert_eq!((lab.entry(q), lab.user(q)), (None, None));
+}
+
+/// The label of a VRF leads into it, leaves while the VRF goes on telling, and ends with that.
+#[test]
+fn a_vrf_has_a_label() {
+    let mut lab = Lab::new(LabelMode::PerVrf);
+    let name: VrfName = "blue".into();
+    let bound = |label, ttl| {
+        let vrf = "blue".into();
+        [(BLUE, Bound { vrf, label, ttl })].into()
+    };
+    let set = |lab: &mut Lab, telling: bool, next: BTreeMap<VrfId, Bound>| {
+        let telling = telling.then(|| (BLUE, "blue".into()));
+        let with = (&mut lab.manager, lab.now);
+        let telling = telling.into_iter().collect();
+        (lab.labels).set_whole(telling, next, with, &mut lab.rib);
+    };
+    let label = of_vrf(&name, &mut lab.manager).unwrap();
+    set(&mut lab, true, bound(label, UNIFORM));
+    assert_eq!(lab.entry(label), into_blue(UNIFORM));
+    assert_eq!(lab.user(label).as_deref(), Some("vrf blue"));
+    set(&mut lab, true, bound(label, TtlMode::Pipe));
+    assert_eq!(lab.entry(label), into_blue(TtlMode::Pipe));
+    // Its routes have labels of their own.
+    set(&mut lab, true, BTreeMap::new());
+    assert_eq!((lab.user(label), lab.rib.is_leaving(label)), (None, true));
+    assert_eq!(lab.entry(label), into_blue(TtlMode::Pipe));
+    set(&mut lab, false, BTreeMap::new());
+    assert_eq!(lab.entry(label), None);
+    // With the VRF itself.
+    assert_eq!(of_vrf(&name, &mut lab.manager), Some(label));
+    set(&mut lab, true, bound(label, UNIFORM));
+    set(&mut lab, false, BTreeMap::new());
+    assert_eq!((lab.entry(label), lab.user(label)), (None, None));
 }
 
 /// With no label left a CE's routes are told with that of the VRF.
