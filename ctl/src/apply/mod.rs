@@ -302,6 +302,7 @@ impl Router {
         for e in changed.filter(|e| e.to.is_some()) {
             let vrf = self.vrf_id(Some(&e.key));
             let ttl = ttl_mode(e.to.as_ref()).map_or(default, translate::ttl);
+            self.rib.set_leaving_ttl(vrf, ttl);
             let ids = |name: &str| self.ifaces.get(name).map(|i| i.id);
             let vrfs = &self.vrfs;
             let tables = |name: &str| vrfs.get(name).copied().unwrap_or(VrfId::GLOBAL);

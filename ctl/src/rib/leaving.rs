@@ -8,7 +8,7 @@
 use net::{Label, VrfId};
 
 use super::Rib;
-use super::spec::{LabelAction, LabelSpec};
+use super::spec::{LabelAction, LabelSpec, TtlMode};
 
 impl Rib {
     /// Nobody is told that label any more; its entry stays until it is ended, or set again.
@@ -44,6 +44,21 @@ impl Rib {
         self.leaving.contains(&label)
     }
 
+    /// The labels of a table have that TTL mode now: those that lead into it and leave, too.
+    pub fn set_leaving_ttl(&mut self, vrf: VrfId, ttl: TtlMode) {
+        let labels = &self.labels;
+        let other = |l: &Label| {
+            let spec = labels.get(l)?.spec.as_ref()?;
+            let is_it = spec.action.vrf() == Some(vrf) && spec.ttl != ttl;
+            let action = spec.action.clone();
+            is_it.then_some((*l, LabelSpec { action, ttl }))
+        };
+        let all: Vec<(Label, LabelSpec)> = self.leaving.iter().filter_map(other).collect();
+        for (label, spec) in all {
+            self.set_leaving(label, &spec);
+        }
+    }
+
     /// Removes the entry of a label that leaves; of another it stays.
     pub fn end_leaving(&mut self, label: Label) {
         if self.leaving.contains(&label) {
@@ -63,5 +78,36 @@ impl Rib {
         for label in all {
             self.set_label(label, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_has_the_ttl_mode_that_its_table_has_now() {
+        let (red, blue) = (VrfId(1), VrfId(2));
+        let mut r = Rib::new();
+        let labels: Vec<Label> = (100..104).filter_map(Label::new).collect();
+        for (label, vrf) in labels.iter().zip([red, red, blue, red]) {
+            let action = LabelAction::PopLookup(vrf);
+            let ttl = TtlMode::Uniform;
+            r.set_label(*label, Some(LabelSpec { action, ttl }));
+        }
+        labels[1..].iter().for_each(|l| r.leave_label(*l));
+        r.set_leaving_ttl(red, TtlMode::Pipe);
+        let of = |l: &Label| (r.label(*l).map(|v| v.spec.ttl), r.is_leaving(*l));
+        let (uniform, pipe) = (Some(TtlMode::Uniform), Some(TtlMode::Pipe));
+        let want = [
+            // Whoever is told of it sets that.
+            (uniform, false),
+            (pipe, true),
+            (uniform, true),
+            (pipe, true),
+        ];
+        assert_eq!(labels.iter().map(of).collect::<Vec<_>>(), want);
+        r.end_leaving(labels[1]);
+        assert!(r.label(labels[1]).is_none());
     }
 }
