@@ -471,7 +471,7 @@ impl Way<'_> {
             self.choose(group, || flow::hash_ip4(&packet))
         });
         let path = usable(path)?;
-        let own = self.ifaces.own4(self.vrf, h.dst_bits());
+        let own = self.ifaces.own4(self.owner(&path), h.dst_bits());
         match (path.target, own) {
             (Target::Local(_) | Target::Glean(_), Own4::Broadcast(i)) => {
                 return match self.from {
@@ -545,8 +545,12 @@ impl Way<'_> {
             self.choose(group, || flow::hash_ip6(&packet))
         });
         let path = usable(path)?;
-        if let Target::Local(i) = path.target {
-            return Err(End::Local(i));
+        match (
+            path.target,
+            self.ifaces.own6(self.owner(&path), h.dst_bits()),
+        ) {
+            (Target::Local(i), _) | (Target::Glean(_), Some(i)) => return Err(End::Local(i)),
+            _ => {}
         }
         let mut hops = h.hop_limit();
         if self.from.is_some() {
@@ -564,6 +568,15 @@ impl Way<'_> {
             h.set_hop_limit(hops);
         }
         self.sent(hop, &labels, IPV6, &packet)
+    }
+
+    /// Whose addresses are the router's own where a path leads: a connected network may have leaked from another VRF.
+    fn owner(&self, path: &Path) -> VrfId {
+        let link = match path.target {
+            Target::Glean(link) => self.ifaces.vrf_of(link),
+            _ => None,
+        };
+        link.unwrap_or(self.vrf)
     }
 
     // ---- the next hop ----

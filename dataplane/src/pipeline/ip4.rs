@@ -246,7 +246,7 @@ fn forward<O: Output>(cx: &mut Cx<'_, O>, f: Frame, path: Option<&Path>) {
     };
     match path.target {
         Target::Adjacency(_) => out(cx, f, path),
-        Target::Glean(_) => gleaned(cx, f, path),
+        Target::Glean(link) => gleaned(cx, f, path, link),
         Target::Local(owner) => owned(cx, f, owner),
         Target::Discard(kind) => discarded(cx, f, kind),
     }
@@ -271,10 +271,12 @@ fn owned<O: Output>(cx: &mut Cx<'_, O>, f: Frame, owner: IfaceId) {
     }
 }
 
-/// To a connected network: everybody on it, or a host that is not known yet.
+/// To a connected network: everybody on it, the router itself, or a host that is not known yet. It may be one of another VRF, that
+/// has leaked.
 #[cold]
-fn gleaned<O: Output>(cx: &mut Cx<'_, O>, f: Frame, path: &Path) {
-    match cx.env.ifaces.own4(f.vrf, destination(f.m.data())) {
+fn gleaned<O: Output>(cx: &mut Cx<'_, O>, f: Frame, path: &Path, link: IfaceId) {
+    let vrf = cx.env.ifaces.vrf_of(link).unwrap_or(f.vrf);
+    match cx.env.ifaces.own4(vrf, destination(f.m.data())) {
         Own4::None => out(cx, f, path),
         Own4::Address(owner) => local(cx, f, owner),
         Own4::Broadcast(i) if f.forwarded() && i != f.iface => cx.drop(f, Drop::Broadcast),

@@ -249,13 +249,25 @@ fn forward<O: Output>(cx: &mut Cx<'_, O>, f: Frame, path: Option<&Path>) {
         return refuse(cx, f, Cause::NoRoute, Drop::NoRoute);
     };
     match path.target {
-        Target::Adjacency(_) | Target::Glean(_) => out(cx, f, path),
+        Target::Adjacency(_) => out(cx, f, path),
+        Target::Glean(link) => gleaned(cx, f, path, link),
         Target::Local(owner) => local(cx, f, owner),
         Target::Discard(Discard::Blackhole) => cx.drop(f, Drop::Blackhole),
         Target::Discard(Discard::Unreachable) => {
             refuse(cx, f, Cause::Unreachable, Drop::Unreachable);
         }
         Target::Discard(Discard::Prohibit) => refuse(cx, f, Cause::Prohibited, Drop::Prohibited),
+    }
+}
+
+/// To a connected network: a host that is not known yet, or the router itself, where the network is one of another VRF and has leaked.
+#[cold]
+fn gleaned<O: Output>(cx: &mut Cx<'_, O>, f: Frame, path: &Path, link: IfaceId) {
+    let vrf = cx.env.ifaces.vrf_of(link).unwrap_or(f.vrf);
+    let destination = Ip6::new(f.m.data()).map_or(0, |h| h.dst_bits());
+    match cx.env.ifaces.own6(vrf, destination) {
+        Some(owner) => local(cx, f, owner),
+        None => out(cx, f, path),
     }
 }
 

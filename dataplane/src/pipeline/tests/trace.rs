@@ -60,6 +60,8 @@ struct Tables {
     vrf4: Vec<(usize, u32, u8, prop::sample::Index)>,
     vrf6: Vec<(usize, u128, u8, prop::sample::Index)>,
     labels: Vec<(u32, Entry)>,
+    /// Connected networks that are in that one of [`VRFS`], whichever their interface is in: with hosts that are known, or not.
+    leaks: Vec<(usize, u8, bool)>,
 }
 
 /// Few addresses, so that prefixes lie within each other.
@@ -86,15 +88,19 @@ fn tables() -> impl Strategy<Value = Tables> {
         prop::collection::vec((1..VRFS.len(), near4(), 8u8..=32, index()), 0..12),
         prop::collection::vec((1..VRFS.len(), near6(), 36u8..=128, index()), 0..12),
         prop::collection::vec((LABELS, entry), 0..16),
+        prop::collection::vec((0..VRFS.len(), 0u8..4, any::<bool>()), 0..6),
     )
-        .prop_map(|(groups, routes4, routes6, vrf4, vrf6, labels)| Tables {
-            groups,
-            routes4,
-            routes6,
-            vrf4,
-            vrf6,
-            labels,
-        })
+        .prop_map(
+            |(groups, routes4, routes6, vrf4, vrf6, labels, leaks)| Tables {
+                groups,
+                routes4,
+                routes6,
+                vrf4,
+                vrf6,
+                labels,
+                leaks,
+            },
+        )
 }
 
 /// A packet: its stack, and what is under it.
@@ -127,6 +133,14 @@ fn sample() -> impl Strategy<Value = Sample> {
         ]
         .prop_map(Ok),
         Just(Err(0x2001_0db8_0003 << 80 | 1)),
+        // On a link: the router, a host that is known, one that is not, all.
+        (
+            0u32..4,
+            prop_oneof![Just(1u32), Just(7), Just(88), Just(255)]
+        )
+            .prop_map(|(n, host)| Ok(0x0a00_0000 | n << 8 | host)),
+        (0u128..4, prop_oneof![Just(1u128), Just(7), Just(88)])
+            .prop_map(|(n, host)| Err(0x2001_0db8_0000 << 80 | n << 80 | host)),
     ];
     let len = prop_oneof![3 => 0usize..60, 1 => 1340usize..1452];
     (
@@ -242,6 +256,19 @@ fn fill(rig: &mut Rig, t: &Tables, ends: &[Target]) {
         };
         rig.label(*label, e);
     }
+    for &(vrf, n, known) in &t.leaks {
+        let link = Target::Glean(rig.ifaces[usize::from(n)].id);
+        let put = |rig: &mut Rig, prefix: &str, to| match VRFS[vrf] {
+            VrfId::GLOBAL => rig.route(prefix, Path::to(to)),
+            vrf => rig.vrf_route(vrf, prefix, Path::to(to)),
+        };
+        put(rig, &format!("10.0.{n}.0/24"), link);
+        put(rig, &format!("2001:db8:{n}::/64"), link);
+        // Neighbours are there beside their network.
+        let host = if known { ends[usize::from(n)] } else { link };
+        put(rig, &format!("10.0.{n}.7/32"), host);
+        put(rig, &format!("2001:db8:{n}::7/128"), host);
+    }
     rig.fib.flush();
 }
 
@@ -327,6 +354,8 @@ fn what_is_told_is_what_is_done() {
         ..Config::default()
     };
     let reached = RefCell::new([0usize; 5]);
+    // The same of what goes to, or by, an interface of another table than it was looked up in last.
+    let across = RefCell::new([0usize; 3]);
     let case = (
         0..VRFS.len(),
         tables(),
@@ -341,7 +370,9 @@ fn what_is_told_is_what_is_done() {
             fill(rig, &tables, &ends);
             for (s, own) in samples {
                 let packet = s.packet();
-                let own = own && s.stack.is_empty();
+                let everybody = s.to.is_ok_and(|a| a & 0xffff_fcff == 0x0a00_00ff);
+                // The kernel asks everybody on a link itself.
+                let own = own && s.stack.is_empty() && !everybody;
                 let arrival = Arrival {
                     from: (!own).then_some(LAN),
                     vrf,
@@ -356,6 +387,21 @@ fn what_is_told_is_what_is_done() {
                     rig.one(0, &from_lan(s.kind(), &packet))
                 };
                 agree(&said.end, seen, &(&s, &said));
+                let last = said.steps.iter().rev().find_map(|s| match s {
+                    Step::Lookup { vrf, .. } => Some(*vrf),
+                    _ => None,
+                });
+                let to = match &said.end {
+                    End::Sent { iface, .. } => Some((0, *iface)),
+                    End::Unresolved { iface, .. } => Some((1, *iface)),
+                    End::Local(iface) => Some((2, *iface)),
+                    End::Cut { .. } | End::Dropped(_) => None,
+                };
+                if let (Some(last), Some((n, iface))) = (last, to)
+                    && rig.ifaces.iter().any(|i| i.id == iface && i.vrf != last)
+                {
+                    across.borrow_mut()[n] += 1;
+                }
                 reached.borrow_mut()[match said.end {
                     End::Sent { .. } => 0,
                     End::Unresolved { .. } => 1,
@@ -371,6 +417,8 @@ fn what_is_told_is_what_is_done() {
         reached.borrow().iter().all(|n| *n > 20),
         "each way is taken: {reached:?}"
     );
+    let across = across.into_inner();
+    assert!(across.iter().all(|n| *n > 20), "and across: {across:?}");
 }
 
 #[test]

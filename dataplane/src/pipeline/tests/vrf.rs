@@ -82,6 +82,44 @@ fn each_goes_by_the_table_of_its_interface() {
     assert_eq!(seen.dropped(), Drop::NoRoute);
 }
 
+/// A connected network of red's has leaked into the global table: the router's own address there is answered by red's TAP, whoever it
+/// is asked by, and nobody is asked for it.
+#[test]
+fn own_addresses_answer_where_their_network_has_leaked() {
+    let mut rig = rig();
+    for prefix in ["10.9.0.0/24", "2001:db8:9::/64"] {
+        rig.route(prefix, Path::to(Target::Glean(LAN)));
+    }
+    let ask = |to: &str| match to.contains(':') {
+        true => eth(
+            CORE_MAC,
+            CPEER_MAC,
+            IPV6,
+            &udp6("2001:db8:7::1", to, 64, 20),
+        ),
+        false => eth(CORE_MAC, CPEER_MAC, IPV4, &udp4("10.7.0.1", to, 64, 20)),
+    };
+    for own in ["10.9.0.1", "2001:db8:9::1"] {
+        let up = rig.one(2, &ask(own)).only_up();
+        assert_eq!((up.reason, up.iface), (PuntReason::Local, LAN), "{own}");
+    }
+    // Others are as they were: a host is looked for, and nobody calls all of a network that he is not on.
+    for host in ["10.9.0.77", "2001:db8:9::77"] {
+        let up = rig.one(2, &ask(host)).only_up();
+        let want = (PuntReason::Glean, LAN, host.parse().ok());
+        assert_eq!((up.reason, up.iface, up.next_hop), want);
+    }
+    assert_eq!(rig.one(2, &ask("10.9.0.255")).dropped(), Drop::Broadcast);
+    // The kernel's own packets from another table.
+    let route = Inject::Route {
+        vrf: VrfId::GLOBAL,
+        iface: CORE,
+    };
+    let packet = udp4("10.0.3.1", "10.9.0.1", 64, 20);
+    let up = rig.inject(route, &packet).only_up();
+    assert_eq!((up.reason, up.iface), (PuntReason::Local, LAN));
+}
+
 /// A burst in which tables are mixed: VLAN 100 is in the global table, its port's untagged frames in a VRF.
 #[test]
 fn a_burst_of_several_tables_is_told_apart() {

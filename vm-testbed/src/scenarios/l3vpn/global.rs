@@ -83,6 +83,9 @@ const TO_CE: &str = "-I 198.51.100.1 203.0.113.1";
 const TO_BLUE: &str = "-I 198.51.100.1 10.3.0.2";
 const TO_BLUE6: &str = "-I 2001:db8:98::1 2001:db8:3::2";
 
+const TO_OURS: &str = "-I 198.51.100.1 10.3.0.1";
+const TO_OURS6: &str = "-I 2001:db8:98::1 2001:db8:3::1";
+
 /// See the list of scenarios.
 ///
 /// # Errors
@@ -253,6 +256,18 @@ impl Cast {
             ping(&self.up_host, to, 20)?;
         }
         ping(&self.blue, "198.51.100.1", 20).context("out of blue")?;
+        // The router's own addresses there, by their VRF.
+        for to in [TO_OURS, TO_OURS6] {
+            reach(&self.up_host, to).context("the router in blue")?;
+            ping(&self.up_host, to, 20)?;
+        }
+        for to in ["10.3.0.1", "2001:db8:3::1"] {
+            let told = self.pe.json(&format!("explain {to} in up0 --verify"))?;
+            ensure!(
+                told["outcome"] == "local" && told["egress"] == "bl0" && told["verified"] == true,
+                "{told}"
+            );
+        }
         // By its own route, past the glean, as in its own table.
         let told = self.pe.json("explain 10.3.0.2 in up0 --verify")?;
         let steps = told["steps"].as_array().context("no steps")?;
