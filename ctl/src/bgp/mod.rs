@@ -1,7 +1,7 @@
 //! BGP on the control thread: what drives the speaker of the crate `bgp`, which does no I/O itself.
 //!
 //! Read the crate's `speaker` first. A [`Driver`] has the sockets and the time; each of its turns does a bounded piece:
-//! connections that come, octets that came, decisions, routes for the RIB, octets to be written. What waits is in the kernel's
+//! connections that come, octets that came, decisions, routes for the RIB; octets to be written come after the tables ([`Driver::write_out`]). What waits is in the kernel's
 //! buffers (a neighbour that sends too much, or reads too little, is slowed down by TCP), or in the speaker, which keeps no
 //! queue for who is slow; here it is one buffer a connection at most.
 //!
@@ -599,13 +599,18 @@ impl Driver {
             self.sign(links);
         }
         self.carry_out(links, rib, now);
-        more |= self.write(links, rib, now);
         more |= self.watch(links, rib, now);
         self.marker.turn(now);
         if self.ending && !more && self.conns.is_empty() {
             self.end(rib, manager, now);
         }
         more
+    }
+
+    /// Writes what neighbours are to hear, as far as sockets take it: once the labels that they are told are in the tables. True: there
+    /// is more.
+    pub(crate) fn write_out(&mut self, rib: &mut Rib, links: &Links<'_>, now: Instant) -> bool {
+        self.write(links, rib, now)
     }
 
     /// What the RIB has found out about next hops goes to the speaker. True: there was something.

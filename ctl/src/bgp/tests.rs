@@ -98,7 +98,10 @@ impl Lab {
         }
         let valid = Arc::clone(&self.valid);
         let mut labels = std::mem::take(&mut self.labels);
-        self.with(|driver, rib, links| driver.turn(now, rib, &mut labels, &valid, links));
+        self.with(|driver, rib, links| {
+            driver.turn(now, rib, &mut labels, &valid, links);
+            driver.write_out(rib, links, now);
+        });
         self.labels = labels;
     }
 

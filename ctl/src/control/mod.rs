@@ -245,6 +245,7 @@ impl Control {
         let learning = self.router.bgp_turn(now);
         more |= learning;
         let draining = self.router.drain(now, learning);
+        more |= self.router.tell(now);
         more |= self.router.bgp_resolved(now);
         more |= self.router.ldp_turn(now);
         self.router.lsp_turn(now);

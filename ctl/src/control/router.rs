@@ -354,7 +354,9 @@ impl Router {
         if self.rib.is_dirty() && !hold {
             let mut sink = FibSink::new(dp.fib(), &mut self.batch, tc(self.settings.mpls_tc));
             let start = Instant::now();
-            let progress = self.rib.drain(&mut sink, self.writing.slice());
+            // Neighbours wait to be told of labels until these are in: each may stand on a group of its own.
+            let slice = self.writing.slice().max(2 * self.rib.labels_waiting());
+            let progress = self.rib.drain(&mut sink, slice);
             self.writing.took(progress.done, start.elapsed());
             more = progress.more || !self.backlog.is_empty();
             match progress.full {
@@ -411,6 +413,18 @@ impl Router {
             ldp.links_changed(&mut around, now);
         }
         more
+    }
+
+    /// Tells BGP's and LDP's neighbours what they are to hear, after the tables were written: who is told a label may send frames with
+    /// it at once. While labels wait for room among other changes, nobody is told anything. True: there is more.
+    pub(crate) fn tell(&mut self, now: Instant) -> bool {
+        if self.dp.is_some() && self.rib.labels_waiting() > 0 {
+            return true;
+        }
+        let (bgp, rib, links) = self.bgp_parts();
+        let more = bgp.write_out(rib, &links, now);
+        let (ldp, mut around) = self.ldp_parts();
+        ldp.write_out(&mut around, now) || more
     }
 
     /// LDP's piece of a turn, after the tables were written: it hears of next hops that are found. True: there is more.

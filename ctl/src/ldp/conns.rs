@@ -148,6 +148,11 @@ impl Conns {
         }
     }
 
+    /// Is there something that a connection would take?
+    pub(super) fn wants_to_write(&self) -> bool {
+        self.slots.iter().flatten().any(Conn::wants_to_write)
+    }
+
     /// When a connection has lingered for long enough.
     pub(super) fn poll_at(&self) -> Option<Instant> {
         if self.lingering == 0 {
@@ -171,6 +176,10 @@ impl Conns {
 }
 
 impl Conn {
+    fn wants_to_write(&self) -> bool {
+        !(self.connecting || self.blocked || self.linger.is_some() || self.out.is_empty())
+    }
+
     /// Writes what waits, as much as is taken.
     fn write(&mut self) -> io::Result<()> {
         let mut done = 0;
@@ -279,7 +288,7 @@ impl Driver {
             else {
                 continue;
             };
-            if c.connecting || c.blocked || c.linger.is_some() || c.out.is_empty() {
+            if !c.wants_to_write() {
                 continue;
             }
             let id = c.id;

@@ -347,8 +347,12 @@ impl Driver {
         };
         more |= speaker.drain(now, FECS, &mut source, &mut out);
         self.carry_out(out, around, now);
-        more |= self.write(around, now);
-        more
+        more || self.conns.wants_to_write()
+    }
+
+    /// Writes what neighbours are to hear: once the labels that they are told are in the tables. True: there is more.
+    pub(crate) fn write_out(&mut self, around: &mut Around<'_>, now: Instant) -> bool {
+        self.write(around, now)
     }
 
     /// Takes Hellos. True: there may be more.

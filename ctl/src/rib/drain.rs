@@ -103,6 +103,12 @@ impl Rib {
             || !self.dirty_labels.is_empty()
     }
 
+    /// How many labels have no entry yet, or an old one.
+    #[must_use]
+    pub fn labels_waiting(&self) -> usize {
+        self.dirty_labels.len()
+    }
+
     /// How many prefixes a great table change has left to be drained, and BGP has set.
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -639,6 +639,7 @@ enum Event {
     Neighbor(u16, IpAddr, bool),
     Bgp(IpNet, Option<(Source, Vec<IpAddr>)>),
     ByDefault(bool),
+    Label(u32, Option<Vec<PathSpec>>),
     Drain(usize),
 }
 
@@ -672,7 +673,7 @@ impl Obvious {
             Event::Bgp(p, Some(r)) => drop(self.bgp.insert(*p, r.clone())),
             Event::Bgp(p, None) => drop(self.bgp.remove(p)),
             Event::ByDefault(yes) => self.by_default = *yes,
-            Event::Drain(_) => {}
+            Event::Drain(_) | Event::Label(..) => {}
         }
     }
 
@@ -903,6 +904,7 @@ fn event() -> impl Strategy<Value = Event> {
             ttl: TtlMode::Uniform,
         }),
     );
+    let label = proptest::option::weighted(0.75, proptest::collection::vec(path(), 1..3));
     let with_len = (
         address(),
         prop_oneof![Just(23u8), Just(24), Just(31), Just(32)],
@@ -917,6 +919,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (1u16..4).prop_map(Event::Gone),
         4 => (1u16..4, address(), any::<bool>()).prop_map(|(i, a, up)| Event::Neighbor(i, a, up)),
         4 => (0usize..8).prop_map(Event::Drain),
+        2 => (100u32..104, label).prop_map(|(l, s)| Event::Label(l, s)),
     ]
 }
 
@@ -945,7 +948,12 @@ proptest! {
     fn equals_the_obvious_rib(events in proptest::collection::vec(event(), 1..60)) {
         let (mut rib, mut mirror, mut obvious) = (Rib::new(), Mirror::default(), Obvious::default());
         let mut told = BTreeMap::new();
+        let mut labels = BTreeSet::new();
         for e in &events {
+            // Who waits for that tells neighbours of labels then.
+            if rib.labels_waiting() == 0 {
+                prop_assert!(mirror.labels.keys().eq(&labels), "{:?}", mirror.labels);
+            }
             // Neighbours are learned on interfaces that are there; addresses come as a set.
             let mut e = e.clone();
             match &mut e {
@@ -976,6 +984,19 @@ proptest! {
                     rib.set_bgp(p, route);
                 }
                 Event::ByDefault(yes) => rib.set_next_hop_by_default(yes),
+                Event::Label(l, paths) => {
+                    let label = Label::new(l).unwrap();
+                    let ttl = TtlMode::Uniform;
+                    let spec = paths.map(|paths| LabelSpec {
+                        action: LabelAction::Forward(PathsSpec { paths, ttl }),
+                        ttl,
+                    });
+                    match spec {
+                        Some(_) => labels.insert(label),
+                        None => labels.remove(&label),
+                    };
+                    rib.set_label(label, spec);
+                }
                 Event::Drain(n) => {
                     rib.drain(&mut mirror, n);
                     told.extend(rib.take_followed());
@@ -1006,10 +1027,15 @@ proptest! {
         for hop in told.keys() {
             rib.unfollow(*hop);
         }
+        for label in &labels {
+            rib.set_label(*label, None);
+        }
         for i in obvious.ifaces.keys() {
             rib.remove_interface(IfaceId(*i));
         }
         settle(&mut rib, &mut mirror);
+        prop_assert_eq!(rib.labels_waiting(), 0);
+        prop_assert!(mirror.labels.is_empty());
         prop_assert!(mirror.prefixes.is_empty() && mirror.groups.is_empty() && mirror.adjs.is_empty());
         prop_assert_eq!(rib.sizes(), Sizes::default());
         let mut wanted = BTreeMap::new();
