@@ -52,8 +52,13 @@ impl One {
 
     /// That of what is learned counts: it is what the entry is for.
     fn index(&self) -> Option<u32> {
-        let learned = self.index.filter(|_| self.paths.is_some());
-        learned.or(self.own_index.filter(|_| self.own))
+        self.index.or(self.own_index)
+    }
+
+    /// Labels before it are its own only as long as they are held for it: they may leave another's prefix by now.
+    fn forget_others(&mut self, fec: &Fec, manager: &Manager) {
+        let held = |l: &Label| manager.held(*l).is_some_and(|(_, of, _)| of == fec);
+        self.old.retain(held);
     }
 }
 
@@ -163,7 +168,8 @@ impl Bound {
 
     /// Brings label and entry in line with what is known of the prefix.
     fn put(&mut self, fec: &Fec, from: &mut Source<'_>, rib: &mut Rib) -> Option<Given> {
-        let one = self.all.get(fec)?;
+        let one = self.all.get_mut(fec)?;
+        one.forget_others(fec, from.manager);
         if one.paths.is_none() && !one.own {
             let one = self.all.remove(fec)?;
             self.refused.remove(fec);
@@ -229,7 +235,8 @@ impl Bound {
 
     /// All of them are taken back.
     pub(super) fn clear(&mut self, manager: &mut Manager, rib: &mut Rib, now: Instant) {
-        for (fec, one) in std::mem::take(&mut self.all) {
+        for (fec, mut one) in std::mem::take(&mut self.all) {
+            one.forget_others(&fec, manager);
             one.old.iter().for_each(|l| rib.end_leaving(*l));
             let Some(label) = one.label else { continue };
             rib.set_label(label, None);
@@ -303,6 +310,7 @@ mod tests {
         manager: Manager,
         rib: Rib,
         bound: Bound,
+        ttl: TtlMode,
         now: Instant,
     }
 
@@ -320,6 +328,7 @@ mod tests {
                 }),
                 rib: Rib::new(),
                 bound: Bound::default(),
+                ttl: TtlMode::Uniform,
                 now: Instant::now(),
             }
         }
@@ -327,7 +336,7 @@ mod tests {
         fn with<T>(&mut self, f: impl FnOnce(&mut Labels<'_, '_>) -> T) -> T {
             let mut from = Source {
                 manager: &mut self.manager,
-                ttl: TtlMode::Uniform,
+                ttl: self.ttl,
                 now: self.now,
             };
             f(&mut Labels {
@@ -354,6 +363,15 @@ mod tests {
 
         fn entry(&self, label: u32) -> &'static str {
             entry(&self.rib, Label::new(label).unwrap())
+        }
+
+        /// So many seconds pass, and what was held for so long is free.
+        fn pass(&mut self, seconds: u64) -> usize {
+            self.now += std::time::Duration::from_secs(seconds);
+            self.manager.tick(self.now);
+            let freed = self.manager.take_freed();
+            freed.iter().for_each(|l| self.rib.end_leaving(*l));
+            freed.len()
         }
 
         fn refusal(&self, p: &str) -> String {
@@ -433,13 +451,7 @@ mod tests {
         assert_eq!(to(&lab, 16_007), to(&lab, next));
         assert_eq!(lab.learned(a, Some(8)), Some(16_008));
         assert_eq!(lab.entry(next), "swap, leaving");
-        lab.now += std::time::Duration::from_secs(61);
-        lab.manager.tick(lab.now);
-        let freed = lab.manager.take_freed();
-        assert_eq!(freed.len(), 2);
-        for label in freed {
-            lab.rib.end_leaving(label);
-        }
+        assert_eq!(lab.pass(61), 2);
         // What has ended does not come back with the next change.
         lab.learned(a, Some(8));
         assert_eq!((lab.entry(16_007), lab.entry(next)), ("", ""));
@@ -454,6 +466,76 @@ mod tests {
         assert_eq!(lab.entry(own), "pop, leaving");
         lab.rib.end_leaving_into(|_| false);
         assert_eq!(lab.entry(own), "");
+    }
+
+    /// What a prefix had may be another's once it was held for long enough: then it is that one's to leave, and to end.
+    #[test]
+    fn a_label_that_left_for_good_is_another_prefixs() {
+        let mut lab = Lab::new(Some((16_000, 16_009)));
+        let (a, b) = ("192.0.2.1/32", "192.0.2.2/32");
+        let other = PathsSpec::single(Hop::Discard(Discard::Prohibit));
+        let to = |lab: &Lab| lab.rib.label(Label::new(16_007).unwrap()).map(|v| v.spec);
+        assert_eq!(lab.learned(a, Some(7)), Some(16_007));
+        assert_eq!(lab.learned(a, Some(8)), Some(16_008));
+        lab.pass(61);
+        assert_eq!(lab.learned(b, Some(7)), Some(16_007));
+        assert_eq!(lab.learned(b, Some(9)), Some(16_009));
+        let left = to(&lab);
+        assert_eq!(lab.entry(16_007), "swap, leaving");
+        lab.with(|l| l.learned(Fec::Prefix(net(a)), Some((other, Some(8))), true));
+        assert_eq!(to(&lab), left, "it goes where that of b goes");
+        assert_eq!(lab.gone(a), None);
+        assert_eq!(lab.entry(16_007), "swap, leaving");
+        assert_eq!(lab.gone(b), None);
+        assert_eq!(lab.entry(16_007), "");
+    }
+
+    /// The index of what is learned is before that of ours, and both have the TTL mode that is configured.
+    #[test]
+    fn what_is_learned_says_the_index_and_the_mode_is_the_routers() {
+        let mut lab = Lab::new(Some((16_000, 16_009)));
+        lab.ttl = TtlMode::Pipe;
+        let a = "192.0.2.1/32";
+        let own = Some(OwnPrefix { index: Some(1) });
+        assert_eq!(lab.own(a, own), Some((16_001, true)));
+        assert_eq!(lab.learned(a, Some(2)), Some(16_002));
+        assert_eq!(lab.own(a, own), Some((16_002, true)));
+        let ttl = |lab: &Lab, l| lab.rib.label(Label::new(l).unwrap()).unwrap().spec.ttl;
+        assert_eq!(ttl(&lab, 16_002), TtlMode::Pipe);
+        assert_eq!(lab.gone(a), Some(16_001));
+        assert_eq!(
+            (lab.entry(16_001), ttl(&lab, 16_001)),
+            ("pop", TtlMode::Pipe)
+        );
+    }
+
+    /// A label that nobody is told is none of the million that there are.
+    #[test]
+    fn what_nobody_hears_of_has_no_label() {
+        let mut lab = Lab::new(None);
+        let fec = || Fec::Prefix(net("192.0.2.1/32"));
+        let route = || Some((paths(), None));
+        assert_eq!(lab.with(|l| l.learned(fec(), route(), false)), None);
+        assert_eq!(lab.manager.usage()[0].used, 0);
+        let label = lab.with(|l| l.learned(fec(), route(), true));
+        assert!(label.is_some());
+        // Who was told may send such packets for as long as there is a route.
+        assert_eq!(lab.with(|l| l.learned(fec(), route(), false)), label);
+    }
+
+    #[test]
+    fn all_are_taken_back_at_the_end() {
+        let mut lab = Lab::new(Some((16_000, 16_009)));
+        let (a, b) = ("192.0.2.1/32", "192.0.2.2/32");
+        assert_eq!(lab.learned(a, Some(7)), Some(16_007));
+        assert_eq!(lab.learned(a, Some(8)), Some(16_008));
+        let other = lab.learned(b, Some(8)).unwrap();
+        assert_eq!(lab.entry(16_007), "swap, leaving");
+        assert_ne!(lab.refusal(b), "");
+        lab.bound.clear(&mut lab.manager, &mut lab.rib, lab.now);
+        let left = [16_007, 16_008, other].map(|l| lab.entry(l));
+        assert_eq!((left, lab.refusal(b).as_str()), ([""; 3], ""));
+        assert_eq!(lab.manager.usage().iter().map(|u| u.used).sum::<usize>(), 0);
     }
 
     #[test]
@@ -475,6 +557,9 @@ mod tests {
             "{why}"
         );
         assert!(lab.learned(b, Some(u32::MAX)).is_some());
+        // Without an index there is nothing to be said; with one, again.
+        assert_eq!(lab.learned(b, None), Some(other));
+        assert_eq!(lab.refusal(b), "");
         // Once the first has gone, and its label has rested.
         assert_eq!(lab.learned(b, Some(7)), Some(other));
         assert_eq!(lab.gone(a), None);
