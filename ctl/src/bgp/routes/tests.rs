@@ -1,5 +1,8 @@
 //! What the speaker has chosen, and what the RIB has of it: ways that stand by, and labels.
 
+mod hops;
+mod own;
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -66,11 +69,52 @@ fn way(n: u8, label: u32, backup: bool) -> (String, Vec<u32>, bool) {
     (format!("192.0.2.{n}"), vec![label], backup)
 }
 
+/// A configuration that a test is about.
+fn configured(text: &str) -> Arc<Valid> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.toml");
+    std::fs::write(&path, text).unwrap();
+    let store = crate::config::Store::load(&path);
+    Arc::clone(store.map_err(|e| e.to_string()).unwrap().running())
+}
+
+fn speaker(now: Instant) -> Speaker {
+    let local = speaker::Local {
+        asn: bgp::types::Asn(64512),
+        router_id: bgp::types::RouterId::new([192, 0, 2, 1].into()).unwrap(),
+        cluster_id: None,
+        confederation: None,
+    };
+    let config = speaker::Config {
+        local,
+        options: bgp::rib::Options::default(),
+        neighbors: Vec::new(),
+        dynamic: Vec::new(),
+    };
+    Speaker::new(config, 1, now)
+}
+
+/// An interface of the configuration, number `n`, that is up.
+fn iface(valid: &Valid, name: &str, n: u16, vrf: VrfId) -> (String, Iface) {
+    let it = Iface {
+        id: net::IfaceId(n),
+        conf: valid.interfaces[name].clone(),
+        port: net::PortId(n),
+        mac: net::MacAddr([2, 0, 0, 0, 0, n as u8]),
+        link_local: "fe80::1".parse().unwrap(),
+        vrf,
+        up: true,
+    };
+    (name.to_owned(), it)
+}
+
 struct Lab {
     manager: Manager,
     rib: Rib,
     bound: Bound,
     vpns: Vpns,
+    ifaces: BTreeMap<String, Iface>,
+    install: bool,
     now: Instant,
 }
 
@@ -86,6 +130,8 @@ impl Lab {
             rib: Rib::new(),
             bound: Bound::default(),
             vpns: Vpns::default(),
+            ifaces: BTreeMap::new(),
+            install: true,
             now: Instant::now(),
         }
     }
@@ -97,7 +143,7 @@ impl Lab {
             now: self.now,
         };
         let links = Links {
-            ifaces: &BTreeMap::new(),
+            ifaces: &self.ifaces,
             names: &BTreeMap::new(),
             vrfs: &BTreeMap::new(),
             host: None,
@@ -105,7 +151,7 @@ impl Lab {
             valid: &Arc::default(),
         };
         f(&mut ToRib {
-            install: true,
+            install: self.install,
             labels: Labels {
                 bound: &mut self.bound,
                 from: &mut from,
@@ -403,4 +449,281 @@ mod returning {
         lab.labeled(&[last(false)]);
         assert_eq!(lab.route(VrfNo::GLOBAL, P), Some(with));
     }
+}
+
+/// A way without labels, of the global table.
+fn plain(n: u8) -> Use<'static> {
+    Use {
+        table: VrfNo::GLOBAL,
+        ..by(n, None)
+    }
+}
+
+fn discard() -> Use<'static> {
+    Use {
+        next_hop: Some(NextHop::V4(policy::DISCARD_V4)),
+        ..plain(1)
+    }
+}
+
+impl Lab {
+    fn best(&mut self, p: &str, by: &[Use<'_>]) -> Option<(Source, PathsSpec)> {
+        self.with(|to| to.best(net(p), by));
+        self.rib.drain(&mut Any::default(), usize::MAX);
+        let mut all = self.rib.routes_at(VrfId::GLOBAL, net(p));
+        all.next().map(|r| (r.source, r.spec))
+    }
+
+    /// The paths of the global table's route to P.
+    fn spec(&mut self) -> Option<(Source, PathsSpec)> {
+        self.rib.drain(&mut Any::default(), usize::MAX);
+        let mut all = self.rib.routes_at(VrfId::GLOBAL, net(P));
+        all.next().map(|r| (r.source, r.spec))
+    }
+}
+
+fn paths_of(found: Option<(Source, PathsSpec)>) -> Vec<Hop> {
+    let spec = found.map(|f| f.1.paths).unwrap_or_default();
+    spec.iter().map(|p| p.hop).collect()
+}
+
+const NOWHERE: Hop = Hop::Discard(Discard::Blackhole);
+
+/// What is to be dropped is, and nothing stands by for it, nor it for others.
+#[test]
+fn what_is_to_be_dropped_goes_nowhere() {
+    let mut lab = Lab::new();
+    assert_eq!(paths_of(lab.best(P, &[discard()])), [NOWHERE]);
+    let behind = Use {
+        backup: true,
+        ..discard()
+    };
+    assert_eq!(paths_of(lab.best(P, &[plain(1), behind])).len(), 1);
+    let labels = by(1, Some(100)).labels;
+    let label = lab
+        .labeled(&[Use {
+            labels,
+            ..discard()
+        }])
+        .unwrap();
+    let entry = lab.rib.label(net::Label::new(label).unwrap()).unwrap();
+    let nowhere = LabelAction::Forward(PathsSpec::single(NOWHERE));
+    assert_eq!(entry.spec.action, nowhere);
+    // One after another: what came before decides nothing.
+    lab.with(|to| {
+        to.best(net("10.1.0.0/16"), &[plain(1)]);
+        to.best(net("10.2.0.0/16"), &[discard()]);
+        to.best(net("10.3.0.0/16"), &[plain(1)]);
+    });
+    let none = |n: u8| vec![(format!("192.0.2.{n}"), vec![], false)];
+    assert_eq!(lab.route(VrfNo::GLOBAL, "10.1.0.0/16"), Some(none(1)));
+    assert_eq!(lab.route(VrfNo::GLOBAL, "10.3.0.0/16"), Some(none(1)));
+}
+
+/// Each next hop counts once, wherever it is looked up, and stands by for others only.
+#[test]
+fn next_hops_of_a_route_are_there_once() {
+    let mut lab = Lab::new();
+    let behind = |n| Use {
+        backup: true,
+        ..plain(n)
+    };
+    let one = |n, backup| (format!("192.0.2.{n}"), vec![], backup);
+    let found = lab.best(P, &[plain(1), plain(2), plain(1)]).unwrap();
+    assert_eq!(ways(&found.1), [one(1, false), one(2, false)]);
+    let found = lab.best(P, &[plain(1), plain(2), behind(2)]).unwrap();
+    assert_eq!(ways(&found.1), [one(1, false), one(2, false)]);
+    // The same address in a VRF is another next hop, if it came just before.
+    let leaked = Use {
+        table: VrfNo(2),
+        ..plain(1)
+    };
+    lab.with(|to| {
+        to.best(net("10.1.0.0/16"), &[plain(1)]);
+        to.best(net("10.2.0.0/16"), &[leaked]);
+        to.best(net("10.3.0.0/16"), &[plain(1)]);
+    });
+    lab.rib.drain(&mut Any::default(), usize::MAX);
+    let tables = ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"].map(|p| {
+        let mut all = lab.rib.routes_at(VrfId::GLOBAL, net(p));
+        all.next().map(|r| r.spec.paths[0].vrf)
+    });
+    assert_eq!(tables, [0, 2, 0].map(|n| Some(VrfId(n))));
+}
+
+/// Labels are for who told them: what has leaked within the router has none, and is sought where it was learned.
+#[test]
+fn only_what_leaves_the_router_has_labels() {
+    let mut lab = Lab::new();
+    let leaked = Use {
+        table: VrfNo(2),
+        ..by(1, Some(100))
+    };
+    lab.with(|to| to.vrf(BLUE, net(P), &[leaked]));
+    lab.with(|to| to.vrf(BLUE, net("10.9.0.0/16"), &[by(1, Some(100))]));
+    let hop = |labeled| Hop::Bgp {
+        address: [192, 0, 2, 1].into(),
+        by_default: false,
+        labeled,
+    };
+    for (p, vrf, labels, is) in [(P, 2, 0, false), ("10.9.0.0/16", 0, 1, true)] {
+        let mut all = lab.rib.routes_at(VrfId(BLUE.0), net(p));
+        let found = all.next().unwrap().spec.paths.remove(0);
+        let got = (found.vrf, found.labels.len(), found.hop);
+        assert_eq!(got, (VrfId(vrf), labels, hop(is)), "{p}");
+    }
+}
+
+/// Whose routes are better than whose, and which are not BGP's to install.
+#[test]
+fn sources_follow_from_neighbours_and_tables() {
+    let mut lab = Lab::new();
+    let of = |relation, table| Use {
+        relation,
+        table: VrfNo(table),
+        ..plain(1)
+    };
+    let (external, internal) = (Some(Relation::External), Some(Relation::Internal));
+    let confederation = Some(Relation::Confederation);
+    for (relation, table, want) in [
+        (external, 0, Some(Source::Ebgp)),
+        (internal, 0, Some(Source::Ibgp)),
+        (confederation, 0, Some(Source::Ibgp)),
+        (None, 0, None),
+        (external, 2, Some(Source::Ibgp)),
+        (None, 2, Some(Source::Ibgp)),
+    ] {
+        let found = lab.best(P, &[of(relation, table)]).map(|f| f.0);
+        assert_eq!(found, want, "{relation:?} {table}");
+    }
+    lab.best(P, &[]);
+    for (relation, want) in [
+        (external, Source::LabeledEbgp),
+        (internal, Source::LabeledIbgp),
+        (confederation, Source::LabeledIbgp),
+    ] {
+        let one = Use {
+            relation,
+            ..by(1, Some(100))
+        };
+        lab.labeled(&[one]);
+        assert_eq!(lab.spec().map(|f| f.0), Some(want));
+    }
+    lab.labeled(&[]);
+    assert_eq!(lab.spec(), None);
+    // None of it where routes are not installed.
+    lab.install = false;
+    let all = [by(1, Some(100))];
+    assert_eq!((lab.labeled(&all), lab.vpn(1, &all)), (None, None));
+    assert_eq!((lab.best(P, &[plain(1)]), lab.route(BLUE, P)), (None, None));
+}
+
+/// A route that nobody is told of is used, and has no label.
+#[test]
+fn a_label_is_for_who_hears_of_it() {
+    let mut lab = Lab::new();
+    let all = [by(1, Some(100))];
+    assert_eq!(lab.with(|to| to.labeled(net(P), &all, false)), None);
+    assert!(lab.spec().is_some());
+    let label = lab.labeled(&all);
+    assert!(label.is_some());
+    let kept = lab.with(|to| to.labeled(net(P), &all, false));
+    assert_eq!(kept.map(Label::get), label);
+}
+
+/// A link-local next hop is on the link of its session; where that is not known, nothing leads there, nor to what stands by.
+#[test]
+fn link_local_next_hops_are_on_the_link_of_their_session() {
+    let valid = configured(
+        "[interface.e1]\ndevice = \"af_packet:e1\"\n[interface.e2]\ndevice = \"af_packet:e2\"\n",
+    );
+    let mut lab = Lab::new();
+    let all = [("e1", 1), ("e2", 2)].map(|(name, n)| iface(&valid, name, n, VrfId::GLOBAL));
+    lab.ifaces = all.into();
+    let address: IpAddr = "fe80::9".parse().unwrap();
+    let IpAddr::V6(six) = address else { panic!() };
+    let on = |interface| Use {
+        next_hop: Some(NextHop::V6(six)),
+        interface,
+        ..plain(1)
+    };
+    let via = |n| Hop::Via {
+        address,
+        dev: Some(net::IfaceId(n)),
+    };
+    // The same address, one after another, on two links.
+    lab.with(|to| {
+        to.best(net("2001:db8:1::/48"), &[on(Some("e1"))]);
+        to.best(net("2001:db8:2::/48"), &[on(Some("e2"))]);
+    });
+    lab.rib.drain(&mut Any::default(), usize::MAX);
+    for (p, n) in [("2001:db8:1::/48", 1), ("2001:db8:2::/48", 2)] {
+        let mut all = lab.rib.routes_at(VrfId::GLOBAL, net(p));
+        assert_eq!(all.next().unwrap().spec.paths[0].hop, via(n));
+    }
+    let nowhere = [on(None), on(Some("e3"))];
+    for one in nowhere {
+        let behind = Use {
+            backup: true,
+            ..plain(2)
+        };
+        assert_eq!(lab.best("2001:db8:3::/48", &[one, behind]), None);
+        let labels = by(1, Some(100)).labels;
+        lab.labeled(&[Use { labels, ..one }, backup(2, 200)]);
+        assert_eq!(lab.spec(), None);
+    }
+}
+
+/// What another table has of its own leads to its links, whose neighbours are in this one, too, for as long as it does.
+#[test]
+fn what_has_leaked_shares_the_links_that_it_leads_to() {
+    let mut lab = Lab::new();
+    let (subnet, red) = ("10.0.1.0/24", VrfId(2));
+    let dev = net::IfaceId(1);
+    let spec = |vrf| crate::rib::spec::IfaceSpec {
+        vrf,
+        port: net::PortId(1),
+        vlan: None,
+        mac: net::MacAddr([2, 0, 0, 0, 0, 1]),
+        mtu: 1500,
+        up: true,
+        addresses: vec![net("10.0.1.1/24")],
+    };
+    lab.rib.set_interface(dev, spec(red));
+    let ce: IpAddr = [10, 0, 1, 2].into();
+    lab.rib.neighbor(dev, ce, net::MacAddr([2, 0, 0, 0, 0, 9]));
+    let leaked = Use {
+        next_hop: None,
+        relation: None,
+        ..by(1, None)
+    };
+    let near = |lab: &Lab, vrf| {
+        let all = lab.rib.covering(vrf, ce);
+        all.filter(|v| v.source == Source::Neighbor).count()
+    };
+    // Two routes of the global table cannot have one prefix; that of a VRF is one more.
+    for _ in 0..2 {
+        let found = lab.best(subnet, &[leaked]);
+        assert_eq!(paths_of(found), [Hop::Dev(dev)]);
+        lab.with(|to| to.vrf(BLUE, net(subnet), &[leaked]));
+    }
+    assert_eq!(
+        [VrfId::GLOBAL, VrfId(BLUE.0), red].map(|v| near(&lab, v)),
+        [1; 3]
+    );
+    // Learned from a neighbour it stands on nothing of another table.
+    assert_eq!(
+        lab.best(subnet, &[plain(1)]).map(|f| f.0),
+        Some(Source::Ibgp)
+    );
+    assert_eq!(near(&lab, VrfId::GLOBAL), 0);
+    assert_eq!(near(&lab, VrfId(BLUE.0)), 1);
+    // The other table has none: nothing leads there.
+    lab.best(subnet, &[leaked]);
+    assert_eq!(near(&lab, VrfId::GLOBAL), 1);
+    lab.rib.remove_interface(dev);
+    assert_eq!(lab.best(subnet, &[leaked]), None);
+    lab.rib.set_interface(dev, spec(red));
+    lab.rib.neighbor(dev, ce, net::MacAddr([2, 0, 0, 0, 0, 9]));
+    assert_eq!(near(&lab, VrfId::GLOBAL), 0, "no longer shared");
 }
