@@ -242,3 +242,72 @@ fn a_prefix_with_an_index_has_the_label_of_that() {
     assert_eq!(lab.bgp(Q, p), Some(q));
     assert_eq!(lab.tables().generic(&net(Q), p), Some(q));
 }
+
+/// Asked without a word on whose label it is, whoever gave the prefix one may be meant.
+#[test]
+fn of_a_generic_fec_any_label_counts() {
+    for owner in [Owner::Ldp, Owner::LabeledUnicast] {
+        let mut lab = Lab::new();
+        let p = lab.gives(owner, Fec::Prefix(net(P)), swap());
+        let q = lab.gives(Owner::Ldp, Fec::Prefix(net(Q)), swap());
+        let ask = |p, given| lab.tables().generic(&net(p), given);
+        assert_eq!((ask(P, p), ask(P, q)), (Some(p), Some(p)), "{owner:?}");
+        assert_eq!(ask("10.10.0.0/16", p), None, "{owner:?}");
+    }
+    let mut lab = Lab::new();
+    let q = lab.gives(Owner::Ldp, Fec::Prefix(net(Q)), swap());
+    let p = lab.segment(P, 7, swap());
+    assert_eq!(lab.tables().generic(&net(P), q), Some(p));
+}
+
+/// RFC 8029 4.4.1: a label by hand stands for what the table behind it has, and the implicit null for what the global one has.
+#[test]
+fn a_label_that_is_no_prefixs_is_right_for_what_it_leads_to() {
+    let mut lab = Lab::new();
+    let (into_blue, global, last, on) = (label(700), label(701), label(702), label(703));
+    lab.entry(into_blue, LabelAction::PopLookup(BLUE));
+    lab.entry(global, LabelAction::PopLookup(VrfId::GLOBAL));
+    lab.entry(last, LabelAction::PopLast);
+    lab.entry(on, swap());
+    lab.route(BLUE, P);
+    lab.route(VrfId::GLOBAL, Q);
+    let null = Label::IMPLICIT_NULL;
+    let all = [into_blue, global, last, on, null, label(704)];
+    let right = |p| all.map(|given| lab.tables().generic(&net(p), given).is_some());
+    assert_eq!(right(P), [true, false, false, true, false, false]);
+    assert_eq!(right(Q), [false, true, true, true, true, false]);
+    // A part of what a route covers, and more than that.
+    assert_eq!(right("10.8.1.0/24"), right(P));
+    assert_eq!(right("10.9.0.0/24"), right(Q));
+    let none = [false, false, false, true, false, false];
+    assert_eq!((right("10.8.0.0/15"), right("10.9.0.0/15")), (none, none));
+}
+
+/// What a route asks for that is not in use leads nowhere.
+#[test]
+fn a_route_that_carries_nothing_leads_nowhere() {
+    let mut lab = Lab::new();
+    let address = [192, 0, 2, 1].into();
+    let nowhere = PathsSpec::single_in(BLUE, Hop::Via { address, dev: None });
+    lab.rib.set_static(BLUE, net(P), Some(nowhere));
+    let address = [192, 0, 2, 1].into();
+    let nowhere = PathsSpec::single(Hop::Via { address, dev: None });
+    lab.rib.set_static(VrfId::GLOBAL, net(P), Some(nowhere));
+    lab.rib.drain(&mut lab.sink, usize::MAX);
+    lab.entry(label(700), LabelAction::PopLookup(BLUE));
+    assert_eq!(lab.tables().generic(&net(P), label(700)), None);
+    assert_eq!(lab.blue(P, label(700)), None);
+    assert_eq!(lab.bgp(P, Label::IMPLICIT_NULL), None);
+}
+
+#[test]
+fn each_null_is_told_for_what_ends_here() {
+    let mut lab = Lab::new();
+    for p in [Q, "2001:db8::/32"] {
+        lab.route(VrfId::GLOBAL, p);
+        for null in [0, 2, 3].map(label) {
+            assert_eq!(lab.bgp(p, null), Some(null), "{p}");
+        }
+        assert_eq!(lab.bgp(p, label(999)), Some(Label::IMPLICIT_NULL), "{p}");
+    }
+}

@@ -265,3 +265,278 @@ fn a_backup_carries_while_the_label_is_lost() {
         "LDP's own"
     );
 }
+
+fn forward(p: PathSpec, ttl: TtlMode) -> LabelSpec {
+    let action = LabelAction::Forward(paths(&[p]).unwrap());
+    LabelSpec { action, ttl }
+}
+
+/// One that leaves goes where it is told to, until it is ended, set again, or the table is gone that it leads into.
+#[test]
+fn labels_leave() {
+    let (mut r, mut m) = two();
+    let label = |n| Label::new(n).unwrap();
+    let (a, b, unknown) = (label(100), label(101), label(102));
+    let on = forward(via("10.0.1.2", &[200]), TtlMode::Uniform);
+    let other = forward(via("10.0.2.2", &[201]), TtlMode::Uniform);
+    let pops = |vrf| LabelSpec {
+        action: LabelAction::PopLookup(vrf),
+        ttl: TtlMode::Uniform,
+    };
+    r.set_label(a, Some(on.clone()));
+    r.set_label(b, Some(pops(VrfId(7))));
+    // Without an entry there is nothing to leave.
+    r.leave_label(unknown);
+    assert!(!r.is_leaving(unknown) && !r.set_leaving(unknown, &on));
+    // One that stays does not end, nor go another way.
+    r.end_leaving(a);
+    assert!(!r.set_leaving(a, &other));
+    settle(&mut r, &mut m);
+    assert_eq!(r.label(a).map(|v| v.spec), Some(on));
+    r.leave_label(a);
+    r.leave_label(b);
+    assert!(r.set_leaving(a, &other) && r.is_leaving(a));
+    // What goes on does not lead into a table.
+    r.end_leaving_into(|vrf| vrf == VrfId(7));
+    assert!(r.is_leaving(a) && r.is_leaving(b));
+    r.end_leaving_into(|_| false);
+    settle(&mut r, &mut m);
+    assert_eq!((r.is_leaving(a), r.is_leaving(b)), (true, false));
+    assert_eq!(m.labels.keys().collect::<Vec<_>>(), [&a]);
+    // Set again it stays.
+    r.set_label(a, Some(other));
+    r.end_leaving(a);
+    assert!(r.label(a).is_some() && !r.is_leaving(a));
+    r.leave_label(a);
+    r.end_leaving(a);
+    settle(&mut r, &mut m);
+    assert!(m.labels.is_empty() && r.sizes().labels == 0);
+}
+
+/// What a label becomes in the forwarding tables, and that nothing is kept of one that was never there.
+#[test]
+fn labels_are_written_as_they_are_asked_for() {
+    let (mut r, mut m) = two();
+    let label = |n| Label::new(n).unwrap();
+    let spec = |action| LabelSpec {
+        action,
+        ttl: TtlMode::Pipe,
+    };
+    r.set_label(label(100), Some(spec(LabelAction::PopLast)));
+    r.set_label(
+        label(101),
+        Some(forward(via("10.0.1.2", &[]), TtlMode::Pipe)),
+    );
+    r.set_label(label(102), None);
+    r.set_label(label(103), Some(spec(LabelAction::PopLast)));
+    r.set_label(label(103), None);
+    assert!(!r.label(label(101)).unwrap().installed);
+    settle(&mut r, &mut m);
+    assert!(r.label(label(101)).unwrap().installed);
+    assert_eq!(m.labels[&label(100)], OutLabel::PopLast(TtlMode::Pipe));
+    assert!(matches!(
+        m.labels[&label(101)],
+        OutLabel::Forward(_, TtlMode::Pipe)
+    ));
+    assert_eq!((m.labels.len(), r.sizes().labels), (2, 2));
+    // Another by the same paths, which are there: it is not, for a moment.
+    r.set_label(
+        label(104),
+        Some(forward(via("10.0.1.2", &[]), TtlMode::Pipe)),
+    );
+    assert!(!r.label(label(104)).unwrap().installed);
+    r.set_label(label(104), None);
+    settle(&mut r, &mut m);
+    // Its paths carry nothing: it stays, and says so.
+    r.set_up(IfaceId(1), false);
+    settle(&mut r, &mut m);
+    assert!(!r.label(label(101)).unwrap().installed);
+    assert_eq!(m.labels.len(), 2);
+}
+
+/// There is no room for the group of a label: it comes once there is, though the label has not changed since.
+#[test]
+fn a_label_comes_with_its_group() {
+    let (mut r, mut m) = two();
+    let label = Label::new(100).unwrap();
+    m.room = Some((m.groups.len(), 100));
+    r.set_label(
+        label,
+        Some(forward(via("10.0.1.2", &[200]), TtlMode::Uniform)),
+    );
+    settle(&mut r, &mut m);
+    assert!(m.labels.is_empty());
+    // Another TTL mode at its end changes no path.
+    r.set_label(label, Some(forward(via("10.0.1.2", &[200]), TtlMode::Pipe)));
+    settle(&mut r, &mut m);
+    m.room = None;
+    r.retry();
+    settle(&mut r, &mut m);
+    assert!(matches!(
+        m.labels[&label],
+        OutLabel::Forward(_, TtlMode::Pipe)
+    ));
+}
+
+/// Routes by a next hop are there before BGP asks about it; of more than one standing by, the first does.
+#[test]
+fn a_next_hop_is_told_whoever_had_it_before() {
+    let (mut r, mut m) = two();
+    let plain = FollowedHop {
+        labeled: false,
+        ..hop("10.0.1.2")
+    };
+    let set = r.bgp_paths(&[plain]);
+    r.set_bgp(net("203.0.113.0/24"), Some((Source::Ibgp, set)));
+    settle(&mut r, &mut m);
+    r.follow(plain);
+    settle(&mut r, &mut m);
+    assert_eq!(r.take_followed(), [(plain, Some(0))].into());
+    // Followed, it has a set of its own; with another behind it, that is another set.
+    let behind = FollowedHop {
+        labeled: false,
+        ..hop("10.0.2.2")
+    };
+    assert_eq!(r.bgp_paths(&[plain]), set);
+    let both = r.bgp_paths_backed(&[plain], Some(behind));
+    assert_ne!(both, set);
+    r.set_bgp(net("203.0.113.0/24"), Some((Source::Ibgp, both)));
+    settle(&mut r, &mut m);
+    let want = ["10.0.1.2 on 1", "backup 10.0.2.2 on 2"];
+    assert_eq!(m.via("203.0.113.0/24"), want);
+    let one = |a: &str, backup| LabeledHop {
+        hop: hop(a),
+        labels: stack(&[500]),
+        backup,
+    };
+    let all = [
+        one("10.0.1.2", false),
+        one("10.0.2.2", true),
+        one("10.0.2.3", true),
+    ];
+    let spec = r.labeled_paths(&all, TtlMode::Uniform);
+    assert_eq!(spec.paths.len(), 2);
+}
+
+/// The look-up is that of the packet: its neighbour's own entry is not a route, and what is not in use carries none.
+#[test]
+fn a_look_up_finds_the_route_that_is_in_use() {
+    let (mut r, mut m) = two();
+    let (near, pe) = (ip("10.0.1.2"), "192.0.2.9/32");
+    r.neighbor(IfaceId(1), near, mac(1));
+    // The better route has nowhere to go.
+    r.set_static(VrfId::GLOBAL, net(pe), paths(&[via("172.16.0.1", &[])]));
+    let ldp = labeled(&r, "10.0.2.2", &[40]);
+    r.set_labeled(net(pe), Some((Source::LabeledIbgp, &ldp)));
+    r.set_static(
+        VrfId::GLOBAL,
+        net("192.0.2.0/24"),
+        paths(&[via("10.0.1.2", &[30])]),
+    );
+    settle(&mut r, &mut m);
+    let lookup = |r: &Rib, a: &str| r.lookup(VrfId::GLOBAL, ip(a)).map(|v| (v.prefix, v.source));
+    let lsp = |r: &Rib, a: &str| r.lookup_labeled(ip(a)).map(|v| (v.prefix, v.source));
+    let link = (net("10.0.1.0/24"), Source::Connected);
+    assert_eq!(lookup(&r, "10.0.1.2"), Some(link));
+    assert_eq!(lsp(&r, "10.0.1.2"), Some(link));
+    assert_eq!(
+        lookup(&r, "192.0.2.9"),
+        Some((net(pe), Source::LabeledIbgp))
+    );
+    assert_eq!(lsp(&r, "192.0.2.9"), Some((net(pe), Source::LabeledIbgp)));
+    assert_eq!(r.egress(VrfId::GLOBAL, ip("192.0.2.9")), Some(IfaceId(2)));
+    // A shorter prefix with a label is not the way to where a longer one leads without; nor is there none.
+    r.set_labeled(net(pe), None);
+    r.set_static(VrfId::GLOBAL, net(pe), paths(&[via("10.0.2.2", &[])]));
+    settle(&mut r, &mut m);
+    assert_eq!(lsp(&r, "192.0.2.9"), Some((net(pe), Source::Static)));
+    assert_eq!(
+        lsp(&r, "192.0.2.8"),
+        Some((net("192.0.2.0/24"), Source::Static))
+    );
+    assert_eq!(lsp(&r, "198.51.100.1"), None);
+    // The link goes, and the entry is not written yet: what carries something is the shorter one.
+    r.set_up(IfaceId(2), false);
+    while !r.sets.dirty.is_empty() {
+        r.drain(&mut m, 1);
+    }
+    assert!(m.prefixes.contains_key(&net(pe)));
+    assert_eq!(r.egress(VrfId::GLOBAL, ip("192.0.2.9")), Some(IfaceId(1)));
+}
+
+/// Whatever else is wrong with the routes to a next hop: what its packets lack is a label.
+#[test]
+fn the_label_is_what_lacks() {
+    let (mut r, mut m) = two();
+    let pe = "192.0.2.9/32";
+    let mixed = paths(&[via("172.16.0.1", &[]), via("10.0.1.2", &[])]);
+    r.set_static(VrfId::GLOBAL, net(pe), mixed);
+    settle(&mut r, &mut m);
+    let lacks = Problem::NoLabel(ip("192.0.2.9"));
+    assert_eq!(problem(&r, "192.0.2.9"), Some(lacks));
+}
+
+/// Two ways that are one on the wire: that labels get there is said by either.
+#[test]
+fn one_way_with_a_label_of_two_that_are_alike_is_enough() {
+    for order in [[&[][..], &[3]], [&[3], &[]]] {
+        let (mut r, mut m) = two();
+        let ways = order.map(|labels| via("10.0.1.2", labels));
+        r.set_static(VrfId::GLOBAL, net("192.0.2.9/32"), paths(&ways));
+        settle(&mut r, &mut m);
+        assert_eq!(problem(&r, "192.0.2.9"), None);
+    }
+}
+
+/// What BGP has set and a full table has refused comes once there is room.
+#[test]
+fn routes_of_bgp_that_were_refused_come_later() {
+    let (mut r, mut m) = two();
+    m.room = Some((100, m.prefixes.len() + 2));
+    let set = r.bgp_paths(&[hop("10.0.1.2")]);
+    let all: Vec<IpNet> = (0..4).map(|n| net(&format!("20.{n}.0.0/16"))).collect();
+    for p in &all {
+        r.set_bgp(*p, Some((Source::Ibgp, set)));
+    }
+    while r.is_dirty() {
+        r.drain(&mut m, 100);
+    }
+    let there = |m: &Mirror| all.iter().filter(|p| m.prefixes.contains_key(p)).count();
+    assert_eq!(there(&m), 2);
+    m.room = None;
+    r.retry();
+    settle(&mut r, &mut m);
+    assert_eq!(there(&m), 4);
+}
+
+/// BGP may set the same route several times before it is looked at, and a drain may end between.
+#[test]
+fn a_route_that_is_set_twice_is_there() {
+    for budget in [1, 2, 100] {
+        let (mut r, mut m) = two();
+        let set = r.bgp_paths(&[hop("10.0.1.2")]);
+        let p = net("20.0.0.0/16");
+        for _ in 0..2 {
+            r.set_bgp(p, Some((Source::Ibgp, set)));
+        }
+        while r.drain(&mut m, budget).more {}
+        assert!(m.prefixes.contains_key(&p), "{budget}");
+    }
+}
+
+/// Two ways to one neighbour with one label differ, as one has an entropy label and the other has not.
+#[test]
+fn ways_with_and_without_an_entropy_label_are_two() {
+    let (mut r, mut m) = two();
+    let pe = net("192.0.2.9/32");
+    let with = PathSpec {
+        entropy: true,
+        ..via("10.0.1.2", &[17])
+    };
+    r.set_static(VrfId::GLOBAL, pe, paths(&[with, via("10.0.1.2", &[17])]));
+    settle(&mut r, &mut m);
+    let group = &m.groups[&m.prefixes[&pe]];
+    let mut below: Vec<u8> = group.iter().map(|p| p.entropy).collect();
+    below.sort_unstable();
+    assert_eq!(below, [0, 1]);
+}

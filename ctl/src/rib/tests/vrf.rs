@@ -338,3 +338,114 @@ fn a_next_hop_is_on_a_link_of_its_table_or_not() {
     r.set_up(IfaceId(1), false);
     assert_eq!(r.link_of(hop(RED, near)), None);
 }
+
+/// A next hop of BGP's that a CE told is sought where the CE is, however many tables have such a subnet.
+#[test]
+fn next_hops_of_bgp_are_sought_in_their_own_table() {
+    let (mut r, mut m) = three();
+    let (p, inner) = (net("20.0.0.0/8"), net("30.0.0.0/8"));
+    for vrf in [RED, BLUE] {
+        let hop = |a: &str| FollowedHop {
+            address: ip(a),
+            dev: None,
+            vrf,
+            labeled: false,
+        };
+        let set = r.bgp_paths(&[hop("10.0.1.2")]);
+        r.set_bgp_in(vrf, p, Some((Source::Ebgp, set)));
+        let set = r.bgp_paths(&[hop("20.0.0.1")]);
+        r.set_bgp_in(vrf, inner, Some((Source::Ebgp, set)));
+        r.follow(hop("10.0.1.2"));
+        r.follow(hop("20.0.0.1"));
+    }
+    settle(&mut r, &mut m);
+    for p in ["20.0.0.0/8", "30.0.0.0/8"] {
+        assert_eq!(at(&m, RED, p), ["10.0.1.2 on 1"]);
+        assert_eq!(at(&m, BLUE, p), ["10.0.1.2 on 2"]);
+    }
+    // On the link, and one route above it.
+    let told: Vec<_> = r.take_followed().into_values().collect();
+    assert_eq!(told, [Some(0), Some(0), Some(1), Some(1)]);
+    let hop = |vrf| FollowedHop {
+        address: ip("10.0.1.2"),
+        dev: None,
+        vrf,
+        labeled: true,
+    };
+    assert!(r.is_on_link(hop(RED)) && !r.is_on_link(hop(VrfId::GLOBAL)));
+    // The same prefix twice on the way, in two tables, is no circle.
+    r.set_static(RED, net("40.0.0.0/8"), paths(&[via_in(BLUE, "10.0.1.7")]));
+    r.set_static(RED, net("50.0.0.0/8"), paths(&[via_in(BLUE, "20.0.0.1")]));
+    r.set_static(VrfId::GLOBAL, p, paths(&[via_in(RED, "50.0.0.1")]));
+    let spec = paths(&[via("20.0.0.1", &[])]);
+    r.set_static(VrfId::GLOBAL, net("60.0.0.0/8"), spec);
+    settle(&mut r, &mut m);
+    assert_eq!(at(&m, RED, "40.0.0.0/8"), ["10.0.1.7 on 2"]);
+    assert_eq!(m.via("60.0.0.0/8"), ["10.0.1.2 on 2"]);
+}
+
+/// What another table has of its own is connected or static: not an address, nor what BGP has told.
+#[test]
+fn what_a_leak_stands_on_is_connected_or_static() {
+    let (mut r, mut m) = three();
+    let set = r.discard();
+    r.set_bgp_in(RED, net("40.0.0.0/8"), Some((Source::Ibgp, set)));
+    r.set_static(RED, net("50.0.0.0/8"), paths(&[via_in(RED, "10.0.1.2")]));
+    settle(&mut r, &mut m);
+    let hop = |r: &Rib, p: &str| r.own_paths(RED, &net(p)).map(|s| s.paths[0].hop);
+    assert_eq!(hop(&r, "10.0.1.0/24"), Some(Hop::Dev(IfaceId(1))));
+    assert!(matches!(hop(&r, "50.0.0.0/8"), Some(Hop::Via { .. })));
+    assert_eq!(hop(&r, "10.0.1.1/32"), None);
+    assert_eq!(hop(&r, "40.0.0.0/8"), None);
+    assert_eq!(hop(&r, "60.0.0.0/8"), None);
+}
+
+/// Two routes of a table lead to one link of another: its neighbours stay until both have gone, and none comes after.
+#[test]
+fn a_shared_link_is_counted() {
+    let (mut r, mut m) = three();
+    let (dev, subnet) = (IfaceId(1), net("10.0.1.0/24"));
+    let set = r.paths(&PathsSpec::single(Hop::Dev(dev)));
+    r.set_bgp(subnet, Some((Source::Ibgp, set)));
+    // That of blue is another's, before and after.
+    r.neighbor(IfaceId(2), ip("10.0.1.7"), mac(7));
+    r.neighbor(dev, ip("10.0.1.2"), mac(2));
+    r.share_link(dev, VrfId::GLOBAL);
+    r.share_link(dev, VrfId::GLOBAL);
+    settle(&mut r, &mut m);
+    let routes = |r: &Rib, a: &str| {
+        let all = r.covering(VrfId::GLOBAL, ip(a));
+        all.filter(|v| v.source == Source::Neighbor).count()
+    };
+    assert_eq!((routes(&r, "10.0.1.2"), routes(&r, "10.0.1.7")), (1, 0));
+    r.unshare_link(dev, VrfId::GLOBAL);
+    settle(&mut r, &mut m);
+    assert_eq!(routes(&r, "10.0.1.2"), 1, "the other leads there still");
+    r.unshare_link(dev, VrfId::GLOBAL);
+    settle(&mut r, &mut m);
+    assert_eq!(routes(&r, "10.0.1.2"), 0);
+    r.neighbor(dev, ip("10.0.1.3"), mac(3));
+    settle(&mut r, &mut m);
+    assert_eq!(routes(&r, "10.0.1.3"), 0, "nobody leads there any more");
+    // The link comes into the table that shared it: its neighbours are that one's own.
+    r.share_link(dev, VrfId::GLOBAL);
+    r.set_bgp(subnet, None);
+    r.set_interface(dev, iface(1, true, &["10.0.1.1/24"]));
+    r.unshare_link(dev, VrfId::GLOBAL);
+    settle(&mut r, &mut m);
+    assert_eq!((routes(&r, "10.0.1.2"), routes(&r, "10.0.1.3")), (1, 1));
+    assert_eq!(m.via("10.0.1.2/32"), ["10.0.1.2 on 1"]);
+}
+
+/// A neighbour goes with its link, and is nowhere where the link was.
+#[test]
+fn neighbours_move_with_their_interface() {
+    let (mut r, mut m) = three();
+    r.neighbor(IfaceId(1), ip("10.0.1.2"), mac(1));
+    settle(&mut r, &mut m);
+    r.set_interface(IfaceId(1), iface(1, true, &["10.0.1.1/24"]));
+    settle(&mut r, &mut m);
+    assert_eq!(m.via("10.0.1.2/32"), ["10.0.1.2 on 1"]);
+    let left = r.covering(RED, ip("10.0.1.2")).count();
+    assert_eq!((left, at(&m, RED, "10.0.1.2/32").len()), (0, 0));
+}
