@@ -325,6 +325,7 @@ fn rows() -> Vec<(u16, Vec<u8>, Option<Status>)> {
             Some(MalformedTlv),
         ),
         (0x0400, with(tlv(0x0103, &[1, 2])), Some(MalformedTlv)),
+        (0x0400, with(tlv(0xc206, &[1])), Some(MalformedTlv)),
         (0x0400, with(tlv(0x0104, &[1, 2, 3])), Some(MalformedTlv)),
         (0x0400, with(tlv(0x0600, &[1, 2, 3])), Some(MalformedTlv)),
         (
@@ -399,6 +400,24 @@ fn each_error_of_3_5_1_has_its_status() {
             }
         }
     }
+}
+
+/// RFC 6790 5.1.1: it is empty, and who does not know it passes it on. It is taken whatever its flags say.
+#[test]
+fn the_entropy_label_capability_is_ignorable_and_passed_on() {
+    let mapping = Mapping {
+        entropy: true,
+        ..Mapping::new("203.0.113.0/24".parse().unwrap(), Label::new(100).unwrap())
+    };
+    let mut octets = vec![];
+    mapping.emit(&mut octets);
+    let without = [fec(), generic(100)].concat();
+    assert_eq!(octets, [without.clone(), tlv(0xc206, &[])].concat());
+    for kind in [0x0206, 0x8206, 0x4206, 0xc206] {
+        let body = [without.clone(), tlv(kind, &[])].concat();
+        assert_eq!(Mapping::parse(&body), Ok(mapping.clone()), "{kind:04x}");
+    }
+    assert!(!Mapping::parse(&without).unwrap().entropy);
 }
 
 #[test]

@@ -110,3 +110,41 @@ fn what_the_next_one_says_of_entropy_labels_is_passed_on() {
     assert_eq!(pushed(&mut rig), [false]);
     assert!(!rig.said().contains(&capable("10.0.0.7/32", 100)));
 }
+
+/// Of several ways each pushes as who is next can, and the prefix is told as if none could unless all can.
+#[test]
+fn one_capable_way_of_several_is_not_enough() {
+    let p = "10.0.0.7/32";
+    let ways = [("192.0.2.2", true), ("192.0.3.9", false)];
+    // Whichever comes first.
+    for order in [[0, 1], [1, 0]] {
+        let mut rig = Rig::up(|_| {});
+        rig.s.set_entropy(true);
+        let hops = order.map(|n| NextHop {
+            addr: addr(ways[n].0),
+            iface: if ways[n].1 { LINK } else { OTHER },
+        });
+        rig.s.set_route(net(p), Some(Route::Via(hops.to_vec())));
+        rig.get(&[capable(p, 777)]);
+        rig.drain();
+        // The other neighbour has told no label.
+        let paths: Vec<Path> = (rig.installs().into_iter())
+            .filter_map(|i| match i {
+                Install::Ftn { paths, .. } => Some(paths),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        for path in &paths {
+            let can = path.next_hop.addr == addr("192.0.2.2");
+            assert_eq!(path.entropy, can, "{path:?}");
+        }
+        assert!(paths.iter().any(|p| p.entropy));
+        let said = rig.said();
+        assert!(said.contains(&map(p, 100)), "{said:?}");
+        assert!(!said.contains(&capable(p, 100)));
+        // It is the only way: now all can.
+        rig.route(p, Some("192.0.2.2"));
+        assert_eq!(rig.said(), [capable(p, 100)]);
+    }
+}
