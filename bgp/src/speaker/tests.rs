@@ -840,3 +840,35 @@ fn what_is_told_again_is_marked() {
     w.settle();
     assert_eq!(counts(&mut w), (4 * families, before.1 + 2));
 }
+
+/// Neighbours that are alike in all else share what is found out about a route, but not where a policy asks who they are.
+#[test]
+fn a_policy_may_tell_neighbours_apart() {
+    use crate::policy::{Action as Verdict, PolicySpec, RuleSpec, Word};
+    let mut rule = RuleSpec::default();
+    let third = Word::Text(address(3).to_string().into());
+    rule.matches.put("neighbor", &[third]).unwrap();
+    rule.action = Verdict::Reject;
+    let spec = PolicySpec {
+        rules: vec![rule],
+        default: true,
+    };
+    let all = [("but".to_owned(), spec)].into();
+    let all = Policies::compile(&all, &Sets::default(), &Policies::default()).unwrap();
+    let us = local(1, 100);
+    let to = [2u8, 3, 4].map(|n| {
+        let mut to = neighbor(&us, 100 * u32::from(n));
+        to.export = all.get("but").cloned();
+        (n, to)
+    });
+    let others = [2u8, 3, 4].map(|n| {
+        let us = local(n, 100 * u32::from(n));
+        let to = neighbor(&us, 100);
+        (n, config(us, [(1, to)]))
+    });
+    let mut w = World::new(std::iter::once((1, config(us, to))).chain(others));
+    w.originate(1, "203.0.113.0/24");
+    w.pass(Duration::from_secs(30));
+    let told = [2, 3, 4].map(|n| w.paths(n, "203.0.113.0/24").len());
+    assert_eq!(told, [1, 0, 1]);
+}

@@ -21,6 +21,10 @@ fn target(n: u8) -> ExtCommunity {
 /// A neighbour with VPN routes; `part`: and memberships.
 fn pe(us: u8, asn: u32, part: bool) -> Neighbor {
     let mut n = neighbor(&local(us, AS), asn);
+    if asn == AS {
+        // Within the AS none is needed; with one, what is asked for is looked up in another way.
+        (n.import, n.export) = (None, None);
+    }
     let families = [Family::Vpnv4, Family::RouteTarget];
     let families = families[..1 + usize::from(part)].iter();
     n.session.families = families.map(|f| FamilyConfig::new(*f)).collect();
@@ -268,6 +272,185 @@ fn what_is_asked_for_may_change_at_any_time() {
     step(&mut w, 1, false);
     w.settle();
     assert_eq!(from(&mut w, 2, 1), [] as [&str; 0]);
+}
+
+/// Adds a target to all routes.
+fn adds(n: u8) -> Arc<crate::policy::Policy> {
+    use crate::policy::{Policies, PolicySpec, RuleSpec, Sets, Word};
+    let mut rule = RuleSpec::default();
+    let text = format!("target:{AS}:{n}");
+    let key = "add-ext-community";
+    rule.set.put(key, &[Word::Text(text.into())]).unwrap();
+    rule.action = "accept".parse().unwrap();
+    let spec = PolicySpec {
+        rules: vec![rule],
+        default: true,
+    };
+    let all = [("adds".to_owned(), spec)].into();
+    let all = Policies::compile(&all, &Sets::default(), &Policies::default()).unwrap();
+    all.get("adds").unwrap().clone()
+}
+
+/// A policy may give a route the target that is asked for: it is asked again whenever that is another.
+#[test]
+fn what_a_policy_makes_of_targets_counts() {
+    let to = Neighbor {
+        export: Some(adds(9)),
+        ..client(1, true)
+    };
+    let hub = config(local(1, AS), [(2, to), (3, client(1, false))]);
+    let edges = [(2, true), (3, false)];
+    let edges = edges.map(|(n, part)| (n, config(local(n, AS), [(1, pe(n, AS, part))])));
+    let mut w = World::new(std::iter::once((1, hub)).chain(edges));
+    vrfs(&mut w, 3, &[], &[1]);
+    w.pass(Duration::from_secs(30));
+    for (asks, has) in [
+        (&[9][..], true),
+        (&[], false),
+        (&[8], false),
+        (&[8, 9], true),
+        (&[1], true),
+    ] {
+        vrfs(&mut w, 2, asks, &[]);
+        let want: &[&str] = if has { &["10.1.3.0/24"] } else { &[] };
+        assert_eq!(from(&mut w, 2, 1), want, "{asks:?}");
+    }
+}
+
+/// Each family of VPNs goes by the same memberships.
+#[test]
+fn routes_of_ipv6_go_to_who_asks_too() {
+    let with = |mut n: Neighbor| {
+        n.session.families = [Family::Vpnv6, Family::RouteTarget]
+            .map(FamilyConfig::new)
+            .into();
+        n
+    };
+    let hub = [2, 3].map(|n| (n, with(client(1, true))));
+    let hub = (1, config(local(1, AS), hub));
+    let edges = [2, 3].map(|n| (n, config(local(n, AS), [(1, with(pe(n, AS, true)))])));
+    let mut w = World::new(std::iter::once(hub).chain(edges));
+    vrfs(&mut w, 3, &[], &[1, 2]);
+    let now = w.now;
+    for n in [1, 2] {
+        let p = format!("2001:db8:{n}::/48").parse().unwrap();
+        let s = w.speakers.get_mut(&3).unwrap();
+        s.originate_in_vrf(VrfNo(n), p, Protocol::Static, None, now);
+    }
+    w.pass(Duration::from_secs(30));
+    let from = |w: &mut World| -> Vec<String> {
+        let now = w.now;
+        let s = w.speakers.get_mut(&2).unwrap();
+        let side = Side::Received(key(1));
+        let page = s.routes(Family::Vpnv6, &Wanted::All, &side, None, now);
+        page.unwrap()
+            .paths
+            .iter()
+            .map(|p| p.net.to_string())
+            .collect()
+    };
+    let both = ["2001:db8:1::/48", "2001:db8:2::/48"];
+    for (asks, want) in [
+        (&[1, 2][..], &both[..]),
+        (&[2], &both[1..]),
+        (&[1], &both[..1]),
+        (&[], &[]),
+    ] {
+        vrfs(&mut w, 2, asks, &[]);
+        assert_eq!(from(&mut w), want);
+    }
+}
+
+/// Who relays nothing asks for what its VRFs import, whoever else takes no part.
+#[test]
+fn an_edge_asks_for_its_own_alone() {
+    let mut other = client(2, false);
+    other.session.families = vec![FamilyConfig::new(Family::Ipv4Unicast)];
+    let mut back = neighbor(&local(4, AS), AS);
+    back.session.families.clone_from(&other.session.families);
+    let edge = [(1, pe(2, AS, true)), (3, pe(2, AS, false)), (4, other)];
+    let mut w = World::new([
+        (1, config(local(1, AS), [(2, pe(1, AS, true))])),
+        (2, config(local(2, AS), edge)),
+        (3, config(local(3, AS), [(2, pe(3, AS, false))])),
+        (4, config(local(4, AS), [(2, back)])),
+    ]);
+    vrfs(&mut w, 1, &[], &[5, 6]);
+    vrfs(&mut w, 2, &[5], &[]);
+    w.pass(Duration::from_secs(30));
+    assert_eq!(from(&mut w, 2, 1), ["10.5.1.0/24"]);
+}
+
+/// RFC 4684 6: who sends no End-of-RIB is waited for, but not for long.
+#[test]
+fn who_may_say_nothing_is_not_waited_for_long() {
+    let plain = |mut n: Neighbor| {
+        n.session.graceful = None;
+        n
+    };
+    let hub = config(local(1, AS), [(2, plain(client(1, true)))]);
+    let edge = config(local(2, AS), [(1, plain(pe(2, AS, true)))]);
+    let mut w = World::new([(1, hub), (2, edge)]);
+    w.pass(Duration::from_secs(30));
+    let id = w.speakers[&1].names[&key(2)];
+    let now = w.now;
+    let s = w.speakers.get_mut(&1).unwrap();
+    s.leave(id);
+    s.peers
+        .get_mut(&id)
+        .unwrap()
+        .ended
+        .remove(Family::RouteTarget);
+    s.join(id, now);
+    assert_eq!(s.peers[&id].vpns_at, Some(now + HASTE));
+}
+
+/// Several neighbours ask for something else at once: there is more to do until all of them have been looked after.
+#[test]
+fn there_is_more_as_long_as_anybody_waits() {
+    let mut w = star(2, 1);
+    vrfs(&mut w, 4, &[], &[1]);
+    w.pass(Duration::from_secs(30));
+    let ids = [2, 3].map(|n| w.speakers[&1].names[&key(n)]);
+    let now = w.now;
+    let s = w.speakers.get_mut(&1).unwrap();
+    for id in ids {
+        let mut octets = [0; 12];
+        octets[4..].copy_from_slice(&target(1).0);
+        s.core
+            .asked
+            .note(id, RouteTarget { octets, bits: 96 }, true);
+    }
+    while s.work_memberships(1000, now) {}
+    assert!(Vpn4::side(&mut s.core.sides).marks.is_empty());
+    w.settle();
+    assert_eq!((from(&mut w, 2, 1).len(), from(&mut w, 3, 1).len()), (1, 1));
+}
+
+/// Nothing is left of what was asked for once.
+#[test]
+fn own_memberships_leave_nothing_behind() {
+    let mut w = star(1, 0);
+    let is_empty = |w: &World| w.speakers[&2].core.rib.common.store.is_empty();
+    w.pass(Duration::from_secs(30));
+    assert!(is_empty(&w));
+    vrfs(&mut w, 2, &[1, 2], &[]);
+    assert!(!is_empty(&w));
+    vrfs(&mut w, 2, &[], &[]);
+    w.pass(Duration::from_secs(30));
+    assert!(is_empty(&w));
+}
+
+/// A community that begins like a target, and is none, is asked for by nobody.
+#[test]
+fn only_targets_are_asked_for() {
+    let site = ExtCommunity([0, 3, 0xfc, 0, 0, 0, 0, 1]);
+    let mut octets = [0; 12];
+    octets[4..].copy_from_slice(&site.0);
+    let filter = Filter::of(&[RouteTarget { octets, bits: 96 }]);
+    let mut buf = AttrBuf::new();
+    crate::speaker::vpn::set_targets(&mut buf, &[site]);
+    assert!(!filter.wants(buf.view()));
 }
 
 /// Origin AS and target of small numbers, so that beginnings meet.

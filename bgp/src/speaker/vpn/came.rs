@@ -77,3 +77,38 @@ impl Numbers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Numbers {
+        /// Nobody holds one.
+        pub(in crate::speaker::vpn) fn is_empty(&self) -> bool {
+            self.of.is_empty()
+        }
+    }
+
+    /// The lowest that are free are given again, so that they fit beside the count of paths.
+    #[test]
+    fn numbers_of_distinguishers_are_used_again() {
+        let rd = |n| Rd([0, 0, 0xfc, 0, 0, 0, 0, n]);
+        let mut all = Numbers::default();
+        assert_eq!((all.hold(rd(1)), all.hold(rd(2))), (1, 2));
+        assert_eq!(all.hold(rd(1)), 1, "one holder more");
+        all.release(rd(1));
+        assert_eq!((all.rd(1), all.rd(2)), (Some(rd(1)), Some(rd(2))));
+        all.release(rd(1));
+        assert_eq!(all.rd(1), None);
+        assert_eq!(all.hold(rd(2)), 2, "and it takes none");
+        assert_eq!(all.hold(rd(3)), 1);
+        assert_eq!((all.hold(rd(4)), all.rd(1)), (3, Some(rd(3))));
+        for n in [2, 2, 3, 4] {
+            all.release(rd(n));
+        }
+        assert!(all.is_empty());
+        let mut again: Vec<u32> = (5..8).map(|n| all.hold(rd(n))).collect();
+        again.sort_unstable();
+        assert_eq!(again, [1, 2, 3]);
+    }
+}

@@ -850,6 +850,7 @@ proptest! {
         }
         b.settle();
         prop_assert!(b.heard.0.is_empty() && b.heard.2.is_empty());
+        prop_assert!(b.s.core.vpns.rds.is_empty(), "a number is left");
         prop_assert!(b.s.core.rib.common.store.is_empty(), "a count is left");
     }
 }

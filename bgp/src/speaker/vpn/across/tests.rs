@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::super::Policies;
 use super::*;
-use crate::attrs::{Community, Origin, SegmentKind, code, flag};
+use crate::attrs::{Community, ExtCommunity, Origin, SegmentKind, code, flag};
 use crate::policy::{Action, NumSet, Policies as Compiled, PolicySpec, Protocol, RuleSpec, Sets};
 use crate::rib::{Backups, Fate, HopEvent, Options, PeerInfo, Step, Vrf4};
 use crate::rpki::{CacheId, Changes, Vrp};
@@ -501,6 +501,50 @@ fn neighbours_are_told() {
     assert_eq!(fib(&w, 4, "203.0.113.0/24"), pe, "the CE is in the VRF");
     assert_eq!(w.paths(1, "198.51.100.0/24"), ["200 300"]);
     assert_eq!(fib(&w, 1, "198.51.100.0/24"), pe);
+    // Of each route in the other table it is known who it is from.
+    let from = |w: &mut World, vrf, p: &str| {
+        let (wanted, now) = (Wanted::Exactly(p.parse().unwrap()), w.now);
+        let s = w.speakers.get_mut(&2).unwrap();
+        let page = s.routes_in(
+            VrfNo(vrf),
+            Family::Ipv4Unicast,
+            &wanted,
+            &Side::Table,
+            None,
+            now,
+        );
+        page.unwrap().paths.remove(0).address
+    };
+    let neighbor = |n: u8| Some(IpAddr::from(address(n)));
+    assert_eq!(from(&mut w, 0, "203.0.113.0/24"), neighbor(1));
+    assert_eq!(from(&mut w, 1, "198.51.100.0/24"), neighbor(3));
+    // So its MED is the CE's, and not for another AS.
+    let now = w.now;
+    let (s, wanted) = (w.speakers.get_mut(&3).unwrap(), "203.0.113.0/24");
+    let wanted = Wanted::Exactly(wanted.parse().unwrap());
+    let page = s.routes(Family::Ipv4Unicast, &wanted, &Side::Table, None, now);
+    assert_eq!(page.unwrap().paths[0].attrs.view().med(), None);
+    // Policies see that, too.
+    for (not, both) in [(1, false), (3, false), (9, true)] {
+        let mut rule = RuleSpec::default();
+        let word = crate::policy::Word::Text(address(not).to_string().into());
+        rule.matches.put("neighbor", &[word]).unwrap();
+        rule.action = Action::Reject;
+        let spec = PolicySpec {
+            rules: vec![rule],
+            default: true,
+        };
+        let but = Some(compiled("but", spec));
+        let mut one = vrf(1, 0, 0);
+        (one.global.import, one.global.export) = (but.clone(), but);
+        w.speakers.get_mut(&2).unwrap().set_vrfs(vec![one]);
+        w.pass(Duration::from_secs(1));
+        let out = w.paths(3, "203.0.113.0/24").len() == 1;
+        let into = w.paths(1, "198.51.100.0/24").len() == 1;
+        assert_eq!((out, into), (both || not != 1, both || not != 3));
+    }
+    w.speakers.get_mut(&2).unwrap().set_vrfs(vec![vrf(1, 1, 1)]);
+    w.pass(Duration::from_secs(1));
     // The session with the CE ends, then that with the upstream.
     w.cut.push((1, 2));
     w.break_wires(1, 2);
@@ -514,6 +558,212 @@ fn neighbours_are_told() {
     w.break_wires(3, 2);
     w.pass(Duration::from_secs(1));
     assert_eq!(w.paths(1, "198.51.100.0/24"), [] as [&str; 0]);
+}
+
+/// The same for what is there already when a table comes to take part, and when it is only then that something stands by.
+#[test]
+fn several_paths_come_into_who_begins_to_take_part() {
+    let options = Options {
+        paths_external: 2,
+        backups: Backups {
+            unicast: true,
+            vpn: true,
+            ..Backups::default()
+        },
+        ..Options::default()
+    };
+    let longer = Route { ases: 2, ..PLAIN };
+    for before in [false, true] {
+        let mut b = Bed::new(vec![vrf(1, 0, 0)], options);
+        let announce = |b: &mut Bed| {
+            for (n, second) in [(5, PLAIN), (6, longer)] {
+                // The second neighbour has the better one, where one is.
+                b.announce((G, 1, n), PLAIN);
+                b.announce((G, 0, n), second);
+                b.announce((1, 1, 10 + n), PLAIN);
+                b.announce((1, 0, 10 + n), second);
+            }
+        };
+        let begin = |b: &mut Bed| b.s.set_vrfs(vec![vrf(1, 1, 1)]);
+        match before {
+            true => announce(&mut b),
+            false => begin(&mut b),
+        }
+        b.settle();
+        match before {
+            true => begin(&mut b),
+            false => announce(&mut b),
+        }
+        b.settle();
+        let hops = |b: &mut Bed, table, n| -> Vec<_> {
+            let all = b.paths(table, n);
+            let hop = |p: &crate::speaker::PathView| p.attrs.next_hop.map(NextHop::address);
+            all.iter().map(|p| (hop(p), p.fate)).collect()
+        };
+        for (from, to, n) in [(G, 1, 5), (1, G, 15)] {
+            let both = [(0, Fate::Best), (1, Fate::Multipath)];
+            let both = both.map(|(k, fate)| (Some(hop(from, k)), Some(fate)));
+            assert_eq!(hops(&mut b, to, n), both, "{before} {n}");
+            let (best, standby) = b.heard.0[&(to, net(n + 1))];
+            let way = |k| (Some(hop(from, k)), from);
+            assert_eq!((best, standby), (way(1), Some(way(0))), "{before} {n}");
+        }
+    }
+}
+
+/// Nothing stands by in a table into which that for which it does has not come.
+#[test]
+fn what_stands_by_for_nothing_stays() {
+    let options = Options {
+        backups: Backups {
+            unicast: true,
+            vpn: true,
+            ..Backups::default()
+        },
+        ..Options::default()
+    };
+    let mut b = Bed::new(vec![vrf(1, 2, 2)], options);
+    let private = Route {
+        private: true,
+        ..PLAIN
+    };
+    for (from, n) in [(G, 5), (1, 6)] {
+        b.announce((from, 0, n), private);
+        b.announce((from, 1, n), Route { ases: 2, ..PLAIN });
+    }
+    b.settle();
+    assert_eq!((b.way(1, 5), b.way(G, 6)), (None, None));
+}
+
+/// A path that goes across is known by who it is from, and behind those that were better.
+#[test]
+fn what_goes_across_is_told_apart() {
+    let mut b = Bed::new(vec![], Options::default());
+    b.announce((G, 0, 5), PLAIN);
+    let key = V4::from_net(net(5)).unwrap();
+    let path = b.s.core.rib.v4.get(key).unwrap().paths.into_iter().next();
+    let of = |peer| Path {
+        peer,
+        ..path.unwrap()
+    };
+    let (low, high, last) = (PeerId(1000), PeerId(2000), PeerId(u16::MAX));
+    let across = |n, peer, table: u16, standby| Path {
+        path_id: path_id(n, &of(peer), VrfNo(table), standby),
+        ..of(ACROSS)
+    };
+    assert!(across(0, high, 0, false).path_id < across(1, low, 0, false).path_id);
+    assert!(across(0, last, 0, true).path_id < across(1, low, 0, true).path_id);
+    for standby in [false, true] {
+        for n in [0, BESIDE - 1] {
+            for peer in [low, high, last] {
+                let one = across(n, peer, 3, standby);
+                assert_eq!(origin(&one), peer);
+                assert_eq!(one.path_id & 1 == 1, standby);
+            }
+            // The router's own: of each table another.
+            let [a, b] = [1, u16::MAX].map(|table| across(n, OWN, table, standby));
+            assert_eq!((origin(&a), origin(&b)), (OWN, OWN));
+            assert_ne!(a.path_id, b.path_id);
+        }
+    }
+    assert_eq!(origin(&of(low)), low);
+    // What the session would do, and what a policy says.
+    use NextHopChoice::{Default, Given, Own, Unchanged};
+    let leaked = across(0, low, 3, false);
+    for (choice, want) in [(Default, Own), (Unchanged, Own), (Own, Own), (Given, Given)] {
+        assert_eq!(super::hop(&leaked, choice), want);
+        assert_eq!(super::hop(&of(low), choice), choice);
+    }
+}
+
+/// Targets are between edges of VPNs, and what came from one goes no farther.
+#[test]
+fn what_is_of_a_vpn_does_not_leak() {
+    let target = ExtCommunity([0, 2, 0xfc, 0, 0, 0, 0, 1]);
+    let site = ExtCommunity([0, 3, 0xfc, 0, 0, 0, 0, 1]);
+    let mut one = vrf(1, 1, 1);
+    one.import = vec![target];
+    let mut b = Bed::new(vec![one], Options::default());
+    let mut buf = AttrBuf::new();
+    buf.set_origin(Origin::Igp);
+    buf.set_as_path([(SegmentKind::Sequence, &[Asn(1)][..])]);
+    buf.next_hop = Some(NextHop::V4([10, 200, 0, 0].into()));
+    set_targets(&mut buf, &[target, site]);
+    let rib = &mut b.s.core.rib;
+    let common = &mut rib.common;
+    let announce = |id| Announce {
+        peer: slot(G, 0),
+        path_id: 0,
+        pre: id,
+        post: Some(id),
+        now: 0,
+    };
+    let plain = common.store.intern(buf.view());
+    rib.v4
+        .announce(common, V4::from_net(net(5)).unwrap(), announce(plain));
+    buf.set_labels(&[Label::new(100).unwrap()]);
+    let labeled = common.store.intern(buf.view());
+    let rd = crate::types::Rd([0, 0, 0xfc, 0, 0, 0, 0, 9]);
+    let key = crate::rib::Vpn4::of(rd, net(6)).unwrap();
+    rib.vpn4.announce(common, key, announce(labeled));
+    b.settle();
+    assert!(b.way(1, 6).is_some() && b.way(G, 6).is_none());
+    let leaked = b.paths(1, 5).remove(0);
+    let left: Vec<_> = leaked.attrs.view().ext_communities().collect();
+    assert_eq!((leaked.leaked_from, left), (Some(VrfNo(0)), vec![site]));
+}
+
+/// As [`the_rpki_is_asked`], of what comes in.
+#[test]
+fn the_rpki_is_asked_about_what_comes_in() {
+    let mut strict = vrf(1, 0, 0);
+    strict.global.import = Some(policy("reject-invalid"));
+    let mut b = Bed::new(vec![strict], Options::default());
+    b.announce((G, 0, 5), PLAIN);
+    b.settle();
+    assert!(b.way(1, 5).is_some());
+    let cache = CacheId::new(0).unwrap();
+    for (asn, has) in [(999, false), (1, true)] {
+        let vrp = Vrp {
+            prefix: net(5),
+            max_len: 16,
+            asn: Asn(asn),
+        };
+        let mut changes = Changes::default();
+        b.s.roas().announce(cache, &vrp, &mut changes);
+        b.s.validate_changes(&changes);
+        b.settle();
+        assert_eq!(b.way(1, 5).is_some(), has, "AS {asn}");
+    }
+}
+
+/// A large table, and one of the other family beside it, come in pieces, and go to the last.
+#[test]
+fn tables_of_both_families_come_and_go_whole() {
+    const N: u32 = 2000;
+    let mut b = Bed::new(vec![vrf(1, 0, 0)], Options::default());
+    let now = b.now;
+    for n in 0..N {
+        let p = ipnet::Ipv4Net::new_assert((n << 8).into(), 24).into();
+        b.s.originate(p, Protocol::Static, 0, None, now);
+    }
+    for p in ["2001:db8:1::/48", "2001:db8:2::/48"] {
+        b.s.originate(p.parse().unwrap(), Protocol::Static, 0, None, now);
+    }
+    let come = |b: &Bed| {
+        let all = b.heard.0.keys().filter(|k| k.0 == 1);
+        let (four, six): (Vec<&(u8, IpNet)>, Vec<_>) = all.partition(|k| k.1.addr().is_ipv4());
+        (four.len() as u32, six.len())
+    };
+    while b.s.work(10_000, &mut b.heard, now) {}
+    for _ in 0..2 {
+        b.s.set_vrfs(vec![vrf(1, 1, 0)]);
+        while b.s.work(10_000, &mut b.heard, now) {}
+        assert_eq!(come(&b), (N, 2));
+        b.s.set_vrfs(vec![vrf(1, 0, 0)]);
+        while b.s.work(10_000, &mut b.heard, now) {}
+        assert_eq!(come(&b), (0, 0));
+    }
 }
 
 /// What neighbours have said, by table, neighbour and prefix.
