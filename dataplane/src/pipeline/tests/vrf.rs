@@ -215,6 +215,8 @@ fn the_label_of_a_vrf_is_the_last() {
     rig.swap(702, Path::to(Target::Local(LAN)), TtlMode::Uniform);
     let seen = rig.one(2, &from_core(&[(702, 0, 9), (300, 0, 9)], &ip));
     assert_eq!(seen.only_dropped(), Drop::VrfLabelNotLast);
+    let sent = rig.one(2, &from_core(&[(702, 0, 9)], &ip)).only_sent();
+    assert_eq!(sent.frame, eth(HOST_MAC, LAN_MAC, IPV4, &ttl4(&ip, 8)));
 }
 
 /// A label for one CE: the packet goes there whatever the VRF has for its destination, and is one of the VRF's all the same.
