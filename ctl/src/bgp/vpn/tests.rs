@@ -6,15 +6,15 @@ use bgp::types::NextHop;
 use super::*;
 use crate::rib::FollowedHop;
 
-const BLUE: VrfId = VrfId(1);
-const P: &str = "10.8.0.0/16";
+pub(super) const BLUE: VrfId = VrfId(1);
+pub(super) const P: &str = "10.8.0.0/16";
 
-fn net(text: &str) -> IpNet {
+pub(super) fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }
 
 /// A route that was learned in that VRF, or of another PE's (0).
-fn of(table: u16) -> Use<'static> {
+pub(super) fn of(table: u16) -> Use<'static> {
     Use {
         next_hop: Some(NextHop::V4([192, 0, 2, 1].into())),
         interface: None,

@@ -1,38 +1,17 @@
 //! Labels of VRFs' routes: who has which, where it leads, and when it is given back.
 
-use bgp::attrs::{AttrBuf, LabelStack};
-use bgp::types::{NextHop, Relation};
 use net::{MacAddr, PortId};
 
+use super::super::tests::{BLUE, P, net, of};
 use super::*;
 use crate::config::labels::{LabelRanges, Range};
 use crate::rib::FollowedHop;
 use crate::rib::spec::IfaceSpec;
 
-const BLUE: VrfId = VrfId(1);
 const CE0: IfaceId = IfaceId(3);
-const P: &str = "10.8.0.0/16";
 const Q: &str = "10.9.0.0/16";
 const R: &str = "2001:db8::/32";
 const UNIFORM: TtlMode = TtlMode::Uniform;
-
-fn net(text: &str) -> IpNet {
-    text.parse().unwrap()
-}
-
-/// A route that was learned in that VRF, or of another PE's (0).
-fn of(table: u16) -> Use<'static> {
-    Use {
-        next_hop: Some(NextHop::V4([192, 0, 2, 1].into())),
-        interface: None,
-        relation: Some(Relation::Internal),
-        labels: LabelStack::from(AttrBuf::new().view().labels()),
-        table: VrfNo(table),
-        backup: false,
-        last_resort: false,
-        index: None,
-    }
-}
 
 fn hop(address: &str) -> LabeledHop {
     LabeledHop {
