@@ -164,8 +164,9 @@ static void note_zone(const struct rte_memzone *zone, void *arg)
 	if (all->n < all->room) {
 		struct tl_zone *to = &all->out[all->n];
 
+		_Static_assert(sizeof(to->name) <= sizeof(zone->name), "the whole name is there to be copied");
 		memset(to, 0, sizeof(*to));
-		strncpy(to->name, zone->name, sizeof(to->name) - 1);
+		memcpy(to->name, zone->name, sizeof(to->name) - 1);
 		to->at = zone->addr_64;
 		to->len = zone->len;
 		to->node = zone->socket_id;
